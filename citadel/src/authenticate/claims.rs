@@ -1,0 +1,111 @@
+//! What a projected ServiceAccount token says.
+
+use serde::Deserialize;
+
+/// Claims beside those that the verification itself looks at.
+#[derive(Debug, Deserialize)]
+pub(super) struct Claims {
+    sub: String,
+    #[serde(rename = "kubernetes.io")]
+    kubernetes: Option<Kubernetes>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Kubernetes {
+    namespace: Option<String>,
+    serviceaccount: Option<Named>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: Option<String>,
+}
+
+/// A Kubernetes ServiceAccount. The names are not checked yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl Claims {
+    /// The account of the subject, with which the other claims must agree.
+    pub(super) fn account(&self) -> Result<Account, String> {
+        let mut parts = self.sub.split(':');
+        let account = match (
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        ) {
+            (Some("system"), Some("serviceaccount"), Some(namespace), Some(name), None)
+                if !namespace.is_empty() && !name.is_empty() =>
+            {
+                Account {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                }
+            }
+            _ => return Err("subject is not system:serviceaccount:<namespace>:<name>".to_owned()),
+        };
+        if let Some(kubernetes) = &self.kubernetes {
+            let name = kubernetes
+                .serviceaccount
+                .as_ref()
+                .and_then(|account| account.name.as_ref());
+            let agrees = kubernetes
+                .namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == account.namespace)
+                && name.is_none_or(|name| *name == account.name);
+            if !agrees {
+                return Err("claim kubernetes.io does not agree with the subject".to_owned());
+            }
+        }
+        Ok(account)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(json: serde_json::Value) -> Result<Account, String> {
+        serde_json::from_value::<Claims>(json).unwrap().account()
+    }
+
+    #[test]
+    fn a_service_account_has_four_parts() {
+        let found = account(serde_json::json!({"sub": "system:serviceaccount:foo:bar"})).unwrap();
+        assert_eq!(
+            (found.namespace.as_str(), found.name.as_str()),
+            ("foo", "bar")
+        );
+        for sub in [
+            "",
+            "foo",
+            "system:serviceaccount",
+            "system:serviceaccount:foo",
+            "system:serviceaccount::bar",
+            "system:serviceaccount:foo:",
+            "system:serviceaccount:foo:bar:baz",
+            "system:node:foo:bar",
+        ] {
+            assert!(account(serde_json::json!({ "sub": sub })).is_err(), "{sub}");
+        }
+    }
+
+    #[test]
+    fn claims_must_agree() {
+        let with = |namespace: &str, name: &str| {
+            account(serde_json::json!({
+                "sub": "system:serviceaccount:foo:bar",
+                "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": name, "uid": "1"}, "pod": {"name": "p"}},
+            }))
+        };
+        assert!(with("foo", "bar").is_ok());
+        assert!(with("other", "bar").is_err());
+        assert!(with("foo", "other").is_err());
+    }
+}

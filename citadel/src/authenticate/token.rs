@@ -1,0 +1,120 @@
+//! Projected ServiceAccount tokens, checked with the issuer's keys.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use jsonwebtoken::{Validation, decode, decode_header};
+use mesh_common::readiness::Gate;
+use mesh_common::{drain, fswatch};
+
+use super::claims::{Account, Claims};
+use super::{KeySet, KeySetError, Refusal};
+
+/// Longest token, in bytes.
+const MAX_TOKEN: usize = 16 * 1024;
+
+/// By how much clocks may differ.
+const SKEW: Duration = Duration::from_secs(30);
+
+/// How long the key file must be quiet before it is read.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// What tokens are accepted.
+#[derive(Clone, Debug)]
+pub struct TokenOptions {
+    /// Claim `iss`.
+    pub issuer: String,
+    /// Claim `aud` must hold one of these.
+    pub audiences: Vec<String>,
+    /// The issuer's keys (JWKS).
+    pub keys: PathBuf,
+}
+
+/// Checks tokens. The keys are replaced when their file changes; a bad file keeps the old ones.
+#[derive(Debug)]
+pub struct TokenAuthenticator {
+    options: TokenOptions,
+    validation: Validation,
+    keys: ArcSwapOption<KeySet>,
+}
+
+impl TokenAuthenticator {
+    /// Without keys; see [`reload`](Self::reload).
+    #[must_use]
+    pub fn new(options: TokenOptions) -> Self {
+        let mut validation = Validation {
+            leeway: SKEW.as_secs(),
+            validate_exp: true,
+            validate_nbf: true,
+            validate_aud: true,
+            ..Validation::default()
+        };
+        validation.set_issuer(&[&options.issuer]);
+        validation.set_audience(&options.audiences);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        Self {
+            options,
+            validation,
+            keys: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Reads the key file.
+    ///
+    /// # Errors
+    /// If it is unusable; the keys read before stay in use.
+    pub fn reload(&self) -> Result<(), KeySetError> {
+        let keys = KeySet::load(&self.options.keys)?;
+        self.keys.store(Some(Arc::new(keys)));
+        Ok(())
+    }
+
+    /// Reads the key file now and after each change, until the drain begins. `gate` opens with
+    /// the first usable keys.
+    pub fn follow(self: &Arc<Self>, gate: Gate, drain: &drain::Watch) {
+        let mut changes = fswatch::watch(vec![self.options.keys.clone()], DEBOUNCE);
+        let this = Arc::clone(self);
+        let end = drain.signaled();
+        tokio::spawn(async move {
+            tokio::pin!(end);
+            loop {
+                match this.reload() {
+                    Ok(()) => gate.open(),
+                    Err(error) => tracing::warn!(error = %error, "token keys not replaced"),
+                }
+                tokio::select! {
+                    () = &mut end => return,
+                    change = changes.recv() => if change.is_none() { return },
+                }
+            }
+        });
+    }
+
+    /// The account that the token was made for.
+    pub(super) fn account(&self, token: &str) -> Result<Account, Refusal> {
+        let refused = |reason: String| Refusal::Unauthenticated(format!("token: {reason}"));
+        if token.len() > MAX_TOKEN {
+            return Err(refused(format!("longer than {MAX_TOKEN} bytes")));
+        }
+        let keys = self
+            .keys
+            .load_full()
+            .ok_or_else(|| Refusal::Unavailable("no keys to check tokens with yet".to_owned()))?;
+        let header = decode_header(token).map_err(|error| refused(error.to_string()))?;
+        let mut failure = "no key fits its header".to_owned();
+        for key in keys.candidates(header.kid.as_deref(), header.alg) {
+            let mut validation = self.validation.clone();
+            validation.algorithms = vec![header.alg];
+            match decode::<Claims>(token, &key.key, &validation) {
+                Ok(data) => return data.claims.account().map_err(refused),
+                Err(error) => failure = error.to_string(),
+            }
+        }
+        Err(refused(failure))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,16 @@
+//! Certificate authority of the mesh: authenticates callers and signs their keys.
+
+mod args;
+pub mod authenticate;
+pub mod ca;
+mod control_plane;
+mod debug;
+mod metrics;
+mod probe;
+mod run;
+mod server;
+mod settings;
+pub mod store;
+
+pub use args::{Args, Command};
+pub use run::{Listeners, run, serve, start};

@@ -1,0 +1,12 @@
+//! The binary `citadel`, installed as `istio_ca` as well.
+
+use std::process::ExitCode;
+
+mesh_common::allocator!();
+
+fn main() -> ExitCode {
+    match mesh_common::process::parse::<citadel::Args>() {
+        Ok(args) => citadel::start(args),
+        Err(code) => code,
+    }
+}

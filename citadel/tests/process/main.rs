@@ -1,0 +1,8 @@
+//! The process over real gRPC and TLS.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
+mod control_plane;
+mod harness;
+mod issuance;
+mod lifecycle;
+mod refusals;

@@ -1,0 +1,185 @@
+//! Groups of flags that several processes have, named as in Istio 1.1.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::duration;
+
+/// Logging flags.
+#[derive(Args, Clone, Debug)]
+pub struct LogArgs {
+    /// Levels as `level` or `scope:level,…`: debug, info, warn, error, fatal or none.
+    /// A scope is a top-level module of the process, or a library.
+    #[arg(
+        long = "log_output_level",
+        default_value = "default:info",
+        global = true
+    )]
+    pub output_level: String,
+    /// Writes each line as a JSON object.
+    #[arg(long = "log_as_json", global = true, default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, default_value_t = false, action = clap::ArgAction::Set)]
+    pub as_json: bool,
+    /// `stdout`, `stderr` or a file to append to; may be repeated.
+    #[arg(long = "log_target", default_value = "stdout", global = true)]
+    pub target: Vec<String>,
+    /// Accepted, without effect: the scope is always shown.
+    #[arg(long = "log_caller", default_value = "", global = true, hide = true)]
+    pub caller: String,
+    /// Accepted, without effect: no stack traces in logs.
+    #[arg(
+        long = "log_stacktrace_level",
+        default_value = "default:none",
+        global = true,
+        hide = true
+    )]
+    pub stacktrace_level: String,
+    /// Accepted, without effect: rotation is left to whoever reads the log.
+    #[arg(long = "log_rotate", default_value = "", global = true, hide = true)]
+    pub rotate: String,
+    /// Accepted, without effect.
+    #[arg(
+        long = "log_rotate_max_age",
+        default_value_t = 30,
+        global = true,
+        hide = true
+    )]
+    pub rotate_max_age: u32,
+    /// Accepted, without effect.
+    #[arg(
+        long = "log_rotate_max_backups",
+        default_value_t = 1000,
+        global = true,
+        hide = true
+    )]
+    pub rotate_max_backups: u32,
+    /// Accepted, without effect.
+    #[arg(
+        long = "log_rotate_max_size",
+        default_value_t = 104_857_600,
+        global = true,
+        hide = true
+    )]
+    pub rotate_max_size: u64,
+}
+
+impl Default for LogArgs {
+    fn default() -> Self {
+        Self {
+            output_level: "default:info".to_owned(),
+            as_json: false,
+            target: vec!["stdout".to_owned()],
+            caller: String::new(),
+            stacktrace_level: "default:none".to_owned(),
+            rotate: String::new(),
+            rotate_max_age: 30,
+            rotate_max_backups: 1000,
+            rotate_max_size: 104_857_600,
+        }
+    }
+}
+
+/// Introspection flags. The monitoring port is a flag of each process: its name differs.
+#[derive(Args, Clone, Debug)]
+pub struct MonitoringArgs {
+    /// Accepted for command lines of 1.1. Levels are changed at `/logging` of the monitoring port.
+    #[arg(long = "ctrlz_address", default_value = "127.0.0.1", hide = true)]
+    pub ctrlz_address: String,
+    /// Accepted for command lines of 1.1.
+    #[arg(long = "ctrlz_port", default_value_t = 9876, hide = true)]
+    pub ctrlz_port: u16,
+}
+
+impl Default for MonitoringArgs {
+    fn default() -> Self {
+        Self {
+            ctrlz_address: "127.0.0.1".to_owned(),
+            ctrlz_port: 9876,
+        }
+    }
+}
+
+/// Keep-alive of gRPC servers.
+#[derive(Args, Clone, Debug)]
+pub struct KeepaliveArgs {
+    /// How long a connection may be silent before it is pinged.
+    #[arg(long = "keepaliveInterval", default_value = "30s", value_parser = duration::parse)]
+    pub interval: Duration,
+    /// How long the answer to a ping may take.
+    #[arg(long = "keepaliveTimeout", default_value = "10s", value_parser = duration::parse)]
+    pub timeout: Duration,
+    /// Age at which a connection is closed gracefully; the default stands for never.
+    #[arg(long = "keepaliveMaxServerConnectionAge", default_value = "2562047h47m16.854775807s",
+          value_parser = duration::parse)]
+    pub max_connection_age: Duration,
+}
+
+impl Default for KeepaliveArgs {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+            max_connection_age: NEVER,
+        }
+    }
+}
+
+/// The longest duration that Go knows, Istio's word for "never".
+const NEVER: Duration = Duration::from_nanos(i64::MAX as u64);
+
+impl KeepaliveArgs {
+    /// The maximal connection age, `None` for never.
+    #[must_use]
+    pub fn connection_age(&self) -> Option<Duration> {
+        (self.max_connection_age < NEVER && !self.max_connection_age.is_zero())
+            .then_some(self.max_connection_age)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct All {
+        #[command(flatten)]
+        log: LogArgs,
+        #[command(flatten)]
+        _monitoring: MonitoringArgs,
+        #[command(flatten)]
+        keepalive: KeepaliveArgs,
+    }
+
+    #[test]
+    fn defaults_are_those_of_1_1() {
+        let all = All::parse_from(["x"]);
+        assert_eq!(all.log.output_level, "default:info");
+        assert!(!all.log.as_json);
+        assert_eq!(all.log.target, ["stdout"]);
+        assert_eq!(all.keepalive.interval, Duration::from_secs(30));
+        assert_eq!(all.keepalive.connection_age(), None);
+    }
+
+    #[test]
+    fn command_lines_of_1_1_are_accepted() {
+        let all = All::parse_from([
+            "x",
+            "--log_as_json",
+            "--log_output_level=default:warn,ads:debug",
+            "--log_rotate_max_age=3",
+            "--log_target=stderr",
+            "--keepaliveMaxServerConnectionAge",
+            "30m",
+            "--ctrlz_port=0",
+        ]);
+        assert!(all.log.as_json);
+        assert_eq!(all.log.target, ["stderr"]);
+        assert_eq!(
+            all.keepalive.connection_age(),
+            Some(Duration::from_secs(1800))
+        );
+    }
+}

@@ -1,0 +1,259 @@
+//! Tells when files may have changed, also when they are replaced through symbolic links.
+//!
+//! Kubernetes updates a mounted volume by swapping a link beside the files, editors by renaming;
+//! both are events in a directory. So directories are watched: those of the given paths and,
+//! where links lead elsewhere, those of their targets. A signal is a hint only; receivers
+//! compare contents. One is also sent every minute, since some volumes have no events.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// Period of the signal without an event.
+const POLL: Duration = Duration::from_secs(60);
+
+/// The same when the system gives no more watches.
+const POLL_WITHOUT_EVENTS: Duration = Duration::from_secs(5);
+
+/// Watches files and directories (with all below), which need not exist yet. After a change, one
+/// signal comes when nothing more happened for `debounce`, but not later than ten times that.
+/// Signals that are not taken are merged. Ends when the receiver is dropped.
+///
+/// Must be called in a tokio runtime.
+pub fn watch(paths: Vec<PathBuf>, debounce: Duration) -> mpsc::Receiver<()> {
+    let (signal_tx, signal_rx) = mpsc::channel(1);
+    let (event_tx, event_rx) = mpsc::channel(1);
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Reading the files is an event as well, and not one of interest.
+        let relevant = event.map_or(true, |event| !matches!(event.kind, EventKind::Access(_)));
+        if relevant {
+            // Full means that the loop has yet to look at the one before.
+            let _ = event_tx.try_send(());
+        }
+    });
+    let watcher = match watcher {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(error = %error, "no file events, files are polled");
+            None
+        }
+    };
+    let mut watched = Watched {
+        paths,
+        watcher,
+        current: BTreeSet::new(),
+    };
+    // Before the task starts: what the caller does after this call is seen.
+    watched.refresh();
+    tokio::spawn(run(watched, debounce, event_rx, signal_tx));
+    signal_rx
+}
+
+async fn run(
+    mut watched: Watched,
+    debounce: Duration,
+    mut events: mpsc::Receiver<()>,
+    signal: mpsc::Sender<()>,
+) {
+    let period = if watched.watcher.is_some() {
+        POLL
+    } else {
+        POLL_WITHOUT_EVENTS
+    };
+    let mut poll = tokio::time::interval_at(Instant::now() + period, period);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Without a watcher there are no events, which must not look like a stream of them.
+    let has_events = watched.watcher.is_some();
+    loop {
+        tokio::select! {
+            () = signal.closed() => return,
+            _ = poll.tick() => {}
+            Some(()) = events.recv(), if has_events => {
+                settle(&mut events, debounce).await;
+            }
+        }
+        watched.refresh();
+        // Full means that the receiver has not yet taken the one before.
+        let _ = signal.try_send(());
+    }
+}
+
+/// Returns when no event came for `quiet`, at the latest after ten times that.
+async fn settle(events: &mut mpsc::Receiver<()>, quiet: Duration) {
+    let end = Instant::now() + quiet * 10;
+    while Instant::now() < end {
+        match tokio::time::timeout(quiet, events.recv()).await {
+            Ok(Some(())) => {}
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+struct Watched {
+    paths: Vec<PathBuf>,
+    watcher: Option<RecommendedWatcher>,
+    current: BTreeSet<PathBuf>,
+}
+
+impl Watched {
+    /// Follows links anew and brings the watches in line with where they lead now.
+    fn refresh(&mut self) {
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        let wanted: BTreeSet<PathBuf> = self.paths.iter().flat_map(|path| places(path)).collect();
+        for gone in self.current.difference(&wanted) {
+            // The system forgets removed directories by itself; then this fails.
+            let _ = watcher.unwatch(gone);
+        }
+        // A directory that was removed and made again needs a new watch, under the old name:
+        // asking again is harmless.
+        self.current = wanted
+            .into_iter()
+            .filter(|place| {
+                watcher
+                    .watch(place, RecursiveMode::NonRecursive)
+                    .inspect_err(|error| tracing::debug!(path = %place.display(), error = %error, "cannot watch"))
+                    .is_ok()
+            })
+            .collect();
+    }
+}
+
+/// Directories whose events concern `path`.
+fn places(path: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    let target = path.canonicalize();
+    for path in std::iter::once(path).chain(target.as_deref().ok()) {
+        if let Some(parent) = path.parent() {
+            out.extend(nearest(parent));
+        }
+    }
+    if let Ok(target) = target
+        && target.is_dir()
+    {
+        add_tree(&target, &mut out);
+    }
+    out
+}
+
+/// The directory, or the closest existing one above it.
+fn nearest(path: &Path) -> Option<PathBuf> {
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    path.ancestors()
+        .find(|path| path.is_dir())
+        .map(Path::to_path_buf)
+}
+
+/// Deepest directory tree that is followed; links inside are not.
+const MAX_DEPTH: usize = 16;
+
+fn add_tree(root: &Path, out: &mut Vec<PathBuf>) {
+    let mut left = vec![(root.to_path_buf(), 0)];
+    while let Some((directory, depth)) = left.pop() {
+        if depth < MAX_DEPTH
+            && let Ok(entries) = directory.read_dir()
+        {
+            for entry in entries.flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    left.push((entry.path(), depth + 1));
+                }
+            }
+        }
+        out.push(directory);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const QUIET: Duration = Duration::from_millis(10);
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    async fn signaled(changes: &mut mpsc::Receiver<()>) {
+        tokio::time::timeout(LIMIT, changes.recv())
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn sees_a_file_that_appears_and_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("later/config.yaml");
+        let mut changes = watch(vec![file.clone()], QUIET);
+        fs::create_dir(dir.path().join("later")).unwrap();
+        signaled(&mut changes).await;
+        fs::write(&file, "a").unwrap();
+        signaled(&mut changes).await;
+        fs::write(dir.path().join("later/tmp"), "b").unwrap();
+        fs::rename(dir.path().join("later/tmp"), &file).unwrap();
+        signaled(&mut changes).await;
+    }
+
+    #[tokio::test]
+    async fn sees_the_swap_of_a_mounted_volume() {
+        let dir = tempfile::tempdir().unwrap();
+        for version in ["..1", "..2"] {
+            fs::create_dir(dir.path().join(version)).unwrap();
+            fs::write(dir.path().join(version).join("cert.pem"), version).unwrap();
+        }
+        symlink("..1", dir.path().join("..data")).unwrap();
+        symlink("..data/cert.pem", dir.path().join("cert.pem")).unwrap();
+        let file = dir.path().join("cert.pem");
+        let mut changes = watch(vec![file.clone()], QUIET);
+        symlink("..2", dir.path().join("..tmp")).unwrap();
+        fs::rename(dir.path().join("..tmp"), dir.path().join("..data")).unwrap();
+        signaled(&mut changes).await;
+        assert_eq!(fs::read_to_string(&file).unwrap(), "..2");
+    }
+
+    #[tokio::test]
+    async fn sees_a_link_that_leads_elsewhere() {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = elsewhere.path().join("real.pem");
+        fs::write(&target, "1").unwrap();
+        symlink(&target, dir.path().join("cert.pem")).unwrap();
+        let mut changes = watch(vec![dir.path().join("cert.pem")], QUIET);
+        fs::write(&target, "2").unwrap();
+        signaled(&mut changes).await;
+    }
+
+    #[tokio::test]
+    async fn sees_a_new_directory_of_a_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut changes = watch(vec![dir.path().to_path_buf()], QUIET);
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        signaled(&mut changes).await;
+        fs::write(dir.path().join("sub/a.yaml"), "a").unwrap();
+        signaled(&mut changes).await;
+    }
+
+    #[tokio::test]
+    async fn reading_is_no_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a");
+        fs::write(&file, "a").unwrap();
+        let mut changes = watch(vec![file.clone()], QUIET);
+        fs::read(&file).unwrap();
+        fs::write(dir.path().join("b"), "b").unwrap();
+        signaled(&mut changes).await;
+        assert!(
+            tokio::time::timeout(QUIET * 20, changes.recv())
+                .await
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,35 @@
+//! Runtime kit shared by the processes: arguments, logs, metrics, life cycle, TLS and gRPC.
+//!
+//! The README of this folder shows how a process is put together from these parts.
+
+pub mod admin;
+pub mod args;
+pub mod backoff;
+pub mod drain;
+pub mod duration;
+pub mod fswatch;
+pub mod grpc;
+pub mod log;
+pub mod mcp;
+pub mod metrics;
+pub mod process;
+pub mod readiness;
+pub mod signal;
+pub mod spiffe;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod tls;
+pub mod version;
+pub mod yaml;
+
+#[doc(hidden)]
+pub use tikv_jemallocator::Jemalloc;
+
+/// Makes jemalloc the allocator of the binary: one line in each `main.rs`.
+#[macro_export]
+macro_rules! allocator {
+    () => {
+        #[global_allocator]
+        static ALLOCATOR: $crate::Jemalloc = $crate::Jemalloc;
+    };
+}

@@ -1,0 +1,48 @@
+//! The Mesh Configuration Protocol (`istio.mcp.v1alpha1`), both ends.
+//!
+//! A *source* (galley) serves collections of configuration; a *sink* (pilot-discovery) subscribes
+//! to them on one long-lived stream, accepts or refuses every message, and is told of changes.
+//!
+//! * [`source::machine`] and [`sink::machine`] are the protocol: plain state, no IO, no clock.
+//! * [`source::Server`] and [`sink::Client`] put them on tonic.
+//! * [`Snapshot`] is what a source serves. Its maps share structure ([`ordmap`]), so publishing a
+//!   change and computing what a stream lacks both cost what changed, not what exists.
+//!
+//! # Using the sink
+//!
+//! Implement [`sink::Updater`]; its `apply` receives one [`sink::Change`] at a time. A change is
+//! always a *difference* (`added`, `removed`), whatever the message on the wire was: full messages
+//! are compared with what was applied before, so a source that restarts and sends everything again
+//! causes no call at all. `apply` is asynchronous so that it can wait for a bounded channel; the
+//! stream is not read while it runs, and that bounds memory: one message at a time, plus a
+//! fingerprint per resource. `Err(reason)` refuses the whole message: the source shows the reason,
+//! and sends again when it has something newer. A single bad object is no reason to refuse; keep
+//! its last good form and return `Ok`.
+//!
+//! ```text
+//! let tls = ReloadingClientConfig::load(files, Verify::Dns)?;
+//! let dial = sink::Dial::new("mcps://istio-galley.istio-system.svc:9901", Some(tls), None)?;
+//! let metrics = sink::Metrics::register(&registry, "pilot");
+//! let (client, handle) = sink::Client::new(options, dial, updater, metrics);
+//! tokio::spawn(client.run(drain));
+//! handle.synced().await;              // every collection was applied once
+//! handle.missing();                   // the ones that were not, for /ready
+//! ```
+//!
+//! # Deviations from 1.1
+//!
+//! Deltas on request, names and versions sent on reconnect, unknown collections answered as empty
+//! instead of ending the stream, one-second limit on repeated subscriptions.
+
+mod limit;
+pub mod ordmap;
+pub mod sink;
+mod snapshot;
+pub mod source;
+#[cfg(test)]
+mod tests;
+
+pub use istio_api::synthetic;
+pub use limit::{LogLimit, TokenBucket};
+pub use ordmap::OrdMap;
+pub use snapshot::{Collection, Resources, Snapshot};

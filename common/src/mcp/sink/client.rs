@@ -1,0 +1,423 @@
+//! The sink on the wire: one stream at a time, opened again for ever.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures::future::BoxFuture;
+use istio_api::mcp::v1alpha1::{RequestResources, Resources};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+
+use super::machine::{Change, CollectionStatus, Machine, Reconnect, Step};
+use super::metrics::Metrics;
+use crate::backoff::Backoff;
+use crate::drain;
+use crate::grpc::mcp::resource_source_client::ResourceSourceClient;
+
+/// Reconnect back-off: first wait and longest wait.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// A source that finds our pings too frequent makes the interval double up to this.
+const MAX_PING_INTERVAL: Duration = Duration::from_secs(360);
+
+/// How many answers are kept for debug pages.
+const KEPT_REQUESTS: usize = 32;
+
+/// Time to connect and to have the stream accepted.
+const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Receives what changes.
+pub trait Updater: Send + 'static {
+    /// Applies one change. Nothing else is received meanwhile, so this may wait for a bounded
+    /// channel. `Err` refuses the message as a whole; the source is told the text, and nothing of
+    /// the change counts as held.
+    fn apply(&mut self, change: Change) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// Opens a connection to the source, anew for every stream, so that names are resolved again and
+/// certificates are read again.
+pub trait Connect: Send + Sync + 'static {
+    /// `ping_interval`: HTTP/2 keepalive, also without streams.
+    fn connect(&self, ping_interval: Duration) -> BoxFuture<'_, anyhow::Result<Channel>>;
+}
+
+/// What a sink asks for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The source's address, for messages only.
+    pub source: String,
+    /// Our name for the source, `<pod>.<namespace>`.
+    pub node_id: String,
+    /// Collections to subscribe to.
+    pub collections: Vec<String>,
+    /// Ask for deltas. A source that has none sends everything; the result is the same.
+    pub incremental: bool,
+    /// Largest message in bytes.
+    pub max_message_bytes: usize,
+    /// HTTP/2 keepalive ping interval at the beginning.
+    pub ping_interval: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            source: String::new(),
+            node_id: String::new(),
+            collections: Vec::new(),
+            incremental: true,
+            max_message_bytes: 256 << 20,
+            ping_interval: Duration::from_secs(30),
+        }
+    }
+}
+
+/// An answer that was sent to the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// When.
+    pub time: SystemTime,
+    /// Collection.
+    pub collection: String,
+    /// Version that was answered.
+    pub version: String,
+    /// Nonce that was answered; empty for a subscription.
+    pub nonce: String,
+    /// Why the message was refused.
+    pub error: Option<String>,
+}
+
+/// The state of a sink, for readiness and debug pages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// A stream is open.
+    pub connected: bool,
+    /// Why the last stream ended or could not be opened.
+    pub last_error: Option<String>,
+    /// State by collection.
+    pub collections: BTreeMap<String, CollectionStatus>,
+    /// The last answers, oldest first.
+    pub requests: VecDeque<Request>,
+}
+
+/// Reads a client's state from elsewhere.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    status: Arc<Mutex<Status>>,
+    synced: watch::Receiver<bool>,
+}
+
+impl Handle {
+    /// A copy of the present state.
+    pub fn status(&self) -> Status {
+        self.status.lock().clone()
+    }
+
+    /// Collections that nothing was received for yet; empty means synced.
+    pub fn missing(&self) -> Vec<String> {
+        let status = self.status.lock();
+        let missing = status
+            .collections
+            .iter()
+            .filter(|(_, collection)| !collection.synced);
+        missing.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// True once every collection was applied. Stays true when the connection is lost.
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    /// Waits for [`Self::is_synced`]. Never returns if the client ends before.
+    pub async fn synced(&self) {
+        let mut synced = self.synced.clone();
+        if synced.wait_for(|synced| *synced).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The sink. Make it, keep the handle, spawn [`Client::run`].
+pub struct Client<U> {
+    options: Options,
+    connector: Box<dyn Connect>,
+    updater: U,
+    machine: Machine,
+    metrics: Metrics,
+    status: Arc<Mutex<Status>>,
+    synced: watch::Sender<bool>,
+}
+
+impl<U> fmt::Debug for Client<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a stream ended.
+struct End {
+    code: Code,
+    text: String,
+    delivered: bool,
+}
+
+impl<U: Updater> Client<U> {
+    /// Nothing is connected before [`Self::run`].
+    pub fn new(
+        options: Options,
+        connector: impl Connect,
+        updater: U,
+        metrics: Metrics,
+    ) -> (Self, Handle) {
+        let collections = options.collections.iter().cloned();
+        let machine = Machine::new(&options.node_id, collections, options.incremental);
+        let status = Status {
+            collections: machine.status(),
+            ..Status::default()
+        };
+        let status = Arc::new(Mutex::new(status));
+        let (synced, synced_rx) = watch::channel(machine.missing().is_empty());
+        let handle = Handle {
+            status: status.clone(),
+            synced: synced_rx,
+        };
+        let connector = Box::new(connector);
+        (
+            Self {
+                options,
+                connector,
+                updater,
+                machine,
+                metrics,
+                status,
+                synced,
+            },
+            handle,
+        )
+    }
+
+    /// Runs until the process drains.
+    pub async fn run(mut self, drain: drain::Watch) {
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        let mut ping = self.options.ping_interval;
+        loop {
+            let end = tokio::select! {
+                () = drain.signaled() => return,
+                end = self.stream(ping) => end,
+            };
+            self.status.lock().connected = false;
+            self.metrics.receive_failed(end.code);
+            if end.delivered {
+                backoff.reset();
+            }
+            if end.text.contains("too_many_pings") || end.text.contains("ENHANCE_YOUR_CALM") {
+                ping = (ping * 2).min(MAX_PING_INTERVAL);
+            }
+            let reconnect = self.machine.closed(&end.text, Instant::now());
+            self.publish();
+            let wait = match reconnect {
+                Reconnect::Now => Duration::ZERO,
+                Reconnect::Later => backoff.next(),
+            };
+            tracing::warn!(
+                source = self.options.source,
+                code = ?end.code,
+                error = end.text,
+                wait_ms = wait.as_millis(),
+                "the configuration stream ended; what was received stays in force"
+            );
+            self.status.lock().last_error = Some(end.text);
+            tokio::select! {
+                () = drain.signaled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// One stream, from connecting to its end.
+    async fn stream(&mut self, ping: Duration) -> End {
+        let fail = |text: String| End {
+            code: Code::Unavailable,
+            text,
+            delivered: false,
+        };
+        let channel =
+            match tokio::time::timeout(ESTABLISH_TIMEOUT, self.connector.connect(ping)).await {
+                Ok(Ok(channel)) => channel,
+                Ok(Err(error)) => return fail(format!("{error:#}")),
+                Err(_) => return fail("timed out while connecting".to_owned()),
+            };
+        let opening = self.machine.open(Instant::now());
+        // Room for all the first requests and one answer each: the stream never waits for itself.
+        let (tx, rx) = mpsc::channel(opening.len() * 2 + 1);
+        for request in opening {
+            self.record(&request, "");
+            if tx.try_send(request).is_err() {
+                return fail("the request channel is full".to_owned());
+            }
+        }
+        let mut client = ResourceSourceClient::new(channel)
+            .max_decoding_message_size(self.options.max_message_bytes)
+            .max_encoding_message_size(self.options.max_message_bytes);
+        let established = client.establish_resource_stream(ReceiverStream::new(rx));
+        // A source may keep its headers back until it has something to send, so no time-out here:
+        // keepalive notices a dead peer.
+        let messages = match established.await {
+            Ok(response) => response.into_inner(),
+            Err(status) => {
+                return End {
+                    code: status.code(),
+                    text: describe(&status),
+                    delivered: false,
+                };
+            }
+        };
+        self.metrics.reconnections.inc();
+        {
+            let mut status = self.status.lock();
+            status.connected = true;
+            status.last_error = None;
+        }
+        tracing::info!(
+            source = self.options.source,
+            "connected to the configuration source"
+        );
+        self.receive(messages, tx).await
+    }
+
+    async fn receive(
+        &mut self,
+        mut messages: Streaming<Resources>,
+        answers: mpsc::Sender<RequestResources>,
+    ) -> End {
+        let mut delivered = false;
+        loop {
+            // A collection that this source lacked before is asked for again in time.
+            let retry = self.machine.retry_at().map(tokio::time::Instant::from_std);
+            let message = tokio::select! {
+                message = messages.message() => message,
+                () = tokio::time::sleep_until(retry.unwrap_or_else(tokio::time::Instant::now)),
+                    if retry.is_some() =>
+                {
+                    let text = "opening the stream again with all collections".to_owned();
+                    return End { code: Code::Ok, text, delivered: true };
+                }
+            };
+            let message = match message {
+                Ok(Some(message)) => message,
+                Ok(None) => {
+                    let text = "the source ended the stream".to_owned();
+                    return End {
+                        code: Code::Ok,
+                        text,
+                        delivered,
+                    };
+                }
+                Err(status) => {
+                    return End {
+                        code: status.code(),
+                        text: describe(&status),
+                        delivered,
+                    };
+                }
+            };
+            delivered = true;
+            let version = message.system_version_info.clone();
+            let received = self.machine.receive(message);
+            for dropped in &received.dropped {
+                self.metrics.dropped(&dropped.collection);
+                tracing::warn!(
+                    collection = dropped.collection,
+                    name = dropped.name,
+                    error = dropped.reason,
+                    "a resource cannot be used; an earlier one of that name stays in force"
+                );
+            }
+            let reply = match received.step {
+                Step::Reply(reply) => reply,
+                Step::Apply(change, commit) => {
+                    tracing::debug!(
+                        collection = change.collection,
+                        version,
+                        added = change.added.len(),
+                        removed = change.removed.len(),
+                        "applying"
+                    );
+                    let applied = self.updater.apply(change).await;
+                    self.machine.commit(commit, applied)
+                }
+            };
+            let error = reply.error_detail.as_ref();
+            self.metrics
+                .answered(&reply.collection, error.map(|error| error.code));
+            if let Some(error) = error {
+                tracing::warn!(
+                    collection = reply.collection,
+                    version,
+                    error = error.message,
+                    "refused a message of the configuration source"
+                );
+            }
+            self.record(&reply, &version);
+            self.publish();
+            if answers.send(reply).await.is_err() {
+                self.metrics.send_failed();
+                let text = "the source no longer takes answers".to_owned();
+                return End {
+                    code: Code::Unavailable,
+                    text,
+                    delivered,
+                };
+            }
+        }
+    }
+
+    fn record(&self, request: &RequestResources, version: &str) {
+        let mut status = self.status.lock();
+        if status.requests.len() == KEPT_REQUESTS {
+            status.requests.pop_front();
+        }
+        status.requests.push_back(Request {
+            time: SystemTime::now(),
+            collection: request.collection.clone(),
+            version: version.to_owned(),
+            nonce: request.response_nonce.clone(),
+            error: request
+                .error_detail
+                .as_ref()
+                .map(|error| error.message.clone()),
+        });
+    }
+
+    fn publish(&self) {
+        self.status.lock().collections = self.machine.status();
+        let synced = self.machine.missing().is_empty();
+        self.synced.send_if_modified(|was| {
+            let news = synced && !*was;
+            *was |= synced;
+            news
+        });
+    }
+}
+
+/// The status with its causes: what HTTP/2 said is only there.
+fn describe(status: &tonic::Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !more.is_empty() && !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

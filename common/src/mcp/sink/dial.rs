@@ -1,0 +1,156 @@
+//! Reaching a source by its address.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+use super::client::Connect;
+use crate::tls::{self, ReloadingClientConfig};
+
+/// Limit of connection set-up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for the answer to a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Flow-control window: a large first snapshot should not wait for round trips.
+const WINDOW_BYTES: u32 = 4 << 20;
+
+/// The address is not one that can be dialled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// It has no known form.
+    #[error(
+        "source address {0:?}: want mcp://host:port, mcps://host:port, host:port, dns:///host:port or unix:///path"
+    )]
+    Form(String),
+    /// TLS is asked for and there is no configuration of it.
+    #[error("source address {0:?} asks for TLS, but no certificates are configured")]
+    NoTls(String),
+}
+
+#[derive(Debug, Clone)]
+enum Target {
+    Plain(String),
+    Tls(String, ReloadingClientConfig, Option<String>),
+    Unix(PathBuf),
+}
+
+/// Connects to one address.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    target: Target,
+}
+
+impl Dial {
+    /// `mcps://` needs `tls`; `mcp://` and `unix://` never use it; an address without either uses
+    /// it if it is given. `server_name` replaces the host where the server's certificate is
+    /// checked.
+    pub fn new(
+        address: &str,
+        tls: Option<ReloadingClientConfig>,
+        server_name: Option<String>,
+    ) -> Result<Self, AddressError> {
+        let form = || AddressError::Form(address.to_owned());
+        if let Some(path) = address.strip_prefix("unix://") {
+            if !path.starts_with('/') {
+                return Err(form());
+            }
+            return Ok(Self {
+                target: Target::Unix(path.into()),
+            });
+        }
+        let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+        let host = rest.trim_start_matches('/').trim_end_matches('/');
+        let (name, port) = host.rsplit_once(':').ok_or_else(form)?;
+        let bracketed = name.starts_with('[') && name.ends_with(']');
+        let name_ok = !name.is_empty() && (bracketed || !name.contains([':', '/', '@', ' ']));
+        if !name_ok || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+            return Err(form());
+        }
+        let host = host.to_owned();
+        let target = match (scheme, tls) {
+            ("mcps", Some(tls)) | ("" | "dns" | "tcp", Some(tls)) => {
+                Target::Tls(host, tls, server_name)
+            }
+            ("mcps", None) => return Err(AddressError::NoTls(address.to_owned())),
+            ("mcp", _) | ("" | "dns" | "tcp", None) => Target::Plain(host),
+            _ => return Err(form()),
+        };
+        Ok(Self { target })
+    }
+
+    /// Whether connections are encrypted and the server is verified.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.target, Target::Tls(..))
+    }
+
+    fn open(&self, ping_interval: Duration) -> anyhow::Result<Channel> {
+        let tune = |endpoint: Endpoint| {
+            endpoint
+                .connect_timeout(CONNECT_TIMEOUT)
+                .http2_keep_alive_interval(ping_interval)
+                .keep_alive_timeout(PING_TIMEOUT)
+                .keep_alive_while_idle(true)
+                .initial_stream_window_size(WINDOW_BYTES)
+                .initial_connection_window_size(WINDOW_BYTES)
+        };
+        Ok(match &self.target {
+            Target::Plain(host) => {
+                tune(Endpoint::from_shared(format!("http://{host}"))?).connect_lazy()
+            }
+            Target::Tls(host, config, name) => tls::channel(host, config, name.as_deref(), tune)?,
+            Target::Unix(path) => {
+                let path = path.clone();
+                let connect = tower::service_fn(move |_: http::Uri| {
+                    let path = path.clone();
+                    async move { UnixStream::connect(path).await.map(TokioIo::new) }
+                });
+                // The name is for the authority of requests only.
+                tune(Endpoint::from_static("http://localhost")).connect_with_connector_lazy(connect)
+            }
+        })
+    }
+}
+
+impl Connect for Dial {
+    fn connect(&self, ping_interval: Duration) -> BoxFuture<'_, anyhow::Result<Channel>> {
+        Box::pin(std::future::ready(self.open(ping_interval)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_all_forms() {
+        for good in [
+            "galley:9901",
+            "127.0.0.1:9901",
+            "[::1]:9901",
+            "mcp://galley.istio-system.svc:9901",
+            "dns:///galley:9901",
+            "unix:///run/galley.sock",
+        ] {
+            assert!(Dial::new(good, None, None).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "galley",
+            "galley:",
+            "galley:0",
+            "::1:9901",
+            "unix://x",
+            "ftp://a:1",
+            "a b:1",
+        ] {
+            let error = Dial::new(bad, None, None).unwrap_err();
+            assert_eq!(error, AddressError::Form(bad.to_owned()));
+        }
+        let error = Dial::new("mcps://galley:9901", None, None).unwrap_err();
+        assert!(matches!(error, AddressError::NoTls(_)));
+    }
+}

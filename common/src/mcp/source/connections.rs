@@ -1,0 +1,96 @@
+//! The open streams of a source, for debug pages.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::machine::Progress;
+
+/// What is known of one open stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionStatus {
+    /// Address of the peer, empty when unknown.
+    pub peer: String,
+    /// Identity from its certificate, empty on plain text.
+    pub identity: String,
+    /// The sink's name for itself.
+    pub node: String,
+    /// When the stream was opened.
+    pub since: Instant,
+    /// State by collection.
+    pub collections: BTreeMap<String, Progress>,
+}
+
+/// All open streams.
+#[derive(Debug, Clone, Default)]
+pub struct Connections {
+    streams: Arc<Mutex<BTreeMap<u64, ConnectionStatus>>>,
+    last_id: Arc<AtomicU64>,
+}
+
+impl Connections {
+    /// A copy of the present state, by stream id.
+    pub fn list(&self) -> BTreeMap<u64, ConnectionStatus> {
+        self.streams.lock().clone()
+    }
+
+    /// Number of open streams.
+    pub fn len(&self) -> usize {
+        self.streams.lock().len()
+    }
+
+    /// True when no stream is open.
+    pub fn is_empty(&self) -> bool {
+        self.streams.lock().is_empty()
+    }
+
+    pub(super) fn open(&self, peer: String, identity: String) -> Connection {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let status = ConnectionStatus {
+            peer,
+            identity,
+            node: String::new(),
+            since: Instant::now(),
+            collections: BTreeMap::new(),
+        };
+        self.streams.lock().insert(id, status);
+        Connection {
+            id,
+            all: self.clone(),
+        }
+    }
+}
+
+/// One stream's entry; it leaves the list when dropped.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: u64,
+    all: Connections,
+}
+
+impl Connection {
+    pub(super) fn node(&self, node: &str) {
+        if let Some(status) = self.all.streams.lock().get_mut(&self.id)
+            && status.node != node
+        {
+            node.clone_into(&mut status.node);
+        }
+    }
+
+    pub(super) fn progress(&self, collection: &str, progress: &Progress) {
+        if let Some(status) = self.all.streams.lock().get_mut(&self.id) {
+            status
+                .collections
+                .insert(collection.to_owned(), progress.clone());
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.all.streams.lock().remove(&self.id);
+    }
+}

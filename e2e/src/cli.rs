@@ -1,0 +1,328 @@
+//! The command line of `cargo mesh`.
+
+mod inside;
+mod show;
+mod up;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+use crate::layout::Layout;
+use crate::manifest;
+use crate::mesh::Mesh;
+use crate::node::api::Applied;
+
+/// Exit code for a command line that is not understood.
+const USAGE: u8 = 64;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo mesh", bin_name = "cargo mesh", version)]
+/// The whole mesh on one machine: every control-plane process and, for each Pod of a set of
+/// Kubernetes manifests, a network namespace with its containers as processes.
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// Where the mesh keeps its files [default: <target>/mesh]
+    #[arg(long, global = true, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the mesh with the sample applications, or with the manifests of the named files
+    /// and directories, and wait until all is ready
+    Up(up::Up),
+    /// Show Pods, readiness, restarts, memory and CPU
+    Status {
+        /// Also show each process
+        #[arg(long, short)]
+        processes: bool,
+    },
+    /// Apply manifests: Kubernetes and Istio kinds, files, directories or - for standard input
+    Apply {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Delete the objects of manifests
+    Delete {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Run a command in a Pod
+    Exec {
+        /// Pod or Deployment, with or without namespace/
+        pod: String,
+        /// Container [default: the application's]
+        #[arg(long, short)]
+        container: Option<String>,
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Print the log of a container
+    Logs {
+        /// Pod or Deployment, with or without namespace/
+        pod: String,
+        /// Container [default: the application's]
+        container: Option<String>,
+        /// Go on printing
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Set the number of Pods of a Deployment
+    Scale {
+        /// Deployment, with or without namespace/
+        deployment: String,
+        replicas: u32,
+    },
+    /// Kill a container, or one process in it; the mesh starts it again
+    Kill {
+        /// Pod or Deployment, with or without namespace/
+        pod: String,
+        /// Container [default: the application's]
+        container: Option<String>,
+        /// Name of the process, such as envoy [default: the container's main process]
+        #[arg(long)]
+        process: Option<String>,
+        /// Signal
+        #[arg(long, default_value = "KILL")]
+        signal: String,
+    },
+    /// End the mesh; nothing of it is left
+    Down,
+    /// Print the path of the Envoy that Pods run, fetching it if need be
+    Envoy,
+    #[command(hide = true)]
+    Node { config: PathBuf },
+    #[command(hide = true)]
+    NodeInit { config: PathBuf },
+    #[command(hide = true)]
+    Container { spec: PathBuf },
+    #[command(hide = true)]
+    Join {
+        pid: i32,
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    #[command(hide = true)]
+    Enter {
+        node: u32,
+        pid: i32,
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+/// Runs the command line and returns its exit code: 0, 1 for an error, 64 for a command line
+/// that is not understood, that of the command for `exec`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let help = !error.use_stderr();
+            // Nothing can be done about a closed terminal.
+            let _ = error.print();
+            return if help {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(USAGE)
+            };
+        }
+    };
+    let json = cli.common.json;
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            if json {
+                println!("{}", serde_json::json!({"error": format!("{error:#}")}));
+            } else {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    // Commands that change namespaces need a process with one thread.
+    match &cli.command {
+        Command::Node { config } => return crate::node::launch::supervise(config),
+        Command::NodeInit { config } => return crate::node::launch::init(config),
+        Command::Container { spec } => return inside::container(spec),
+        Command::Join { pid, command } => return inside::join(*pid, command),
+        Command::Enter { node, pid, command } => return inside::enter(*node, *pid, command),
+        Command::Envoy => {
+            let path = crate::start::envoy::find(None, &target_directory()?)?;
+            println!("{}", path.display());
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        bail!("the cryptography provider was installed twice");
+    }
+    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
+    let code = runtime.block_on(serve(cli));
+    // A thread that waits for a terminal must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(50));
+    code
+}
+
+/// The target directory that this program was built in.
+fn target_directory() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("find the own program")?;
+    let found = own
+        .ancestors()
+        .nth(2)
+        .context("the own program is in no target directory")?;
+    Ok(found.to_owned())
+}
+
+fn layout(common: &Common) -> Result<Layout> {
+    let named = common.dir.clone().or_else(crate::env::state_dir);
+    let root = match named {
+        Some(path) => {
+            std::path::absolute(&path).with_context(|| format!("find {}", path.display()))?
+        }
+        None => target_directory()?.join("mesh"),
+    };
+    Ok(Layout::new(root))
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    println!(
+        "{}",
+        serde_json::to_string_pretty(value).context("encode the answer")?
+    );
+    Ok(())
+}
+
+fn print_applied(common: &Common, applied: &[Applied]) -> Result<()> {
+    if common.json {
+        return print_json(&applied);
+    }
+    for each in applied {
+        let outcome = serde_json::to_value(each.outcome).context("encode the answer")?;
+        println!("{} {}", each.object, outcome.as_str().unwrap_or_default());
+    }
+    Ok(())
+}
+
+async fn serve(cli: Cli) -> Result<ExitCode> {
+    let common = cli.common;
+    let layout = layout(&common)?;
+    if let Command::Up(up) = cli.command {
+        return up::up(up, layout, common.json).await;
+    }
+    let mesh = Mesh::attach(layout)?;
+    match cli.command {
+        Command::Status { processes } => {
+            let status = mesh.status(true).await?;
+            if common.json {
+                print_json(&status)?;
+            } else {
+                show::status(&status, processes);
+            }
+        }
+        Command::Apply { files } => {
+            print_applied(
+                &common,
+                &mesh.apply_sources(&manifest::read_paths(&files)?).await?,
+            )?;
+        }
+        Command::Delete { files } => {
+            let gone = mesh.delete_sources(&manifest::read_paths(&files)?).await?;
+            print_applied(&common, &gone)?;
+            if gone.is_empty() && !common.json {
+                println!("nothing of this was there");
+            }
+        }
+        Command::Exec {
+            pod,
+            container,
+            command,
+        } => {
+            let mut helper = mesh
+                .exec_command(&pod, container.as_deref(), &command)
+                .await?;
+            let status = tokio::task::spawn_blocking(move || helper.status())
+                .await
+                .context("run the command")?
+                .context("run the command")?;
+            let code = crate::node::exec::exit_code(status);
+            return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
+        }
+        Command::Logs {
+            pod,
+            container,
+            follow,
+        } => {
+            let status = mesh.status(false).await?;
+            let log = status
+                .pod_named(&pod)?
+                .container_named(container.as_deref())?
+                .log
+                .clone();
+            show::log(&log, follow).await?;
+        }
+        Command::Scale {
+            deployment,
+            replicas,
+        } => {
+            mesh.scale(&deployment, replicas).await?;
+            if common.json {
+                print_json(&serde_json::json!({"deployment": deployment, "replicas": replicas}))?;
+            } else {
+                println!("{deployment} scaled to {replicas}");
+            }
+        }
+        Command::Kill {
+            pod,
+            container,
+            process,
+            signal,
+        } => {
+            let pids = mesh
+                .kill(
+                    &pod,
+                    container.as_deref(),
+                    process.as_deref(),
+                    Some(&signal),
+                )
+                .await?;
+            if common.json {
+                print_json(&serde_json::json!({"pids": pids, "signal": signal}))?;
+            } else {
+                println!("sent {signal} to {} process(es) of {pod}", pids.len());
+            }
+        }
+        Command::Down => {
+            mesh.down().await?;
+            if common.json {
+                print_json(&serde_json::json!({"down": true}))?;
+            } else {
+                println!("the mesh is down; nothing of it is left but its logs");
+            }
+        }
+        _ => bail!("this command was handled before"),
+    }
+    std::io::stdout().flush().context("write the answer")?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,16 @@
+//! The mesh on one machine: the local Pod runner behind `cargo mesh`, and the library with
+//! which whole-system tests drive it.
+
+pub mod admin;
+pub mod cli;
+pub mod env;
+pub mod http;
+pub mod layout;
+pub mod load;
+pub mod manifest;
+pub mod mesh;
+pub mod node;
+pub mod privilege;
+pub mod report;
+pub mod start;
+pub mod state;

@@ -1,0 +1,674 @@
+//! The one writer of the cluster's state: applies objects, keeps the wanted Pods running,
+//! derives endpoints, names and what the control plane is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::Context;
+use super::cluster_ip::{ClusterIps, Protocol};
+use super::dns::Table;
+use super::export::{Exporter, is_exported};
+use super::network::Addresses;
+use super::pod::status::{Phase, PodStatus};
+use super::pod::{self, Handle, Order};
+use super::publish::Routes;
+use super::service::{self, Backend};
+use super::store::Outcome;
+use super::workload::{self, Workload};
+use crate::manifest::Key;
+
+/// ConfigMap with the mesh root that every namespace gets.
+const ROOT_CONFIG_MAP: &str = "istio-ca-root-cert";
+/// Namespace of the control plane.
+pub const CONTROL_PLANE: &str = "istio-system";
+
+/// What a client asks of the controller.
+#[derive(Debug)]
+pub enum Request {
+    /// Add or replace objects, all or none.
+    Apply {
+        /// What to apply.
+        objects: Vec<(Key, Value)>,
+        /// What became of each.
+        reply: oneshot::Sender<Result<Vec<(Key, Outcome)>>>,
+    },
+    /// Remove objects.
+    Delete {
+        /// Which.
+        keys: Vec<Key>,
+        /// The keys that were there.
+        reply: oneshot::Sender<Vec<Key>>,
+    },
+    /// Change `spec.replicas` of a Deployment.
+    Scale {
+        /// Which.
+        key: Key,
+        /// Wanted number of Pods.
+        replicas: u32,
+        /// An error when there is none.
+        reply: oneshot::Sender<Result<()>>,
+    },
+}
+
+/// One Pod as clients see it.
+#[derive(Clone, Debug)]
+pub struct PodView {
+    /// The object behind it.
+    pub workload: Key,
+    /// What it does.
+    pub status: PodStatus,
+}
+
+/// All Pods at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterView {
+    /// Grows with each change.
+    pub generation: u64,
+    /// Whether every wanted Pod runs and is ready, and no other one is left.
+    pub settled: bool,
+    /// In order of namespace and name.
+    pub pods: Vec<PodView>,
+}
+
+/// What the controller publishes for the other parts of the node.
+#[derive(Debug)]
+pub struct Views {
+    /// All Pods.
+    pub cluster: watch::Sender<Arc<ClusterView>>,
+    /// Cluster DNS.
+    pub names: watch::Sender<Arc<Table>>,
+    /// Published addresses.
+    pub routes: watch::Sender<Arc<Routes>>,
+    /// ClusterIPs.
+    pub cluster_ips: watch::Sender<Arc<ClusterIps>>,
+    /// A ready injector.
+    pub injector: watch::Sender<Option<SocketAddr>>,
+    /// Counts changes of the store.
+    pub generation: watch::Sender<u64>,
+}
+
+impl Views {
+    /// Nothing is there yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            cluster: watch::Sender::default(),
+            names: watch::Sender::default(),
+            routes: watch::Sender::default(),
+            cluster_ips: watch::Sender::default(),
+            injector: watch::Sender::new(None),
+            generation: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Default for Views {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    workload: Key,
+    hash: String,
+    handle: Handle,
+    ip: Ipv4Addr,
+    leaving: bool,
+}
+
+impl Entry {
+    fn order(&self, order: Order) {
+        // A full queue holds an earlier order of the same effect; a closed one a Pod that ends.
+        if let Err(error) = self.handle.orders.try_send(order) {
+            tracing::debug!("{error}");
+        }
+    }
+}
+
+/// Owns all state of the cluster.
+#[derive(Debug)]
+pub struct Controller {
+    context: Arc<Context>,
+    views: Views,
+    exporter: Exporter,
+    pods: Vec<Entry>,
+    next_index: u64,
+    pod_addresses: Addresses,
+    service_addresses: Addresses,
+    cluster_ips: BTreeMap<Key, Ipv4Addr>,
+    created: BTreeMap<Key, String>,
+    generation: u64,
+}
+
+impl Controller {
+    /// A controller without any object.
+    #[must_use]
+    pub fn new(context: Arc<Context>, views: Views) -> Self {
+        let exporter = Exporter::new(context.layout.objects());
+        Self {
+            context,
+            views,
+            exporter,
+            pods: Vec::new(),
+            next_index: 1,
+            pod_addresses: Addresses::pods(),
+            service_addresses: Addresses::services(),
+            cluster_ips: BTreeMap::new(),
+            created: BTreeMap::new(),
+            generation: 0,
+        }
+    }
+
+    /// Serves requests and reacts to changes until the node ends.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let changed = Arc::clone(&self.context.changed);
+        loop {
+            self.reconcile();
+            tokio::select! {
+                request = requests.recv() => match request {
+                    Some(request) => self.serve(request),
+                    None => return,
+                },
+                () = changed.notified() => {}
+            }
+        }
+    }
+
+    fn serve(&mut self, request: Request) {
+        // A client that went away needs no answer.
+        match request {
+            Request::Apply { objects, reply } => {
+                let _ = reply.send(self.apply(objects));
+            }
+            Request::Delete { keys, reply } => {
+                let gone = keys
+                    .into_iter()
+                    .filter(|key| self.context.store.remove(key))
+                    .collect();
+                self.store_changed();
+                let _ = reply.send(gone);
+            }
+            Request::Scale {
+                key,
+                replicas,
+                reply,
+            } => {
+                let _ = reply.send(self.scale(&key, replicas));
+            }
+        }
+    }
+
+    fn store_changed(&self) {
+        self.views
+            .generation
+            .send_modify(|generation| *generation += 1);
+        for entry in &self.pods {
+            entry.order(Order::RefreshVolumes);
+        }
+    }
+
+    fn apply(&mut self, objects: Vec<(Key, Value)>) -> Result<Vec<(Key, Outcome)>> {
+        for (key, object) in &objects {
+            match (key.group.as_str(), key.kind.as_str()) {
+                ("apps", "Deployment") | ("", "Pod") => {
+                    workload::read(key, object)?;
+                }
+                ("", "Service") => {
+                    read_service(object).with_context(|| key.to_string())?;
+                }
+                ("apps", "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", _) => {
+                    anyhow::bail!("{key}: only Deployments and Pods are run here");
+                }
+                _ => {}
+            }
+        }
+        let outcomes = objects
+            .into_iter()
+            .map(|(key, object)| {
+                let outcome = self.context.store.apply(key.clone(), object);
+                (key, outcome)
+            })
+            .collect();
+        self.store_changed();
+        Ok(outcomes)
+    }
+
+    fn scale(&mut self, key: &Key, replicas: u32) -> Result<()> {
+        let held = self
+            .context
+            .store
+            .get(key)
+            .with_context(|| format!("{key} does not exist"))?;
+        let mut object = (*held).clone();
+        let spec = object
+            .get_mut("spec")
+            .and_then(Value::as_object_mut)
+            .with_context(|| format!("{key} has no spec"))?;
+        spec.insert("replicas".to_owned(), json!(replicas));
+        self.context.store.put(key.clone(), object);
+        self.store_changed();
+        Ok(())
+    }
+
+    /// Brings everything derived in line with the objects and the Pods.
+    fn reconcile(&mut self) {
+        self.spread_root_certificate();
+        self.pods
+            .retain(|entry| entry.handle.status.borrow().phase != Phase::Ended);
+        let settled = self.reconcile_workloads();
+        let backends = self.backends();
+        let services = self.services();
+        let mut names = Table::new();
+        let mut routes = Routes::new();
+        let mut cluster_ips = ClusterIps::new();
+        for service in services.values() {
+            service::add_names(&mut names, service, &backends);
+            add_routes(&mut routes, service, &backends);
+            add_cluster_ips(&mut cluster_ips, service, &backends);
+        }
+        let injector = routes.iter().find(|((namespace, name, port), addresses)| {
+            namespace == CONTROL_PLANE
+                && name == "istio-sidecar-injector"
+                && *port == 443
+                && !addresses.is_empty()
+        });
+        publish(
+            &self.views.injector,
+            injector.and_then(|(_, found)| found.first().copied()),
+        );
+        publish(&self.views.names, Arc::new(names));
+        publish(&self.views.routes, Arc::new(routes));
+        publish(&self.views.cluster_ips, Arc::new(cluster_ips));
+        let exported = self.exported(&services, &backends);
+        if let Err(error) = self.exporter.sync(&exported) {
+            tracing::error!("{error:#}");
+        }
+        self.generation += 1;
+        let mut pods: Vec<PodView> = self
+            .pods
+            .iter()
+            .map(|entry| PodView {
+                workload: entry.workload.clone(),
+                status: entry.handle.status.borrow().clone(),
+            })
+            .collect();
+        pods.sort_by_cached_key(|view| {
+            let metadata = &view.status.pod.metadata;
+            (metadata.namespace.clone(), metadata.name.clone())
+        });
+        let view = ClusterView {
+            generation: self.generation,
+            settled,
+            pods,
+        };
+        self.views.cluster.send_replace(Arc::new(view));
+    }
+
+    fn namespaces(&self) -> BTreeSet<String> {
+        let mut namespaces = BTreeSet::from(["default".to_owned(), CONTROL_PLANE.to_owned()]);
+        for (key, _) in self.context.store.all() {
+            if key.kind == "Namespace" && key.group.is_empty() {
+                namespaces.insert(key.name);
+            } else if !key.namespace.is_empty() {
+                namespaces.insert(key.namespace);
+            }
+        }
+        namespaces
+    }
+
+    /// As citadel does on a cluster: the root in a ConfigMap of every namespace.
+    fn spread_root_certificate(&self) {
+        let Ok(root) = std::fs::read_to_string(self.context.layout.root_certificate()) else {
+            return;
+        };
+        let mut news = false;
+        for namespace in self.namespaces() {
+            let key = Key::core("ConfigMap", &namespace, ROOT_CONFIG_MAP);
+            let object = json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": ROOT_CONFIG_MAP, "namespace": namespace},
+                "data": {"root-cert.pem": root},
+            });
+            news |= self.context.store.apply(key, object) != Outcome::Unchanged;
+        }
+        if news {
+            self.store_changed();
+        }
+    }
+
+    /// Starts missing Pods and ends superfluous ones; whether all is as wanted.
+    fn reconcile_workloads(&mut self) -> bool {
+        let mut wanted: BTreeMap<Key, Workload> = BTreeMap::new();
+        let deployments = self.context.store.of_kind("apps", "Deployment");
+        for (key, object) in deployments
+            .into_iter()
+            .chain(self.context.store.of_kind("", "Pod"))
+        {
+            match workload::read(&key, &object) {
+                Ok(workload) => {
+                    wanted.insert(key, workload);
+                }
+                Err(error) => tracing::error!("{error:#}"),
+            }
+        }
+        let mut settled = true;
+        for entry in self
+            .pods
+            .iter_mut()
+            .filter(|entry| !wanted.contains_key(&entry.workload))
+        {
+            settled = false;
+            leave(entry);
+        }
+        for workload in wanted.values() {
+            settled &= self.reconcile_workload(workload);
+        }
+        settled
+    }
+
+    fn reconcile_workload(&mut self, workload: &Workload) -> bool {
+        let of_workload = |entry: &&mut Entry| entry.workload == workload.key;
+        let (mut current, old): (Vec<&mut Entry>, Vec<&mut Entry>) = self
+            .pods
+            .iter_mut()
+            .filter(of_workload)
+            .partition(|entry| entry.hash == workload.hash && !entry.leaving);
+        let ready = current
+            .iter()
+            .filter(|entry| entry.handle.status.borrow().is_ready())
+            .count();
+        let others = old.len();
+        let is_pod = workload.key.kind == "Pod";
+        // A new template takes over only when its Pods are ready; a Pod object has one name, so
+        // the old one must go first.
+        if ready >= workload.replicas || is_pod {
+            old.into_iter().for_each(leave);
+        }
+        // Pods that are not ready go first.
+        current.sort_by_key(|entry| !entry.handle.status.borrow().is_ready());
+        let superfluous = current.len().saturating_sub(workload.replicas);
+        current
+            .iter_mut()
+            .rev()
+            .take(superfluous)
+            .for_each(|entry| leave(entry));
+        let missing = workload.replicas.saturating_sub(current.len());
+        if !(is_pod && others > 0) {
+            for _ in 0..missing {
+                self.start_pod(workload);
+            }
+        }
+        others == 0 && superfluous == 0 && missing == 0 && ready == workload.replicas
+    }
+
+    fn start_pod(&mut self, workload: &Workload) {
+        let pods = &self.pods;
+        let Some(ip) = self
+            .pod_addresses
+            .take(|ip| pods.iter().any(|entry| entry.ip == ip))
+        else {
+            tracing::error!("all Pod addresses are in use");
+            return;
+        };
+        let index = self.next_index;
+        self.next_index += 1;
+        let handle = pod::start(Arc::clone(&self.context), workload.pod(), ip, index);
+        self.pods.push(Entry {
+            workload: workload.key.clone(),
+            hash: workload.hash.clone(),
+            handle,
+            ip,
+            leaving: false,
+        });
+    }
+
+    fn backends(&self) -> Vec<Backend> {
+        self.pods
+            .iter()
+            .filter_map(|entry| {
+                let status = entry.handle.status.borrow();
+                (status.phase != Phase::Ended).then(|| Backend {
+                    pod: Arc::clone(&status.pod),
+                    ip: entry.ip,
+                    ready: status.is_ready() && !entry.leaving,
+                    terminating: entry.leaving || status.phase == Phase::Terminating,
+                })
+            })
+            .collect()
+    }
+
+    /// All Services, with their addresses.
+    fn services(&mut self) -> BTreeMap<Key, Service> {
+        let objects = self.context.store.of_kind("", "Service");
+        self.cluster_ips
+            .retain(|key, _| objects.iter().any(|(held, _)| held == key));
+        let mut services = BTreeMap::new();
+        for (key, object) in objects {
+            let mut service = match read_service(&object) {
+                Ok(service) => service,
+                Err(error) => {
+                    tracing::error!("{key}: {error:#}");
+                    continue;
+                }
+            };
+            let spec = service.spec.get_or_insert_default();
+            let given = spec.cluster_ip.as_deref().is_some_and(|ip| !ip.is_empty());
+            if !given && spec.type_.as_deref() != Some("ExternalName") {
+                let ip = self.cluster_ips.get(&key).copied().or_else(|| {
+                    let taken = &self.cluster_ips;
+                    self.service_addresses
+                        .take(|ip| taken.values().any(|held| *held == ip))
+                });
+                if let Some(ip) = ip {
+                    self.cluster_ips.insert(key.clone(), ip);
+                    spec.cluster_ip = Some(ip.to_string());
+                    spec.cluster_ips = Some(vec![ip.to_string()]);
+                }
+            }
+            services.insert(key, service);
+        }
+        services
+    }
+
+    /// The objects that the control plane is told about.
+    fn exported(
+        &mut self,
+        services: &BTreeMap<Key, Service>,
+        backends: &[Backend],
+    ) -> BTreeMap<Key, Value> {
+        let store = self.context.store.clone();
+        let told = |namespace: &str| {
+            store.namespace_label(namespace, super::OUTSIDE).as_deref() != Some("true")
+        };
+        let mut objects = BTreeMap::new();
+        for namespace in self
+            .namespaces()
+            .into_iter()
+            .filter(|namespace| told(namespace))
+        {
+            let key = Key::core("Namespace", "", &namespace);
+            objects.insert(
+                key,
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+            );
+        }
+        for (key, object) in self.context.store.all() {
+            let own = matches!(
+                (key.group.as_str(), key.kind.as_str()),
+                ("", "Pod" | "Service")
+            );
+            let namespace = if key.kind == "Namespace" {
+                &key.name
+            } else {
+                &key.namespace
+            };
+            if is_exported(&key) && !own && told(namespace) {
+                objects.insert(key, (*object).clone());
+            }
+        }
+        for (key, service) in services.iter().filter(|(key, _)| told(&key.namespace)) {
+            insert(&mut objects, key.clone(), service, "v1", "Service");
+            for slice in service::endpoint_slices(service, backends) {
+                if let Ok(key) = Key::of(&slice) {
+                    objects.insert(key, slice);
+                }
+            }
+        }
+        for backend in backends {
+            let metadata = &backend.pod.metadata;
+            let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
+                continue;
+            };
+            if told(namespace) {
+                let key = Key::core("Pod", namespace, name);
+                insert(&mut objects, key, &with_status(backend), "v1", "Pod");
+            }
+        }
+        self.stamp(&mut objects);
+        objects
+    }
+
+    /// Gives every object a creation time that stays.
+    fn stamp(&mut self, objects: &mut BTreeMap<Key, Value>) {
+        self.created.retain(|key, _| objects.contains_key(key));
+        for (key, object) in objects {
+            let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
+                continue;
+            };
+            if !metadata.contains_key("creationTimestamp") {
+                let time = self.created.entry(key.clone()).or_insert_with(now);
+                metadata.insert("creationTimestamp".to_owned(), json!(time));
+            }
+        }
+    }
+}
+
+fn leave(entry: &mut Entry) {
+    if !entry.leaving {
+        entry.leaving = true;
+        entry.order(Order::Terminate);
+    }
+}
+
+fn publish<T: PartialEq>(view: &watch::Sender<T>, value: T) {
+    view.send_if_modified(|held| {
+        let news = *held != value;
+        if news {
+            *held = value;
+        }
+        news
+    });
+}
+
+fn read_service(object: &Value) -> Result<Service> {
+    let service: Service = serde_json::from_value(object.clone())?;
+    for port in service
+        .spec
+        .iter()
+        .flat_map(|spec| spec.ports.iter().flatten())
+    {
+        anyhow::ensure!(
+            u16::try_from(port.port).is_ok_and(|port| port > 0),
+            "spec.ports: {} is not a port number",
+            port.port
+        );
+    }
+    Ok(service)
+}
+
+fn add_routes(routes: &mut Routes, service: &Service, backends: &[Backend]) {
+    let (Some(name), Some(namespace)) = (&service.metadata.name, &service.metadata.namespace)
+    else {
+        return;
+    };
+    for port in service
+        .spec
+        .iter()
+        .flat_map(|spec| spec.ports.iter().flatten())
+    {
+        if let Ok(number) = u16::try_from(port.port) {
+            let addresses = service::ready_addresses(service, port, backends);
+            routes.insert((namespace.clone(), name.clone(), number), addresses);
+        }
+    }
+}
+
+fn add_cluster_ips(cluster_ips: &mut ClusterIps, service: &Service, backends: &[Backend]) {
+    let Some(spec) = &service.spec else { return };
+    let Some(ip) = spec
+        .cluster_ip
+        .as_deref()
+        .and_then(|text| text.parse().ok())
+    else {
+        return;
+    };
+    for port in spec.ports.iter().flatten() {
+        let protocol = match port.protocol.as_deref() {
+            None | Some("TCP") => Protocol::Tcp,
+            Some("UDP") => Protocol::Udp,
+            Some(_) => continue,
+        };
+        if let Ok(number) = u16::try_from(port.port) {
+            let addresses = service::ready_addresses(service, port, backends);
+            cluster_ips.insert((ip, protocol, number), addresses);
+        }
+    }
+}
+
+fn insert(
+    objects: &mut BTreeMap<Key, Value>,
+    key: Key,
+    object: &impl serde::Serialize,
+    version: &str,
+    kind: &str,
+) {
+    match serde_json::to_value(object) {
+        Ok(Value::Object(mut map)) => {
+            map.insert("apiVersion".to_owned(), json!(version));
+            map.insert("kind".to_owned(), json!(kind));
+            objects.insert(key, Value::Object(map));
+        }
+        Ok(_) => {}
+        Err(error) => tracing::error!("{key}: {error}"),
+    }
+}
+
+fn with_status(backend: &Backend) -> Pod {
+    use k8s_openapi::api::core::v1::{PodCondition, PodIP, PodStatus as Told};
+    let mut pod = (*backend.pod).clone();
+    let ready = if backend.ready { "True" } else { "False" };
+    pod.status = Some(Told {
+        phase: Some("Running".to_owned()),
+        pod_ip: Some(backend.ip.to_string()),
+        pod_ips: Some(vec![PodIP {
+            ip: backend.ip.to_string(),
+        }]),
+        host_ip: Some(super::network::NODE_IP.to_string()),
+        conditions: Some(vec![PodCondition {
+            type_: "Ready".to_owned(),
+            status: ready.to_owned(),
+            ..PodCondition::default()
+        }]),
+        ..Told::default()
+    });
+    pod
+}
+
+fn now() -> String {
+    time::OffsetDateTime::from(SystemTime::now())
+        .replace_nanosecond(0)
+        .ok()
+        .and_then(|time| {
+            time.format(&time::format_description::well_known::Rfc3339)
+                .ok()
+        })
+        .unwrap_or_default()
+}

@@ -1,0 +1,114 @@
+//! Building the programs that the containers run.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::node::image::BINARIES;
+
+/// The workspace of the sources that this program was built from.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
+}
+
+/// Builds every binary; cargo shows its own progress. Returns name to path.
+///
+/// # Errors
+/// When cargo fails or leaves a binary out.
+pub fn build(release: bool) -> Result<BTreeMap<String, PathBuf>> {
+    let built = run_cargo(release)?;
+    select(|package| built.get(package).cloned())
+}
+
+/// Builds the binary of one package in the development profile and returns its path.
+///
+/// # Errors
+/// When cargo fails or the package has no binary of its name.
+pub fn build_package(package: &str) -> Result<PathBuf> {
+    let mut built = run_cargo(false)?;
+    built
+        .remove(package)
+        .with_context(|| format!("package {package} has no binary of its name"))
+}
+
+fn run_cargo(release: bool) -> Result<BTreeMap<String, PathBuf>> {
+    let mut cargo = Command::new(crate::env::cargo());
+    cargo
+        .arg("build")
+        .arg("--message-format=json-render-diagnostics")
+        .arg("--manifest-path")
+        .arg(workspace().join("Cargo.toml"))
+        // A part of the workspace would be built with other features, and all of it twice.
+        .arg("--workspace")
+        .arg("--bins")
+        .stdout(Stdio::piped());
+    if release {
+        cargo.arg("--release");
+    }
+    let mut child = cargo.spawn().context("start cargo")?;
+    let output = child.stdout.take().context("cargo has no output")?;
+    let mut built = BTreeMap::new();
+    for line in BufReader::new(output).lines() {
+        let line = line.context("read cargo's output")?;
+        if let Some((name, path)) = executable(&line) {
+            built.insert(name, path);
+        }
+    }
+    if !child.wait().context("wait for cargo")?.success() {
+        bail!("the build failed; the messages of cargo are above");
+    }
+    Ok(built)
+}
+
+/// The binaries of an earlier build in `directory`.
+///
+/// # Errors
+/// When one is missing.
+pub fn existing(directory: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    select(|package| Some(directory.join(package)).filter(|path| path.is_file()))
+        .with_context(|| format!("in {}: build without --no-build", directory.display()))
+}
+
+fn select(find: impl Fn(&str) -> Option<PathBuf>) -> Result<BTreeMap<String, PathBuf>> {
+    BINARIES
+        .iter()
+        .map(|(name, package)| {
+            let path = find(package).with_context(|| format!("binary {package} was not built"))?;
+            Ok(((*name).to_owned(), path))
+        })
+        .collect()
+}
+
+/// Name and path of the program that a message of cargo tells of.
+fn executable(line: &str) -> Option<(String, PathBuf)> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    let path = message.get("executable")?.as_str()?;
+    let name = message.get("target")?.get("name")?.as_str()?;
+    Some((name.to_owned(), path.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_cargo_are_understood() {
+        let line =
+            r#"{"reason":"compiler-artifact","target":{"name":"galley"},"executable":"/t/galley"}"#;
+        assert_eq!(
+            executable(line),
+            Some(("galley".to_owned(), "/t/galley".into()))
+        );
+        assert_eq!(
+            executable(r#"{"target":{"name":"x"},"executable":null}"#),
+            None
+        );
+        assert_eq!(executable("not json"), None);
+    }
+}

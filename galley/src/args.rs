@@ -1,0 +1,160 @@
+//! Command line. Names and spelling are those of 1.1.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
+use mesh_common::args::{LogArgs, MonitoringArgs};
+use mesh_common::{duration, version};
+
+/// Reads, validates and distributes mesh configuration.
+#[derive(Debug, Parser)]
+#[command(
+    name = "galley",
+    disable_version_flag = true,
+    args_override_self = true
+)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Logging.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serves configuration to its sinks.
+    Server(Box<ServerArgs>),
+    /// Checks the age of a probe file: exit status 0 when it is fresh.
+    Probe(ProbeArgs),
+    /// Prints the version.
+    Version(version::Command),
+}
+
+/// `galley server`. Of a flag that is given twice the last one counts.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(args_override_self = true)]
+pub struct ServerArgs {
+    /// Directory (or single file) that configuration is read from.
+    #[arg(long = "configPath", default_value = "", hide_default_value = true,
+          value_parser = any_path)]
+    pub config_path: PathBuf,
+    /// Where to serve: tcp://host:port, or unix:///path together with --insecure.
+    #[arg(long = "server-address", default_value = "tcp://0.0.0.0:9901")]
+    pub server_address: String,
+    /// Serves plain text to everybody.
+    #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, action = ArgAction::Set)]
+    pub insecure: bool,
+    /// Certificate chain of the server.
+    #[arg(long = "tlsCertFile", default_value = "/etc/certs/cert-chain.pem")]
+    pub tls_cert_file: PathBuf,
+    /// Key of the certificate.
+    #[arg(long = "tlsKeyFile", default_value = "/etc/certs/key.pem")]
+    pub tls_key_file: PathBuf,
+    /// Trust anchors that sinks are verified against.
+    #[arg(long = "caCertFile", default_value = "/etc/certs/root-cert.pem")]
+    pub ca_cert_file: PathBuf,
+    /// YAML list of the identities that may connect; without the file every verified one may.
+    #[arg(long = "accessListFile", default_value = "/etc/config/accesslist.yaml")]
+    pub access_list_file: PathBuf,
+    /// Largest request in bytes.
+    #[arg(long = "server-maxReceivedMessageSize", default_value_t = 1 << 20)]
+    pub max_received_message_size: usize,
+    /// Streams per connection.
+    #[arg(long = "server-maxConcurrentStreams", default_value_t = 1024)]
+    pub max_concurrent_streams: u32,
+    /// How long a connection may be silent before it is pinged.
+    #[arg(long = "keepaliveInterval", default_value = "30s", value_parser = duration::parse)]
+    pub keepalive_interval: Duration,
+    /// How long the answer to a ping may take.
+    #[arg(long = "keepaliveTimeout", default_value = "10s", value_parser = duration::parse)]
+    pub keepalive_timeout: Duration,
+    /// A stream ends at this age, give or take a tenth, so that sinks spread over replicas.
+    #[arg(long = "keepaliveMaxServerConnectionAge", default_value = "30m",
+          value_parser = duration::parse)]
+    pub max_connection_age: Duration,
+    /// Mesh configuration; defaults are used without it.
+    #[arg(long = "meshConfigFile", default_value = "/etc/mesh-config/mesh")]
+    pub mesh_config_file: PathBuf,
+    /// DNS suffix of services.
+    #[arg(long, default_value = "cluster.local")]
+    pub domain: String,
+    /// Port of metrics, readiness and debug pages; 0 is none.
+    #[arg(long = "monitoringPort", default_value_t = 15014)]
+    pub monitoring_port: u16,
+    /// Serves configuration.
+    #[arg(long = "enable-server", default_value_t = true, default_missing_value = "true",
+          num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    pub enable_server: bool,
+    /// Serves the admission webhook, which this version does not have.
+    #[arg(long = "enable-validation", default_value_t = false, default_missing_value = "true",
+          num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
+    pub enable_validation: bool,
+    /// File whose age says that the process lives; empty is none.
+    #[arg(long = "livenessProbePath", default_value = "", hide_default_value = true,
+          value_parser = any_path)]
+    pub liveness_probe_path: PathBuf,
+    /// It is written every half of this.
+    #[arg(long = "livenessProbeInterval", default_value = "2s", value_parser = duration::parse)]
+    pub liveness_probe_interval: Duration,
+    /// File whose age says that configuration is served; empty is none.
+    #[arg(long = "readinessProbePath", default_value = "", hide_default_value = true,
+          value_parser = any_path)]
+    pub readiness_probe_path: PathBuf,
+    /// It is written every half of this.
+    #[arg(long = "readinessProbeInterval", default_value = "2s", value_parser = duration::parse)]
+    pub readiness_probe_interval: Duration,
+    /// Introspection flags of 1.1.
+    #[command(flatten)]
+    pub introspection: MonitoringArgs,
+}
+
+/// A path that may be empty.
+fn any_path(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(PathBuf::from(text))
+}
+
+/// `galley probe`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ProbeArgs {
+    /// File to look at.
+    #[arg(long = "probe-path")]
+    pub probe_path: PathBuf,
+    /// How old it may be.
+    #[arg(long, value_parser = duration::parse)]
+    pub interval: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn booleans_take_a_value_or_none() {
+        let parse = |flags: &[&str]| {
+            let args = ["galley", "server"].iter().chain(flags).copied();
+            match Args::try_parse_from(args).unwrap().command {
+                Command::Server(args) => *args,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(!parse(&[]).insecure);
+        assert!(parse(&["--insecure"]).insecure);
+        assert!(!parse(&["--insecure=false"]).insecure);
+        assert!(!parse(&["--enable-server=false"]).enable_server);
+        let args = parse(&["--configPath=/c", "--keepaliveInterval=1m30s"]);
+        assert_eq!(args.config_path, PathBuf::from("/c"));
+        assert_eq!(args.keepalive_interval, Duration::from_secs(90));
+    }
+
+    #[test]
+    fn positional_arguments_are_an_error() {
+        assert!(Args::try_parse_from(["galley", "server", "x"]).is_err());
+        assert!(Args::try_parse_from(["galley", "validator"]).is_err());
+    }
+}

@@ -1,0 +1,32 @@
+//! Environment variables. A value that cannot be read counts as not set.
+
+use std::time::Duration;
+
+use mesh_common::duration;
+
+/// Refusals of sinks logged at once.
+const REFUSAL_LOG_BURST: &str = "AUTHZ_FAILURE_LOG_BURST_SIZE";
+/// Then one per this time.
+const REFUSAL_LOG_INTERVAL: &str = "AUTHZ_FAILURE_LOG_FREQ";
+/// Streams that may be opened at once.
+const CONNECT_BURST: &str = "NEW_CONNECTION_BURST_SIZE";
+/// Then one per this time.
+const CONNECT_INTERVAL: &str = "NEW_CONNECTION_FREQ";
+
+/// What the environment says, over the defaults of `options`.
+pub fn over(mut options: mesh_common::mcp::source::Options) -> mesh_common::mcp::source::Options {
+    options.refusal_log_burst = number(REFUSAL_LOG_BURST).unwrap_or(options.refusal_log_burst);
+    options.refusal_log_interval =
+        time(REFUSAL_LOG_INTERVAL).unwrap_or(options.refusal_log_interval);
+    options.connect_burst = number(CONNECT_BURST).unwrap_or(options.connect_burst);
+    options.connect_interval = time(CONNECT_INTERVAL).unwrap_or(options.connect_interval);
+    options
+}
+
+fn number(name: &str) -> Option<u32> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn time(name: &str) -> Option<Duration> {
+    duration::parse(&std::env::var(name).ok()?).ok()
+}

@@ -1,0 +1,26 @@
+//! Configuration validation and distribution over MCP.
+//!
+//! ```text
+//! files ─► source::fs ─► state (one task) ─► debounce ─► Arc<Snapshot> ─► MCP streams
+//!           what changed    which object is in force,      watch          mesh_common::mcp
+//!                           synthetic ServiceEntries
+//! ```
+//!
+//! The README of this folder has the flags, ports, messages and metrics.
+
+pub mod access;
+pub mod args;
+pub mod debug;
+pub mod env;
+pub mod key;
+pub mod mesh;
+pub mod metrics;
+pub mod native;
+pub mod object;
+pub mod probe;
+pub mod problem;
+pub mod processing;
+pub mod publish;
+pub mod run;
+pub mod source;
+pub mod state;

@@ -1,0 +1,93 @@
+//! The part of the mesh configuration that galley needs, followed as its file changes.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use istio_api::json::{self, Unknown};
+use istio_api::mesh::v1alpha1::MeshConfig;
+use mesh_common::{drain, fswatch, yaml};
+use tokio::sync::watch;
+
+use crate::processing::synthesis::Names;
+
+/// Largest file that is read, in bytes.
+const MAX_BYTES: u64 = 4 << 20;
+const SETTLE: Duration = Duration::from_millis(50);
+const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
+
+/// Reads the names from the mesh configuration. Unknown fields are logged and ignored; a missing
+/// file gives the defaults.
+pub fn load(path: &Path, domain: &str) -> Result<Names, String> {
+    let mut names = Names {
+        domain: domain.to_owned(),
+        trust_domain: DEFAULT_TRUST_DOMAIN.to_owned(),
+    };
+    let metadata = match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::info!(file = %path.display(), "there is no mesh configuration, using defaults");
+            return Ok(names);
+        }
+        other => other.map_err(|error| error.to_string())?,
+    };
+    if metadata.len() > MAX_BYTES {
+        return Err(format!(
+            "it has {} bytes, at most {MAX_BYTES} are read",
+            metadata.len()
+        ));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let Some(document) = yaml::split(&text).first().copied() else {
+        return Ok(names);
+    };
+    let read = yaml::read(&document).map_err(|error| error.message)?;
+    let Some(value) = read else { return Ok(names) };
+    let (mesh, unknown) = json::read::<MeshConfig>(&value, Unknown::Prune).map_err(|issues| {
+        let text = issues
+            .iter()
+            .map(|issue| format!("{}: {}", issue.path, issue.message));
+        text.collect::<Vec<_>>().join("; ")
+    })?;
+    for issue in unknown {
+        tracing::warn!(
+            file = %path.display(),
+            field = issue.path,
+            error = issue.message,
+            "a field of the mesh configuration is ignored"
+        );
+    }
+    if !mesh.trust_domain.is_empty() {
+        names.trust_domain = mesh.trust_domain;
+    }
+    Ok(names)
+}
+
+/// Sends the names again whenever they change, until the process drains. A file that cannot be
+/// read keeps the last ones.
+pub async fn follow(
+    path: PathBuf,
+    domain: String,
+    names: watch::Sender<Names>,
+    drain: drain::Watch,
+) {
+    let mut changes = fswatch::watch(vec![path.clone()], SETTLE);
+    loop {
+        tokio::select! {
+            () = drain.signaled() => return,
+            change = changes.recv() => if change.is_none() { return },
+        }
+        match load(&path, &domain) {
+            Ok(new) => {
+                names.send_if_modified(|names| {
+                    let changed = *names != new;
+                    *names = new;
+                    changed
+                });
+            }
+            Err(error) => tracing::warn!(
+                file = %path.display(),
+                error,
+                "the mesh configuration cannot be read; the last one stays in force"
+            ),
+        }
+    }
+}

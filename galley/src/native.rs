@@ -1,0 +1,62 @@
+//! The Kubernetes objects that become synthetic ServiceEntries, reduced to what is used of them.
+
+mod endpoints;
+mod field;
+mod node;
+mod pod;
+mod service;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use endpoints::{Condition, EndpointAddress, EndpointGroup, EndpointPort};
+pub use field::{Field, FieldError};
+pub use node::Node;
+pub use pod::Pod;
+pub use service::{Port, Service, Target, Transport};
+
+use crate::object::Metadata;
+
+/// One object.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Native {
+    /// `v1 Service`
+    Service(Arc<Service>),
+    /// `v1 Endpoints`: one group for each subset.
+    Endpoints(Arc<[EndpointGroup]>),
+    /// `discovery.k8s.io EndpointSlice`, with the `namespace/name` of its Service. `None`: it has
+    /// none, or is not for this use.
+    EndpointSlice(Option<Arc<str>>, Arc<[EndpointGroup]>),
+    /// `v1 Pod`
+    Pod(Arc<Pod>),
+    /// `v1 Node`
+    Node(Arc<Node>),
+}
+
+/// Group and kind of those that are read; `None` for all others.
+pub fn kind(group: &str, kind: &str) -> Option<(&'static str, &'static str, bool)> {
+    Some(match (group, kind) {
+        ("", "Service") => ("", "Service", true),
+        ("", "Endpoints") => ("", "Endpoints", true),
+        ("", "Pod") => ("", "Pod", true),
+        ("", "Node") => ("", "Node", false),
+        ("discovery.k8s.io", "EndpointSlice") => ("discovery.k8s.io", "EndpointSlice", true),
+        _ => return None,
+    })
+}
+
+/// Reads the object of a kind that [`kind`] knows.
+pub fn read(kind: &str, metadata: &Metadata, object: &Value) -> Result<Native, FieldError> {
+    let object = Field::root(object);
+    Ok(match kind {
+        "Service" => Native::Service(Arc::new(service::read(metadata, &object)?)),
+        "Endpoints" => Native::Endpoints(endpoints::read_endpoints(metadata, &object)?.into()),
+        "EndpointSlice" => {
+            let (service, groups) = endpoints::read_slice(metadata, &object)?;
+            Native::EndpointSlice(service, groups.into())
+        }
+        "Pod" => Native::Pod(Arc::new(pod::read(metadata, &object)?)),
+        _ => Native::Node(Arc::new(node::read(metadata))),
+    })
+}

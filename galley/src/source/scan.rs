@@ -1,0 +1,174 @@
+//! The tree on disk: which files there are and whether they look different from before.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::limit;
+use crate::problem::{Problem, effect};
+
+/// What a file looks like without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stat {
+    fn new(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Device and inode: another directory of the same name is another one.
+    pub(super) fn identity(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
+/// The root, if it is there. A root that is a link is followed.
+pub(super) fn root(path: &Path) -> io::Result<Stat> {
+    fs::metadata(path).map(|metadata| Stat::new(&metadata))
+}
+
+/// What was found below a path.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    /// Files by path relative to the root; those that cannot be looked at have an error.
+    pub(super) files: BTreeMap<Arc<Path>, io::Result<Stat>>,
+    /// Directories that cannot be read: what is known below them stays.
+    pub(super) unreadable: Vec<(PathBuf, io::Error)>,
+    /// There are more than [`limit::FILES`].
+    pub(super) too_many: bool,
+}
+
+/// Names that are invisible: those with which Kubernetes swaps mounted volumes, and editors'.
+pub(super) fn is_hidden(name: &str) -> bool {
+    name.starts_with('.')
+}
+
+/// Whether a name is that of a configuration file.
+pub(super) fn is_config(name: &str) -> bool {
+    let extension = Path::new(name)
+        .extension()
+        .and_then(|extension| extension.to_str());
+    !is_hidden(name) && matches!(extension, Some("yaml" | "yml" | "json"))
+}
+
+/// Looks at everything below `root`/`below`. Links to files are followed, links to directories
+/// are not. `root` itself may be a file.
+pub(super) fn walk(root: &Path, below: &Path) -> Tree {
+    let mut tree = Tree::default();
+    let mut pending = vec![below.to_path_buf()];
+    while let Some(relative) = pending.pop() {
+        let directory = join(root, &relative);
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                if relative.as_os_str().is_empty() {
+                    tree.files.insert(Path::new("").into(), stat(&directory));
+                }
+                continue;
+            }
+            Err(error) => {
+                tree.unreadable.push((relative, error));
+                continue;
+            }
+        };
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    tree.unreadable.push((relative.clone(), error));
+                    break;
+                }
+            };
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| !is_hidden(name)) else {
+                continue;
+            };
+            let path = relative.join(name);
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => pending.push(path),
+                _ if !is_config(name) => {}
+                Ok(_) => {
+                    if tree.files.len() >= limit::FILES {
+                        tree.too_many = true;
+                        return tree;
+                    }
+                    let full = entry.path();
+                    // A link to a directory is none of ours, whatever its name.
+                    if !full.is_dir() {
+                        tree.files.insert(path.into(), stat(&full));
+                    }
+                }
+                Err(error) => {
+                    tree.files.insert(path.into(), Err(error));
+                }
+            }
+        }
+    }
+    tree
+}
+
+/// `root`/`relative`, where the empty path is the root itself.
+pub(super) fn join(root: &Path, relative: &Path) -> PathBuf {
+    if relative.as_os_str().is_empty() {
+        root.to_path_buf()
+    } else {
+        root.join(relative)
+    }
+}
+
+/// Looks at one file, following links.
+pub(super) fn stat(path: &Path) -> io::Result<Stat> {
+    fs::metadata(path).map(|metadata| Stat::new(&metadata))
+}
+
+/// Reads a file's text within [`limit::FILE_BYTES`], whatever its size says.
+pub(super) fn read(root: &Path, relative: &Arc<Path>) -> Result<String, Problem> {
+    let problem = |message: String| Problem::file(relative, message, effect::LAST_GOOD_FILE);
+    let unreadable = |error: io::Error| problem(format!("the file cannot be read: {error}"));
+    let path = join(root, relative);
+    let metadata = fs::metadata(&path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(problem("this is not a regular file".to_owned()));
+    }
+    let too_large = |bytes: u64| {
+        problem(format!(
+            "the file has {bytes} bytes, at most {} are read: split it",
+            limit::FILE_BYTES
+        ))
+    };
+    if metadata.len() > limit::FILE_BYTES {
+        return Err(too_large(metadata.len()));
+    }
+    let file = File::open(&path).map_err(unreadable)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    // It may have grown since.
+    let read = file
+        .take(limit::FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if read as u64 > limit::FILE_BYTES {
+        return Err(too_large(read as u64));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let position = error.utf8_error().valid_up_to();
+        problem(format!(
+            "the file is not UTF-8 text: byte {position} is not part of a character"
+        ))
+    })
+}

@@ -1,0 +1,149 @@
+//! When a file that is being written may be read: pure, time is an argument.
+//!
+//! A writer that closes the file is done; one that renames a file into place is done. A file that
+//! was changed and not closed is left alone for a while, as whatever is in it now may be half.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// After a file was closed, or renamed into place, or removed.
+pub(super) const AFTER_CLOSE: Duration = Duration::from_millis(4);
+/// After the last change of a file that nobody has closed.
+pub(super) const AFTER_CHANGE: Duration = Duration::from_millis(100);
+/// After the first change, however many follow.
+pub(super) const AT_MOST: Duration = Duration::from_secs(1);
+/// With more paths than this waiting, everything is looked at instead.
+pub(super) const MAX_PATHS: usize = 4096;
+
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    first: Instant,
+    last: Instant,
+    closed: bool,
+}
+
+impl Wait {
+    fn due(&self) -> Instant {
+        let quiet = if self.closed {
+            AFTER_CLOSE
+        } else {
+            AFTER_CHANGE
+        };
+        (self.last + quiet).min(self.first + AT_MOST)
+    }
+}
+
+/// Paths that changed and are not yet looked at.
+#[derive(Debug, Default)]
+pub(super) struct Settle {
+    paths: BTreeMap<PathBuf, Wait>,
+    all: Option<Wait>,
+}
+
+/// What is due.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// These paths.
+    Paths(Vec<PathBuf>),
+    /// Everything.
+    All,
+}
+
+fn note(slot: &mut Wait, now: Instant, closed: bool) {
+    slot.last = now;
+    slot.closed = closed;
+}
+
+impl Settle {
+    /// A path changed. `closed`: nobody is writing it any more.
+    pub(super) fn changed(&mut self, path: PathBuf, closed: bool, now: Instant) {
+        if self.paths.len() >= MAX_PATHS && !self.paths.contains_key(&path) {
+            self.paths.clear();
+            self.everything(now);
+            return;
+        }
+        let wait = self.paths.entry(path).or_insert(Wait {
+            first: now,
+            last: now,
+            closed,
+        });
+        note(wait, now, closed);
+    }
+
+    /// Something changed and it is not known what.
+    pub(super) fn everything(&mut self, now: Instant) {
+        let wait = self.all.get_or_insert(Wait {
+            first: now,
+            last: now,
+            closed: true,
+        });
+        note(wait, now, true);
+    }
+
+    /// When something is due next.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.paths.values().chain(&self.all).map(Wait::due).min()
+    }
+
+    /// Takes what is due.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Due> {
+        if self.all.as_ref().is_some_and(|wait| wait.due() <= now) {
+            self.all = None;
+            // Those still being written keep waiting: looking at them now is harmless, and they
+            // are looked at again.
+            return Some(Due::All);
+        }
+        let due = self.paths.extract_if(.., |_, wait| wait.due() <= now);
+        let due: Vec<_> = due.map(|(path, _)| path).collect();
+        (!due.is_empty()).then_some(Due::Paths(due))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(name: &str) -> PathBuf {
+        PathBuf::from(name)
+    }
+
+    #[test]
+    fn a_closed_file_is_due_soon_and_an_open_one_later() {
+        let start = Instant::now();
+        let mut settle = Settle::default();
+        settle.changed(path("a"), false, start);
+        assert_eq!(settle.deadline(), Some(start + AFTER_CHANGE));
+        assert_eq!(settle.take(start + AFTER_CLOSE), None);
+        let closed = start + Duration::from_millis(10);
+        settle.changed(path("a"), true, closed);
+        assert_eq!(
+            settle.take(closed + AFTER_CLOSE),
+            Some(Due::Paths(vec![path("a")]))
+        );
+        assert_eq!(settle.deadline(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_written_all_the_time_is_read_in_the_end() {
+        let start = Instant::now();
+        let mut settle = Settle::default();
+        let mut now = start;
+        while settle.take(now).is_none() {
+            settle.changed(path("a"), false, now);
+            now += Duration::from_millis(50);
+            assert!(now <= start + AT_MOST);
+        }
+    }
+
+    #[test]
+    fn too_many_paths_become_everything() {
+        let start = Instant::now();
+        let mut settle = Settle::default();
+        for i in 0..=MAX_PATHS {
+            settle.changed(path(&i.to_string()), true, start);
+        }
+        assert_eq!(settle.take(start + AFTER_CLOSE), Some(Due::All));
+        assert_eq!(settle.take(start + AT_MOST), None);
+    }
+}

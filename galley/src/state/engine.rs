@@ -1,0 +1,272 @@
+//! The state itself, without tasks and clocks of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use istio_api::collections::{COLLECTIONS, EMPTY_COLLECTIONS, SYNTHETIC_SERVICE_ENTRIES};
+use mesh_common::mcp::{Collection, Snapshot};
+
+use super::store::{Change, Store};
+use crate::key::Key;
+use crate::object::{Config, Item};
+use crate::problem::{Problem, Severity, effect};
+use crate::processing::reference::References;
+use crate::processing::registry::Registry;
+use crate::processing::synthesis::Names;
+use crate::source::{FileUpdate, Update};
+
+const VIRTUAL_SERVICES: &str = "istio/networking/v1alpha3/virtualservices";
+const SERVICE_ENTRIES: &str = "istio/networking/v1alpha3/serviceentries";
+/// What a collection has that never had a resource.
+const EMPTY_VERSION: &str = "0";
+
+/// What an update did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Objects in force that changed.
+    pub changes: usize,
+    /// Problems that are new.
+    pub new_problems: Vec<Problem>,
+    /// Problems that are gone.
+    pub solved: Vec<Problem>,
+}
+
+/// Everything that is known.
+#[derive(Debug)]
+pub struct Engine {
+    store: Store,
+    registry: Registry,
+    references: References,
+    root_problems: BTreeSet<Problem>,
+    working: Snapshot,
+    dirty: BTreeSet<&'static str>,
+    /// Distinguishes this process's versions from those of another replica or an earlier run.
+    epoch: String,
+    counter: u64,
+    synced: bool,
+}
+
+impl Engine {
+    /// `epoch` should be unique to the process.
+    pub fn new(names: Names, epoch: impl Into<String>) -> Self {
+        let mut working = Snapshot::default();
+        let known = COLLECTIONS
+            .iter()
+            .chain([&SYNTHETIC_SERVICE_ENTRIES])
+            .map(|row| row.name);
+        for name in known.chain(EMPTY_COLLECTIONS.iter().map(|(name, _)| *name)) {
+            let version = EMPTY_VERSION.into();
+            working.insert(
+                name,
+                Collection {
+                    version,
+                    ..Collection::default()
+                },
+            );
+        }
+        Self {
+            store: Store::default(),
+            registry: Registry::new(names),
+            references: References::default(),
+            root_problems: BTreeSet::new(),
+            working,
+            dirty: BTreeSet::new(),
+            epoch: epoch.into(),
+            counter: 0,
+            synced: false,
+        }
+    }
+
+    /// Names of all collections that are served.
+    pub fn collections(&self) -> Vec<String> {
+        self.working
+            .iter()
+            .map(|(name, _)| name.to_string())
+            .collect()
+    }
+
+    /// Takes one update of the source.
+    pub fn apply(&mut self, update: Update) -> Report {
+        let mut report = Report::default();
+        match update {
+            Update::Files(files) => files
+                .into_iter()
+                .for_each(|file| self.file(file, &mut report)),
+            Update::Synced => self.synced = true,
+            Update::Root(problems) => {
+                let problems: BTreeSet<_> = problems.into_iter().collect();
+                report
+                    .new_problems
+                    .extend(problems.difference(&self.root_problems).cloned());
+                report
+                    .solved
+                    .extend(self.root_problems.difference(&problems).cloned());
+                self.root_problems = problems;
+            }
+        }
+        self.synthesise();
+        report
+    }
+
+    /// Takes other names; everything that they are part of is made anew.
+    pub fn rename(&mut self, names: Names) {
+        self.registry.rename(names);
+        self.synthesise();
+    }
+
+    fn file(&mut self, file: FileUpdate, report: &mut Report) {
+        let applied = self.store.apply(file);
+        report.changes += applied.changes.len();
+        report.new_problems.extend(applied.new_problems);
+        report.solved.extend(applied.solved);
+        for Change { key, entry } in applied.changes {
+            match entry.as_ref().map(|entry| &entry.item) {
+                Some(Item::Config(config)) => self.config(&key, Some(config)),
+                Some(Item::Native(native)) => self.registry.apply(&key, Some(native)),
+                // Whichever it was; neither minds an identity that it does not know.
+                None => {
+                    self.config(&key, None);
+                    self.registry.apply(&key, None);
+                }
+            }
+        }
+    }
+
+    fn config(&mut self, key: &Key, config: Option<&Config>) {
+        let Some(row) = istio_api::collections::by_gvk(key.group, key.kind) else {
+            return;
+        };
+        let name: Arc<str> = key.full_name().into();
+        self.set(row.name, &name, config);
+    }
+
+    fn set(&mut self, collection: &'static str, name: &Arc<str>, config: Option<&Config>) {
+        let resource = config.map(|config| &*config.resource);
+        match collection {
+            VIRTUAL_SERVICES => self.references.route(name, resource, self.registry.names()),
+            SERVICE_ENTRIES => self.references.entry(collection, name, resource),
+            _ if collection == SYNTHETIC_SERVICE_ENTRIES.name => {
+                self.references.entry(collection, name, resource);
+            }
+            _ => {}
+        }
+        let Some(state) = self.working.get_mut(collection) else {
+            return;
+        };
+        let changed = match config {
+            Some(config) => {
+                let held = state.resources.get(name);
+                let same = held.and_then(|held| held.metadata.as_ref());
+                if same.is_some_and(|metadata| metadata.version == config.version()) {
+                    false
+                } else {
+                    state
+                        .resources
+                        .insert(name.clone(), config.resource.clone());
+                    true
+                }
+            }
+            None => state.resources.remove(name).is_some(),
+        };
+        if changed {
+            self.dirty.insert(collection);
+        }
+    }
+
+    fn synthesise(&mut self) {
+        for (name, synthetic) in self.registry.rebuild() {
+            let config = synthetic.map(|synthetic| synthetic.config);
+            self.set(SYNTHETIC_SERVICE_ENTRIES.name, &name, config.as_ref());
+        }
+    }
+
+    /// True when something is to be published: nothing is before the first synchronisation.
+    pub fn is_dirty(&self) -> bool {
+        self.synced && !self.dirty.is_empty()
+    }
+
+    /// True once the source has sent everything that was there at the start.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// The present state, with new versions for the collections that changed.
+    pub fn publish(&mut self) -> Arc<Snapshot> {
+        for collection in std::mem::take(&mut self.dirty) {
+            self.counter += 1;
+            if let Some(state) = self.working.get_mut(collection) {
+                state.version = format!("{}-{}", self.epoch, self.counter).into();
+            }
+        }
+        Arc::new(self.working.clone())
+    }
+
+    /// References that have been leading nowhere long enough, as problems; and when to ask again.
+    pub fn overdue(&mut self, now: Instant) -> (Vec<Problem>, Option<Instant>) {
+        let (missing, next) = self.references.overdue(now);
+        let problems = missing
+            .iter()
+            .filter_map(|(route, host)| self.missing_host(route, host));
+        (problems.collect(), next)
+    }
+
+    fn missing_host(&self, route: &str, host: &str) -> Option<Problem> {
+        let (namespace, name) = route.split_once('/')?;
+        let key = Key {
+            group: "networking.istio.io",
+            kind: "VirtualService",
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        let (file, entry) = self.store.place(&key)?;
+        let message = format!(
+            "it routes to {host}, which no Service and no ServiceEntry declares: requests that \
+             are routed there fail"
+        );
+        Some(Problem {
+            document: entry.document,
+            line: entry.line,
+            object: key.to_string(),
+            severity: Severity::Warning,
+            ..Problem::file(file, message, effect::ACCEPTED)
+        })
+    }
+
+    /// The store, for debug pages.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Number of resources by collection, empty ones left out.
+    pub fn counts(&self) -> BTreeMap<&str, usize> {
+        let counts = self
+            .working
+            .iter()
+            .map(|(name, state)| (&**name, state.resources.len()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Every problem there is.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<_> = self.root_problems.iter().cloned().collect();
+        problems.extend(self.store.doubles().cloned());
+        for status in self.store.files().into_values() {
+            problems.extend(status.problems);
+        }
+        let missing = self.references.missing();
+        problems.extend(missing.filter_map(|(route, host)| self.missing_host(route, host)));
+        problems
+    }
+
+    /// Endpoints without a known Pod, by service.
+    pub fn withheld(&self) -> BTreeMap<String, usize> {
+        self.registry
+            .withheld()
+            .map(|(name, count)| (name.to_string(), *count))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

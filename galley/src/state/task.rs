@@ -1,0 +1,243 @@
+//! The task that owns the engine: updates in, snapshots out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use mesh_common::drain;
+use mesh_common::mcp::Snapshot;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::engine::{Engine, Report};
+use crate::metrics::Metrics;
+use crate::problem::Severity;
+use crate::processing::synthesis::Names;
+use crate::publish::{Debounce, Reason};
+use crate::source::Update;
+
+/// Asks the task something about the engine.
+pub type Query = Box<dyn FnOnce(&Engine) + Send>;
+
+/// Questions waiting.
+const QUERIES: usize = 8;
+
+/// Where debug pages ask.
+#[derive(Debug, Clone)]
+pub struct QueryHandle(mpsc::Sender<Query>);
+
+impl QueryHandle {
+    /// Runs `question` on the engine; `None` when the task has ended.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Engine) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        let query: Query = Box::new(move |engine| {
+            // Whoever asked may be gone.
+            let _ = answer.send(question(engine));
+        });
+        self.0.send(query).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+/// The task and its channels.
+pub struct Task {
+    engine: Engine,
+    updates: mpsc::Receiver<Update>,
+    names: watch::Receiver<Names>,
+    queries: mpsc::Receiver<Query>,
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    metrics: Metrics,
+    debounce: Debounce,
+    changes: usize,
+    last_event: Option<Instant>,
+    last_publish: Option<Instant>,
+    counted: BTreeMap<String, ()>,
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task")
+            .field("debounce", &self.debounce)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Task {
+    /// `snapshots` gets its first value after the first synchronisation.
+    pub fn new(
+        engine: Engine,
+        updates: mpsc::Receiver<Update>,
+        names: watch::Receiver<Names>,
+        snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+        metrics: Metrics,
+    ) -> (Self, QueryHandle) {
+        let (queries_tx, queries) = mpsc::channel(QUERIES);
+        let task = Self {
+            engine,
+            updates,
+            names,
+            queries,
+            snapshots,
+            metrics,
+            debounce: Debounce::default(),
+            changes: 0,
+            last_event: None,
+            last_publish: None,
+            counted: BTreeMap::new(),
+        };
+        (task, QueryHandle(queries_tx))
+    }
+
+    /// Runs until the process drains or the source ends.
+    pub async fn run(mut self, drain: drain::Watch) {
+        let signaled = drain.signaled();
+        tokio::pin!(signaled);
+        let mut check_references = None;
+        loop {
+            let publish = self.debounce.deadline();
+            let now = tokio::time::Instant::now;
+            let publish_at = publish.map(|(at, _)| tokio::time::Instant::from_std(at));
+            let check_at = check_references.map(tokio::time::Instant::from_std);
+            tokio::select! {
+                biased;
+                () = &mut signaled => return,
+                update = self.updates.recv() => match update {
+                    Some(update) => {
+                        let first = self.update(update);
+                        if first {
+                            // Whoever waits for the first snapshot need not wait longer.
+                            self.publish();
+                        }
+                        check_references = Some(Instant::now());
+                    }
+                    None => return,
+                },
+                Some(query) = self.queries.recv() => query(&self.engine),
+                Ok(()) = self.names.changed() => {
+                    let names = self.names.borrow_and_update().clone();
+                    self.engine.rename(names);
+                    self.note_changes();
+                }
+                () = tokio::time::sleep_until(publish_at.unwrap_or_else(now)), if publish.is_some() => {
+                    match publish {
+                        Some((_, Reason::MaxWait)) => self.metrics.max_time_reached.inc(),
+                        _ => self.metrics.quiesce_reached.inc(),
+                    }
+                    self.publish();
+                }
+                () = tokio::time::sleep_until(check_at.unwrap_or_else(now)), if check_at.is_some() => {
+                    check_references = self.check_references();
+                }
+            }
+        }
+    }
+
+    /// True when this update made the first synchronisation.
+    fn update(&mut self, update: Update) -> bool {
+        let now = Instant::now();
+        if let Some(last) = self.last_event.replace(now) {
+            self.metrics
+                .event_span
+                .observe(last.elapsed().as_secs_f64() * 1000.0);
+        }
+        let synced = self.engine.is_synced();
+        let Report {
+            changes,
+            new_problems,
+            solved,
+        } = self.engine.apply(update);
+        self.changes += changes;
+        self.metrics.events_processed.inc_by(changes as u64);
+        for problem in &new_problems {
+            let severity = match problem.severity {
+                Severity::Warning => "warning",
+                Severity::Error => "error",
+            };
+            self.metrics
+                .problems_total
+                .with_label_values(&[severity])
+                .inc();
+            problem.log();
+        }
+        for problem in &solved {
+            tracing::info!(
+                file = %problem.file.display(),
+                object = problem.object,
+                field = problem.field,
+                "a configuration problem is gone: {}",
+                problem.message
+            );
+        }
+        self.note_changes();
+        let first = !synced && self.engine.is_synced();
+        if first || !new_problems.is_empty() || !solved.is_empty() {
+            self.count();
+        }
+        first
+    }
+
+    fn note_changes(&mut self) {
+        if self.engine.is_dirty() {
+            self.metrics.on_change.inc();
+            if self.debounce.deadline().is_some() {
+                self.metrics.timer_resets.inc();
+            }
+            self.debounce.changed(Instant::now());
+        }
+    }
+
+    fn publish(&mut self) {
+        self.debounce.published();
+        let snapshot = self.engine.publish();
+        tracing::debug!(
+            resources = snapshot.resources(),
+            changes = self.changes,
+            "published"
+        );
+        self.snapshots.send_replace(Some(snapshot));
+        self.metrics.snapshots_published.inc();
+        self.metrics.snapshot_events.observe(self.changes as f64);
+        self.changes = 0;
+        if let Some(last) = self.last_publish.replace(Instant::now()) {
+            self.metrics
+                .snapshot_lifetime
+                .observe(last.elapsed().as_secs_f64() * 1000.0);
+        }
+        let time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.metrics
+            .last_change
+            .set(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+        self.count();
+    }
+
+    fn count(&mut self) {
+        let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.metrics
+            .instances(&self.engine.counts(), &mut self.counted);
+        let (files, problems) = self.engine.store().counts();
+        self.metrics.files.set(whole(files));
+        self.metrics.problems.set(whole(problems));
+        self.metrics
+            .withheld
+            .set(whole(self.engine.withheld().values().sum()));
+    }
+
+    fn check_references(&mut self) -> Option<Instant> {
+        if !self.engine.is_synced() {
+            return None;
+        }
+        let (problems, next) = self.engine.overdue(Instant::now());
+        for problem in problems {
+            self.metrics
+                .problems_total
+                .with_label_values(&["warning"])
+                .inc();
+            problem.log();
+        }
+        next
+    }
+}

@@ -1,0 +1,13 @@
+//! Galley as a process, with sinks on real connections.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a helper that fails fails its test"
+)]
+
+mod bad_input;
+mod files;
+mod harness;
+mod transport;

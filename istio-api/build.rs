@@ -1,0 +1,43 @@
+//! Compiles the protobuf sources into Rust types and one descriptor set.
+//!
+//! Two trees go in: the Istio messages of this crate (`proto/`) and Envoy's, which come
+//! with the pinned `envoy-types` package. Out come one Rust file per protobuf package,
+//! `proto.rs` that nests them, and `descriptors.bin`.
+
+#[path = "build/compile.rs"]
+mod compile;
+#[path = "build/generate.rs"]
+mod generate;
+#[path = "build/locate.rs"]
+mod locate;
+#[path = "build/prune.rs"]
+mod prune;
+#[path = "build/qualify.rs"]
+mod qualify;
+#[path = "build/roots.rs"]
+mod roots;
+
+use std::path::PathBuf;
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+fn main() -> Result<()> {
+    for input in ["build.rs", "build", "proto"] {
+        println!("cargo:rerun-if-changed={input}");
+    }
+    let here = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+
+    let envoy = locate::envoy_protos(&here)?;
+    println!(
+        "cargo:rerun-if-changed={}",
+        envoy.join("../Cargo.toml").display()
+    );
+
+    let set = compile::descriptor_set(&here.join("proto"), &envoy)?;
+    std::fs::write(
+        out.join("descriptors.bin"),
+        prost::Message::encode_to_vec(&set),
+    )?;
+    generate::rust(set, &out)
+}

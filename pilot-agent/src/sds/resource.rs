@@ -1,0 +1,107 @@
+//! Secrets as messages for Envoy. Pure.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use istio_api::{
+    any,
+    envoy::{
+        config::core::v3::{DataSource, data_source::Specifier},
+        extensions::transport_sockets::tls::v3::{
+            CertificateValidationContext, Secret, TlsCertificate, secret::Type,
+        },
+        service::discovery::v3::DiscoveryResponse,
+    },
+};
+
+use crate::secret::{Secrets, TRUST, WORKLOAD, Workload, file};
+
+/// Type of every resource here.
+pub const TYPE_URL: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+
+/// The content of one resource; two equal ones need not be sent twice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Certificate and key.
+    Certificate(Arc<Workload>),
+    /// Roots, and a revocation list.
+    Trust(Arc<str>, Option<Arc<str>>),
+}
+
+impl Content {
+    /// What `name` stands for at the moment, if it can be served.
+    #[must_use]
+    pub fn of(
+        name: &str,
+        secrets: &Secrets,
+        files: &std::collections::BTreeMap<file::Source, file::Content>,
+    ) -> Option<Self> {
+        match name {
+            WORKLOAD => secrets
+                .workload
+                .clone()
+                .filter(|_| !secrets.expired)
+                .map(Self::Certificate),
+            TRUST => secrets
+                .trust
+                .clone()
+                .map(|roots| Self::Trust(roots, secrets.revocation_list.clone())),
+            _ => match files.get(&file::Source::parse(name)?)? {
+                file::Content::Pair(pair) => Some(Self::Certificate(Arc::clone(pair))),
+                file::Content::Roots(roots) => Some(Self::Trust(Arc::clone(roots), None)),
+            },
+        }
+    }
+
+    fn message(&self, name: &str) -> Secret {
+        let kind = match self {
+            Self::Certificate(workload) => Type::TlsCertificate(TlsCertificate {
+                certificate_chain: Some(inline(&workload.chain)),
+                private_key: Some(inline(&workload.key)),
+                ..TlsCertificate::default()
+            }),
+            Self::Trust(roots, revoked) => Type::ValidationContext(CertificateValidationContext {
+                trusted_ca: Some(inline(roots)),
+                crl: revoked.as_deref().map(inline),
+                ..CertificateValidationContext::default()
+            }),
+        };
+        Secret {
+            name: name.to_owned(),
+            r#type: Some(kind),
+        }
+    }
+}
+
+fn inline(text: &str) -> DataSource {
+    DataSource {
+        specifier: Some(Specifier::InlineBytes(Bytes::copy_from_slice(
+            text.as_bytes(),
+        ))),
+        ..DataSource::default()
+    }
+}
+
+/// One response with the given resources. `counter` makes versions of one moment differ.
+#[must_use]
+pub fn response(
+    resources: &[(String, Content)],
+    now: SystemTime,
+    counter: u64,
+    nonce: String,
+) -> DiscoveryResponse {
+    let now = time::OffsetDateTime::from(now);
+    let now = now
+        .format(&time::format_description::well_known::Rfc3339)
+        .unwrap_or_default();
+    DiscoveryResponse {
+        version_info: format!("{now}/{counter}"),
+        type_url: TYPE_URL.to_owned(),
+        nonce,
+        resources: resources
+            .iter()
+            .map(|(name, content)| any::pack(&content.message(name)))
+            .collect(),
+        ..DiscoveryResponse::default()
+    }
+}

@@ -1,0 +1,284 @@
+//! Keeps the workload certificate valid: gets it, renews it, and publishes what is to be served.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use mesh_common::{backoff::Backoff, fswatch};
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    Secrets, ca, chain,
+    file::{Content, Source, read_settled},
+    key::{self, Algorithm},
+    metrics::Metrics,
+    output, rotation, trust,
+};
+
+/// Bounds of the pause between two tries to get a certificate.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// The clock is looked at this often: it may be set while the process sleeps.
+const CLOCK_CHECK: Duration = Duration::from_secs(30);
+
+/// Where the workload certificate comes from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// An authority signs it.
+    Authority {
+        /// The client.
+        client: Box<ca::Client>,
+        /// SPIFFE identity to ask for.
+        identity: String,
+        /// Key type.
+        algorithm: Algorithm,
+        /// Requested life.
+        ttl: Duration,
+        /// Share of life that is left at renewal.
+        grace: f64,
+        /// Random part of that share.
+        jitter: f64,
+    },
+    /// Something else puts it into this directory.
+    Files(PathBuf),
+}
+
+/// The task that keeps certificates.
+#[derive(Debug)]
+pub struct Manager {
+    /// Where the certificate comes from.
+    pub origin: Origin,
+    /// A mounted root that is trusted besides the authority's answer.
+    pub mesh_root: PathBuf,
+    /// A mounted revocation list.
+    pub revocation_list: PathBuf,
+    /// Roots of the proxy configuration.
+    pub anchors: Vec<String>,
+    /// Copies as files: directory and mode.
+    pub output: Option<(PathBuf, u32)>,
+    /// Settling time of files.
+    pub debounce: Duration,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Where everything is published.
+    pub secrets: watch::Sender<Secrets>,
+}
+
+impl Manager {
+    /// Works until it is dropped.
+    pub async fn run(self) {
+        match self.origin.clone() {
+            Origin::Files(directory) => self.follow_files(&directory).await,
+            Origin::Authority { .. } => self.keep_issued().await,
+        }
+    }
+
+    async fn keep_issued(self) {
+        let mut mounted = fswatch::watch(
+            vec![self.mesh_root.clone(), self.revocation_list.clone()],
+            self.debounce,
+        );
+        let mut roots = String::new();
+        let mut anchors = self.read_anchors();
+        let mut retry = Backoff::new(RETRY.0, RETRY.1);
+        self.publish(None, &roots, &anchors);
+        loop {
+            let pause = match self.issue().await {
+                Ok((issued, pause)) => {
+                    retry.reset();
+                    roots.clone_from(&issued.roots);
+                    self.publish(Some(issued.workload), &roots, &anchors);
+                    pause
+                }
+                Err(problem) => {
+                    let pause = retry.next();
+                    tracing::warn!(error = problem, retry_in = ?pause, "no workload certificate could be had");
+                    pause
+                }
+            };
+            let due = Instant::now() + pause;
+            loop {
+                self.mark_expiry();
+                tokio::select! {
+                    () = tokio::time::sleep_until(due.min(self.next_look())) => {
+                        if Instant::now() >= due {
+                            break;
+                        }
+                    }
+                    Some(()) = mounted.recv() => {
+                        let now = self.read_anchors();
+                        if now != anchors {
+                            tracing::info!("the mounted roots changed: the certificate is renewed");
+                            anchors = now;
+                            self.publish(None, &roots, &anchors);
+                            break;
+                        }
+                        self.publish(None, &roots, &anchors);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A new certificate, and how long it may be kept.
+    async fn issue(&self) -> Result<(chain::Issued, Duration), String> {
+        let Origin::Authority {
+            client,
+            identity,
+            algorithm,
+            ttl,
+            grace,
+            jitter,
+        } = &self.origin
+        else {
+            return Err("certificates come from files".to_owned());
+        };
+        let request = key::request(identity, *algorithm)
+            .map_err(|error| format!("no key could be made: {error}"))?;
+        let current = self.secrets.borrow().workload.clone();
+        let answer = client
+            .sign(&request.csr_pem, *ttl, current.as_deref())
+            .await
+            .map_err(|error| error.to_string())?;
+        let now = SystemTime::now();
+        let issued = chain::check(&answer, &request, now).map_err(|error| error.to_string())?;
+        if issued.identity.as_deref() != Some(identity) {
+            tracing::warn!(
+                wanted = identity,
+                got = issued.identity.as_deref().unwrap_or("none"),
+                "the authority gave another identity"
+            );
+        }
+        let random = rand::random_range(-1.0..=1.0);
+        let pause = rotation::delay(now, issued.workload.not_after, now, *grace, *jitter, random);
+        tracing::info!(
+            identity = issued.identity.as_deref().unwrap_or("none"),
+            valid_for = ?issued.workload.not_after.duration_since(now).unwrap_or_default(),
+            renewed_in = ?pause,
+            "workload certificate received"
+        );
+        Ok((issued, pause))
+    }
+
+    fn next_look(&self) -> Instant {
+        let until_end = self
+            .secrets
+            .borrow()
+            .workload
+            .as_ref()
+            .and_then(|workload| workload.not_after.duration_since(SystemTime::now()).ok())
+            .unwrap_or(CLOCK_CHECK);
+        Instant::now() + until_end.clamp(Duration::from_millis(100), CLOCK_CHECK)
+    }
+
+    fn mark_expiry(&self) {
+        self.secrets.send_if_modified(|secrets| {
+            let expired = secrets
+                .workload
+                .as_ref()
+                .is_some_and(|workload| !workload.is_valid(SystemTime::now()));
+            if expired && !secrets.expired {
+                tracing::error!("the workload certificate has ended and no new one could be had");
+            }
+            std::mem::replace(&mut secrets.expired, expired) != expired
+        });
+    }
+
+    fn read_anchors(&self) -> Vec<String> {
+        let mounted = match std::fs::read_to_string(&self.mesh_root) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                tracing::debug!(path = %self.mesh_root.display(), %error, "no mounted root");
+                None
+            }
+        };
+        self.anchors.iter().cloned().chain(mounted).collect()
+    }
+
+    /// Publishes in one step, so that a stream can send the new root before the new certificate.
+    fn publish(&self, workload: Option<super::Workload>, roots: &str, anchors: &[String]) {
+        let bundle = trust::union(std::iter::once(roots).chain(anchors.iter().map(String::as_str)));
+        let revocation_list: Option<Arc<str>> = std::fs::read_to_string(&self.revocation_list)
+            .ok()
+            .map(Into::into);
+        self.secrets.send_if_modified(|secrets| {
+            let before = secrets.clone();
+            if let Some(workload) = workload {
+                secrets.workload = Some(Arc::new(workload));
+                secrets.expired = false;
+            }
+            // Before the first answer the mounted root alone is enough to check pilot, but a bundle that
+            // then grows would be pushed twice: it is served from the first answer on.
+            if secrets.workload.is_some()
+                && !bundle.is_empty()
+                && secrets.trust.as_deref() != Some(bundle.as_str())
+            {
+                secrets.trust = Some(bundle.into());
+            }
+            secrets.revocation_list = revocation_list;
+            *secrets != before
+        });
+        self.write_output();
+    }
+
+    fn write_output(&self) {
+        let Some((directory, mode)) = &self.output else {
+            return;
+        };
+        let secrets = self.secrets.borrow().clone();
+        if let Err(error) = output::write(directory, &secrets, *mode) {
+            tracing::error!(%error, "the certificates cannot be written to OUTPUT_CERTS");
+        }
+    }
+
+    async fn follow_files(self, directory: &Path) {
+        let pair = Source::Pair {
+            chain: directory.join(output::CHAIN),
+            key: directory.join(output::KEY),
+        };
+        let roots = Source::Roots(directory.join(output::ROOT));
+        let watched = [output::CHAIN, output::KEY, output::ROOT].map(|name| directory.join(name));
+        let mut events = fswatch::watch(watched.to_vec(), self.debounce);
+        loop {
+            match read_settled(&pair, self.debounce).await {
+                Ok(Content::Pair(workload)) => {
+                    self.secrets.send_if_modified(|secrets| {
+                        let changed = secrets.workload.as_ref() != Some(&workload);
+                        if changed {
+                            secrets.workload = Some(workload);
+                        }
+                        changed
+                    });
+                }
+                Ok(Content::Roots(_)) => {}
+                Err(problem) => self.file_problem(&problem),
+            }
+            match read_settled(&roots, self.debounce).await {
+                Ok(Content::Roots(roots)) => {
+                    let bundle = trust::union(
+                        std::iter::once(&*roots).chain(self.anchors.iter().map(String::as_str)),
+                    );
+                    self.secrets.send_if_modified(|secrets| {
+                        let changed = secrets.trust.as_deref() != Some(bundle.as_str());
+                        if changed {
+                            secrets.trust = Some(bundle.into());
+                        }
+                        changed
+                    });
+                }
+                Ok(Content::Pair(_)) => {}
+                Err(problem) => self.file_problem(&problem),
+            }
+            self.write_output();
+            if events.recv().await.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn file_problem(&self, problem: &str) {
+        self.metrics.file_failures.inc();
+        tracing::error!(problem, "a mounted certificate cannot be used");
+    }
+}

@@ -1,0 +1,63 @@
+//! When to renew. Pure: clock and randomness come in as arguments.
+
+use std::time::{Duration, SystemTime};
+
+/// However short a certificate lives or wrong the clock is, it is not renewed faster.
+pub const SHORTEST_DELAY: Duration = Duration::from_secs(10);
+
+/// How long to wait before the certificate is renewed, counted from `now`.
+///
+/// Renewal is due when the share `grace`, moved by up to `jitter` either way, is left of the life between
+/// `created` and `not_after`. `random` is uniform in −1 to 1.
+#[must_use]
+pub fn delay(
+    created: SystemTime,
+    not_after: SystemTime,
+    now: SystemTime,
+    grace: f64,
+    jitter: f64,
+    random: f64,
+) -> Duration {
+    let life = not_after.duration_since(created).unwrap_or_default();
+    let left = life.mul_f64(random.mul_add(jitter, grace).clamp(0.0, 1.0));
+    let due = not_after.checked_sub(left).unwrap_or(created);
+    due.duration_since(now)
+        .unwrap_or_default()
+        .max(SHORTEST_DELAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_renewed_around_its_middle() {
+        let created = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let end = created + Duration::from_secs(24 * 3600);
+        let minutes = |random: f64| delay(created, end, created, 0.5, 0.01, random).as_secs() / 60;
+        assert_eq!(minutes(1.0), 11 * 60 + 45);
+        assert_eq!(minutes(0.0), 12 * 60);
+        assert_eq!(minutes(-1.0), 12 * 60 + 14);
+    }
+
+    #[test]
+    fn never_faster_than_the_shortest_delay() {
+        let created = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for (end, now) in [(12, 0), (0, 0), (60, 3600)] {
+            let end = created + Duration::from_secs(end);
+            let now = created + Duration::from_secs(now);
+            assert_eq!(delay(created, end, now, 0.5, 0.0, 0.0), SHORTEST_DELAY);
+        }
+        assert_eq!(
+            delay(
+                created,
+                created - Duration::from_secs(9),
+                created,
+                1.0,
+                0.0,
+                0.0
+            ),
+            SHORTEST_DELAY
+        );
+    }
+}

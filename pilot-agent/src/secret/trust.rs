@@ -1,0 +1,69 @@
+//! The trust bundle: a set of certificates in one stable text.
+
+use std::collections::BTreeSet;
+
+/// The single certificates of a PEM text, each trimmed. Blocks of other kinds and text around are skipped;
+/// a certificate that does not parse is left out and counted.
+#[must_use]
+pub fn split(pem: &str) -> (Vec<String>, usize) {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let mut found = Vec::new();
+    let mut bad = 0;
+    let mut rest = pem;
+    while let Some((_, after)) = rest.split_once(BEGIN) {
+        let Some((body, after)) = after.split_once(END) else {
+            bad += 1;
+            break;
+        };
+        let block = format!("{BEGIN}\n{}\n{END}", body.trim().replace('\r', ""));
+        if super::chain::parse_one(&block).is_some() {
+            found.push(block);
+        } else {
+            bad += 1;
+        }
+        rest = after;
+    }
+    (found, bad)
+}
+
+/// The union of all bundles: every certificate once, sorted by its text, joined by line ends.
+#[must_use]
+pub fn union<'a>(bundles: impl IntoIterator<Item = &'a str>) -> String {
+    let all: BTreeSet<String> = bundles
+        .into_iter()
+        .flat_map(|bundle| split(bundle).0)
+        .collect();
+    let mut text = all.into_iter().collect::<Vec<_>>().join("\n");
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::default()
+            .self_signed(&key)
+            .unwrap()
+            .pem()
+    }
+
+    #[test]
+    fn union_is_sorted_without_duplicates_and_skips_rubbish() {
+        let (a, b) = (certificate(), certificate());
+        let dirty = format!(
+            "comment\r\n{}\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n{b}",
+            a.replace('\n', "\r\n")
+        );
+        let expected = union([a.as_str(), b.as_str()]);
+        assert_eq!(union([b.as_str(), dirty.as_str()]), expected);
+        assert_eq!(expected.matches("BEGIN").count(), 2);
+        assert_eq!(split(&dirty).1, 1);
+        assert_eq!(union(["", "nothing here"]), "");
+    }
+}

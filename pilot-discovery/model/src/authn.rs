@@ -1,0 +1,141 @@
+//! PeerAuthentication: which inbound ports take mutual TLS.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use istio_api::security::v1beta1::{PeerAuthentication, peer_authentication::mutual_tls};
+
+use crate::{
+    config::{Config, ConfigRef, Labels, selects},
+    key::ObjectKey,
+};
+
+/// Mutual TLS of an inbound port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MtlsMode {
+    Disable,
+    /// Mutual TLS and plain text.
+    #[default]
+    Permissive,
+    Strict,
+}
+
+/// What the policies say for one workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WorkloadMtls {
+    pub default: MtlsMode,
+    /// Sorted by port at the workload.
+    pub ports: Vec<(u32, MtlsMode)>,
+    /// The policies that decided it.
+    pub sources: Vec<ConfigRef>,
+}
+
+impl WorkloadMtls {
+    /// Mode of a port of the workload (not of the service).
+    pub fn port(&self, port: u32) -> MtlsMode {
+        self.ports
+            .iter()
+            .find(|(number, _)| *number == port)
+            .map_or(self.default, |(_, mode)| *mode)
+    }
+}
+
+/// All PeerAuthentications.
+#[derive(Clone, Debug, Default)]
+pub struct PeerAuthentications {
+    by_key: OrdMap<ObjectKey, Arc<Config<PeerAuthentication>>>,
+}
+
+impl PeerAuthentications {
+    pub fn replace(&mut self, key: &ObjectKey, new: Option<Arc<Config<PeerAuthentication>>>) {
+        match new {
+            Some(new) => self.by_key.insert(key.clone(), new),
+            None => self.by_key.remove(key),
+        };
+    }
+
+    /// Label keys that policies choose workloads by.
+    pub fn selector_keys(&self) -> impl Iterator<Item = &String> {
+        self.by_key
+            .values()
+            .flat_map(|policy| selector(policy).map(|s| s.keys()))
+            .flatten()
+    }
+
+    /// Whether any workload of `namespace` can be told to take no mutual TLS at all.
+    pub fn may_disable(&self, namespace: &str, root: &str) -> bool {
+        let disables = |of: &str| {
+            self.by_key
+                .range(ObjectKey::new(of, "")..)
+                .map(|(_, policy)| policy)
+                .take_while(|policy| policy.namespace() == of)
+                .any(|policy| {
+                    let own = policy.spec.mtls.iter();
+                    own.chain(policy.spec.port_level_mtls.values())
+                        .any(|mtls| mtls.mode() == mutual_tls::Mode::Disable)
+                })
+        };
+        disables(namespace) || (namespace != root && disables(root))
+    }
+
+    /// Resolves the mode of a workload: mesh, namespace and workload policies, each the oldest of
+    /// its level; `UNSET` inherits, and nothing set is PERMISSIVE.
+    pub fn for_workload(&self, namespace: &str, labels: &Labels, root: &str) -> WorkloadMtls {
+        let oldest = |of: &str, want: &dyn Fn(&Config<PeerAuthentication>) -> bool| {
+            let first = ObjectKey::new(of, "");
+            self.by_key
+                .range(first..)
+                .map(|(_, policy)| policy)
+                .take_while(|policy| policy.namespace() == of)
+                .filter(|policy| want(policy))
+                .min_by(|a, b| a.by_age(b))
+                .cloned()
+        };
+        let unselective = |policy: &Config<PeerAuthentication>| selector(policy).is_none();
+        let mut result = WorkloadMtls::default();
+        let mut apply = |policy: Option<Arc<Config<PeerAuthentication>>>, ports: bool| {
+            let Some(policy) = policy else { return };
+            if let Some(mode) = policy.spec.mtls.as_ref().and_then(|mtls| mode(mtls.mode())) {
+                result.default = mode;
+            }
+            if ports {
+                for (port, mtls) in &policy.spec.port_level_mtls {
+                    // A port that is listed without a mode takes the default of its workload.
+                    let mode = mode(mtls.mode()).unwrap_or(result.default);
+                    result.ports.push((*port, mode));
+                }
+            }
+            result.sources.push(policy.reference.clone());
+        };
+        apply(oldest(root, &unselective), false);
+        if namespace != root {
+            apply(oldest(namespace, &unselective), false);
+        }
+        apply(
+            oldest(namespace, &|policy| {
+                selector(policy).is_some_and(|s| selects(s, labels))
+            }),
+            true,
+        );
+        result.ports.sort_unstable();
+        result
+    }
+}
+
+fn selector(policy: &Config<PeerAuthentication>) -> Option<&Labels> {
+    policy
+        .spec
+        .selector
+        .as_ref()
+        .map(|selector| &selector.match_labels)
+        .filter(|labels| !labels.is_empty())
+}
+
+fn mode(mode: mutual_tls::Mode) -> Option<MtlsMode> {
+    match mode {
+        mutual_tls::Mode::Unset => None,
+        mutual_tls::Mode::Disable => Some(MtlsMode::Disable),
+        mutual_tls::Mode::Permissive => Some(MtlsMode::Permissive),
+        mutual_tls::Mode::Strict => Some(MtlsMode::Strict),
+    }
+}

@@ -1,0 +1,47 @@
+//! What may differ between two snapshots.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{host::Host, key::ObjectKey};
+
+/// Collected by the builder; read by whoever keeps something that was made from a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Mesh config or start: nothing can be kept.
+    pub everything: bool,
+    /// Services that came, went or changed in more than their endpoints.
+    pub services: BTreeSet<Host>,
+    /// Services whose endpoints changed.
+    pub endpoints: BTreeSet<Host>,
+    pub virtual_services: BTreeSet<ObjectKey>,
+    /// Hosts that changed VirtualServices claim or claimed.
+    pub virtual_service_hosts: BTreeSet<Host>,
+    /// Hosts of changed DestinationRules, wildcards as written.
+    pub rules: BTreeSet<Host>,
+    pub gateways: bool,
+    /// Namespaces of changed Sidecars.
+    pub sidecars: BTreeSet<Arc<str>>,
+    /// Namespaces of changed PeerAuthentications.
+    pub policies: BTreeSet<Arc<str>>,
+    pub credentials: BTreeSet<ObjectKey>,
+    /// Addresses at which other service ports are implemented now.
+    pub addresses: BTreeSet<Arc<str>>,
+    /// The labels by which objects pick workloads changed.
+    pub selectors: bool,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Only endpoint lists changed: clusters, listeners and routes stay.
+    pub fn is_endpoints_only(&self) -> bool {
+        let rest = Self {
+            endpoints: BTreeSet::new(),
+            addresses: BTreeSet::new(),
+            ..self.clone()
+        };
+        rest.is_empty()
+    }
+}

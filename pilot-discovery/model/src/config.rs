@@ -1,0 +1,140 @@
+//! A piece of configuration with where it came from.
+
+use std::{cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
+
+/// Labels of a workload or an object.
+pub type Labels = BTreeMap<String, String>;
+
+/// Whether `labels` carry every pair of `selector`; an empty selector selects everything.
+pub fn selects(selector: &Labels, labels: &Labels) -> bool {
+    selector
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// Names one version of one configuration object. Carried by every generated resource, inside
+/// pilot only.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigRef {
+    /// Kubernetes kind, e.g. `VirtualService`.
+    pub kind: &'static str,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    /// `metadata.resourceVersion`, or the hash that the source gave the object.
+    pub version: Arc<str>,
+}
+
+impl fmt::Display for ConfigRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// When an object was created: seconds and nanoseconds since the epoch; zero when unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Created {
+    pub seconds: i64,
+    pub nanos: i32,
+}
+
+/// A decoded object of one kind.
+#[derive(Clone, Debug)]
+pub struct Config<T> {
+    pub reference: ConfigRef,
+    pub created: Created,
+    pub labels: Labels,
+    pub annotations: Labels,
+    pub spec: T,
+}
+
+impl<T> Config<T> {
+    pub fn namespace(&self) -> &str {
+        &self.reference.namespace
+    }
+
+    pub fn name(&self) -> &str {
+        &self.reference.name
+    }
+
+    /// The order that decides every conflict: the oldest object wins, then name, then namespace.
+    pub fn by_age(&self, other: &Self) -> Ordering {
+        self.created
+            .cmp(&other.created)
+            .then_with(|| self.reference.name.cmp(&other.reference.name))
+            .then_with(|| self.reference.namespace.cmp(&other.reference.namespace))
+    }
+}
+
+/// Who may see an object (`exportTo`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Visibility {
+    Public,
+    Nobody,
+    /// Sorted namespaces.
+    Namespaces(Vec<Arc<str>>),
+}
+
+impl Visibility {
+    /// Reads an `exportTo` list of an object in `own`; an empty list takes `default`.
+    pub fn parse<S: AsRef<str>>(values: &[S], own: &Arc<str>, default: &[String]) -> Self {
+        if values.is_empty() {
+            if default.is_empty() {
+                return Self::Public;
+            }
+            return Self::of(default.iter().map(String::as_str), own);
+        }
+        Self::of(values.iter().map(AsRef::as_ref), own)
+    }
+
+    fn of<'a>(values: impl Iterator<Item = &'a str>, own: &Arc<str>) -> Self {
+        let mut namespaces: Vec<Arc<str>> = Vec::new();
+        let mut nobody = false;
+        for value in values {
+            match value.trim() {
+                "*" => return Self::Public,
+                "~" => nobody = true,
+                "." => namespaces.push(own.clone()),
+                "" => {}
+                other => namespaces.push(other.into()),
+            }
+        }
+        if nobody {
+            return Self::Nobody;
+        }
+        namespaces.sort();
+        namespaces.dedup();
+        Self::Namespaces(namespaces)
+    }
+
+    pub fn includes(&self, namespace: &str) -> bool {
+        match self {
+            Self::Public => true,
+            Self::Nobody => false,
+            Self::Namespaces(list) => list.iter().any(|n| &**n == namespace),
+        }
+    }
+
+    /// Visible in `own` and nowhere else.
+    pub fn is_private(&self, own: &str) -> bool {
+        matches!(self, Self::Namespaces(list) if list.iter().all(|n| &**n == own))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn export_to_reads_every_entry() {
+        let own: Arc<str> = "a".into();
+        let parse = |values: &[&str]| Visibility::parse(values, &own, &[]);
+        assert_eq!(parse(&[]), Visibility::Public);
+        assert_eq!(parse(&["b", "*"]), Visibility::Public);
+        assert_eq!(parse(&["~", "b"]), Visibility::Nobody);
+        assert!(parse(&["."]).is_private("a"));
+        assert!(parse(&[".", "b"]).includes("b"));
+        assert!(!parse(&["b"]).includes("a"));
+        let private = Visibility::parse::<&str>(&[], &own, &[".".to_owned()]);
+        assert!(private.is_private("a"));
+    }
+}

@@ -1,0 +1,149 @@
+//! Host names and their matching rules.
+//!
+//! A host is exact (`a.foo.com`) or starts with the only wildcard there is, a leading `*`
+//! (`*.foo.com`, `*`). `*.foo.com` does not cover `foo.com`.
+
+use std::{fmt, sync::Arc};
+
+/// A host name as configuration writes it, lower case, exact or with a leading `*`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Host(Arc<str>);
+
+impl Host {
+    /// Takes a name as it is written; letters are made lower case (DNS names have no case).
+    pub fn new(name: &str) -> Self {
+        if name.bytes().any(|b| b.is_ascii_uppercase()) {
+            Self(name.to_ascii_lowercase().into())
+        } else {
+            Self(name.into())
+        }
+    }
+
+    /// Resolves a short name: one without a dot belongs to `namespace` of the cluster `domain`.
+    ///
+    /// `reviews` in `demo` becomes `reviews.demo.svc.cluster.local`; `a.demo`, `*`, `*.com` and
+    /// addresses stay as they are.
+    pub fn resolve(name: &str, namespace: &str, domain: &str) -> Self {
+        if name.is_empty()
+            || name.contains('.')
+            || name.contains(':')
+            || name.starts_with('*')
+            || namespace.is_empty()
+        {
+            Self::new(name)
+        } else {
+            Self::new(&format!("{name}.{namespace}.svc.{domain}"))
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text shared with whoever needs an owned copy.
+    pub fn to_arc(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with('*')
+    }
+
+    /// What follows the `*`; `None` for an exact host.
+    pub fn tail(&self) -> Option<&str> {
+        self.0.strip_prefix('*')
+    }
+
+    /// Whether some name is covered by both hosts.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self.tail(), other.tail()) {
+            (None, None) => self == other,
+            (Some(tail), None) => other.0.ends_with(tail),
+            (None, Some(tail)) => self.0.ends_with(tail),
+            (Some(a), Some(b)) => a.ends_with(b) || b.ends_with(a),
+        }
+    }
+
+    /// Whether every name that this host covers is covered by `other`.
+    pub fn subset_of(&self, other: &Self) -> bool {
+        match (self.tail(), other.tail()) {
+            (None, None) => self == other,
+            (None, Some(tail)) => self.0.ends_with(tail),
+            (Some(a), Some(b)) => a.len() >= b.len() && a.ends_with(b),
+            (Some(_), None) => false,
+        }
+    }
+
+    /// Order of specificity: exact before wildcard, longer before shorter, then by the alphabet.
+    pub fn by_specificity(&self, other: &Self) -> std::cmp::Ordering {
+        self.is_wildcard()
+            .cmp(&other.is_wildcard())
+            .then_with(|| other.0.len().cmp(&self.0.len()))
+            .then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+/// The most specific of `candidates` that covers all of `host`.
+pub fn most_specific<'a>(
+    host: &Host,
+    candidates: impl IntoIterator<Item = &'a Host>,
+) -> Option<&'a Host> {
+    candidates
+        .into_iter()
+        .filter(|candidate| host.subset_of(candidate))
+        .min_by(|a, b| a.by_specificity(b))
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl From<&str> for Host {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_resolve_in_their_namespace_only_without_a_dot() {
+        let resolved = |name| Host::resolve(name, "demo", "cluster.local").to_string();
+        assert_eq!(resolved("Reviews"), "reviews.demo.svc.cluster.local");
+        for kept in ["a.demo", "*", "*.com", "10.0.0.1", "fd00::1", ""] {
+            assert_eq!(resolved(kept), kept);
+        }
+    }
+
+    #[test]
+    fn wildcards_cover_names_below_them_but_not_their_own_root() {
+        let host = Host::new;
+        assert!(host("a.foo.com").subset_of(&host("*.foo.com")));
+        assert!(!host("foo.com").subset_of(&host("*.foo.com")));
+        assert!(host("*.a.foo.com").subset_of(&host("*.foo.com")));
+        assert!(!host("*.foo.com").subset_of(&host("a.foo.com")));
+        assert!(host("*.foo.com").overlaps(&host("a.foo.com")));
+        assert!(host("*.com").overlaps(&host("*.foo.com")));
+        assert!(!host("*.com").overlaps(&host("a.org")));
+    }
+
+    #[test]
+    fn the_longest_covering_host_wins() {
+        let rules = ["*.com", "*.foo.com", "a.foo.com"].map(Host::new);
+        let best = |name| most_specific(&Host::new(name), &rules).map(Host::as_str);
+        assert_eq!(best("a.foo.com"), Some("a.foo.com"));
+        assert_eq!(best("b.foo.com"), Some("*.foo.com"));
+        assert_eq!(best("foo.com"), Some("*.com"));
+        assert_eq!(best("foo.org"), None);
+    }
+}

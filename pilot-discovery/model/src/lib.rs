@@ -1,0 +1,29 @@
+//! The state of the mesh as pilot sees it, and the rules by which configuration merges.
+//!
+//! ```text
+//! objects (MCP or files) ──► builder ──► Snapshot (immutable, shared by pointer)
+//!                               │            │
+//!                               ▼            ▼
+//!                            Changes    Client / Server views ──► generators (pilot-networking)
+//! ```
+//!
+//! No IO, no clock, no locks: a [`snapshot::Snapshot`] is a value. [`builder::Builder`] is the one
+//! writer; it turns changed objects into the next snapshot and says what may differ.
+
+pub mod authn;
+pub mod builder;
+pub mod changes;
+pub mod class;
+pub mod config;
+pub mod destination_rule;
+pub mod gateway;
+pub mod host;
+pub mod key;
+pub mod mesh;
+pub mod protocol;
+pub mod proxy;
+pub mod scope;
+pub mod service;
+pub mod service_entry;
+pub mod snapshot;
+pub mod virtual_service;

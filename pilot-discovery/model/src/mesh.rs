@@ -1,0 +1,131 @@
+//! Mesh-wide settings with their defaults filled in.
+
+use std::{sync::Arc, time::Duration};
+
+use istio_api::{
+    mesh::v1alpha1::{
+        MeshConfig,
+        mesh_config::{inbound_traffic_policy, outbound_traffic_policy},
+    },
+    networking::v1alpha3::{HttpRetry, LocalityLoadBalancerSetting},
+};
+use prost::Message as _;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What happens to traffic for a host that the mesh does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OutboundPolicy {
+    AllowAny,
+    RegistryOnly,
+}
+
+/// The mesh config that generators read: `MeshConfig` after defaults.
+#[derive(Clone, Debug)]
+pub struct Mesh {
+    /// DNS suffix of the cluster, e.g. `cluster.local`.
+    pub domain: Arc<str>,
+    pub trust_domain: Arc<str>,
+    pub trust_domain_aliases: Vec<String>,
+    pub root_namespace: Arc<str>,
+    pub connect_timeout: Duration,
+    /// 15001; 0 or less turns sidecar listeners off.
+    pub outbound_port: u32,
+    /// 15006.
+    pub inbound_port: u32,
+    /// 0 = no HTTP proxy listener.
+    pub http_proxy_port: u32,
+    pub outbound_policy: OutboundPolicy,
+    /// Inbound traffic goes to 127.0.0.1 instead of the Pod's address.
+    pub inbound_localhost: bool,
+    pub auto_mtls: bool,
+    pub dns_refresh_rate: Duration,
+    pub protocol_detection_timeout: Duration,
+    /// Empty = no access log.
+    pub access_log_file: String,
+    pub access_log_json: bool,
+    pub access_log_format: String,
+    /// Set when locality load balancing is on.
+    pub locality_lb: Option<LocalityLoadBalancerSetting>,
+    pub default_retry: Option<HttpRetry>,
+    pub service_export_to: Vec<String>,
+    pub virtual_service_export_to: Vec<String>,
+    pub destination_rule_export_to: Vec<String>,
+    /// All of it, for what has no field of its own here.
+    pub config: Arc<MeshConfig>,
+    version: u64,
+}
+
+impl Mesh {
+    /// Fills in the defaults. `domain` is the DNS suffix of the cluster.
+    pub fn new(config: MeshConfig, domain: &str) -> Self {
+        let port = |value: i32, default: u32| match u32::try_from(value) {
+            Ok(0) => default,
+            Ok(port) => port,
+            Err(_) => 0,
+        };
+        let outbound_policy = match config.outbound_traffic_policy.as_ref() {
+            Some(policy) if policy.mode() == outbound_traffic_policy::Mode::RegistryOnly => {
+                OutboundPolicy::RegistryOnly
+            }
+            _ => OutboundPolicy::AllowAny,
+        };
+        let locality_lb = match &config.locality_lb_setting {
+            Some(setting) if setting.enabled == Some(false) => None,
+            Some(setting) => Some(setting.clone()),
+            None => Some(LocalityLoadBalancerSetting::default()),
+        };
+        Self {
+            domain: domain.into(),
+            trust_domain: or(&config.trust_domain, "cluster.local").into(),
+            trust_domain_aliases: config.trust_domain_aliases.clone(),
+            root_namespace: or(&config.root_namespace, "istio-system").into(),
+            connect_timeout: duration(config.connect_timeout.as_ref(), Duration::from_secs(10)),
+            outbound_port: port(config.proxy_listen_port, 15001),
+            inbound_port: port(config.proxy_inbound_listen_port, 15006),
+            http_proxy_port: port(config.proxy_http_port, 0),
+            outbound_policy,
+            inbound_localhost: config
+                .inbound_traffic_policy
+                .as_ref()
+                .is_some_and(|policy| policy.mode() == inbound_traffic_policy::Mode::Localhost),
+            auto_mtls: config.enable_auto_mtls.unwrap_or(true),
+            dns_refresh_rate: duration(config.dns_refresh_rate.as_ref(), Duration::from_secs(60)),
+            protocol_detection_timeout: duration(
+                config.protocol_detection_timeout.as_ref(),
+                Duration::ZERO,
+            ),
+            access_log_file: config.access_log_file.clone(),
+            access_log_json: config.access_log_encoding() as i32 == 1,
+            access_log_format: config.access_log_format.clone(),
+            locality_lb,
+            default_retry: config.default_http_retry_policy.clone(),
+            service_export_to: config.default_service_export_to.clone(),
+            virtual_service_export_to: config.default_virtual_service_export_to.clone(),
+            destination_rule_export_to: config.default_destination_rule_export_to.clone(),
+            version: xxh3_64(&config.encode_to_vec()) ^ xxh3_64(domain.as_bytes()),
+            config: Arc::new(config),
+        }
+    }
+
+    /// Hash of the whole mesh config.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+impl Default for Mesh {
+    fn default() -> Self {
+        Self::new(MeshConfig::default(), "cluster.local")
+    }
+}
+
+/// A protobuf duration, or `default` when it is absent or negative.
+pub fn duration(value: Option<&prost_types::Duration>, default: Duration) -> Duration {
+    value
+        .and_then(|value| Duration::try_from(*value).ok())
+        .unwrap_or(default)
+}
+
+fn or<'a>(value: &'a str, default: &'a str) -> &'a str {
+    if value.is_empty() { default } else { value }
+}

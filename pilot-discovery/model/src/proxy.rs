@@ -1,0 +1,243 @@
+//! A connected proxy, as its xDS node describes it.
+
+use std::{net::IpAddr, sync::Arc};
+
+use istio_api::envoy::config::core::v3::Node;
+use prost_types::{Struct, Value, value::Kind};
+
+use crate::{config::Labels, service::Locality};
+
+/// What a proxy is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProxyType {
+    Sidecar,
+    Router,
+}
+
+/// How a sidecar captures traffic (`INTERCEPTION_MODE`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Interception {
+    #[default]
+    Redirect,
+    Tproxy,
+    None,
+}
+
+/// Address families of the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IpMode {
+    V4,
+    V6,
+    Dual,
+}
+
+impl IpMode {
+    fn of(ips: &[IpAddr]) -> Self {
+        match (
+            ips.iter().any(IpAddr::is_ipv4),
+            ips.iter().any(IpAddr::is_ipv6),
+        ) {
+            (true, true) => Self::Dual,
+            (false, true) => Self::V6,
+            _ => Self::V4,
+        }
+    }
+
+    /// Addresses that mean "every address", the listener's own first.
+    pub fn wildcards(self) -> &'static [&'static str] {
+        match self {
+            Self::V4 => &["0.0.0.0"],
+            Self::V6 => &["::"],
+            Self::Dual => &["0.0.0.0", "::"],
+        }
+    }
+
+    pub fn wildcard(self) -> &'static str {
+        if self == Self::V6 { "::" } else { "0.0.0.0" }
+    }
+
+    pub fn loopback(self) -> &'static str {
+        if self == Self::V6 { "::1" } else { "127.0.0.1" }
+    }
+
+    /// Source address of connections from the proxy to its application.
+    pub fn inbound_source(self) -> &'static str {
+        if self == Self::V6 { "::6" } else { "127.0.0.6" }
+    }
+}
+
+/// Why a first request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    #[error("missing node information")]
+    Missing,
+    #[error("node id {0:?} needs four parts <type>~<ip>~<name>.<namespace>~<dns domain>")]
+    Parts(String),
+    #[error("node type {0:?} is not served; sidecar and router are")]
+    Type(String),
+    #[error("node {0:?} has no valid IP address in INSTANCE_IPS or its id")]
+    NoIp(String),
+}
+
+/// A proxy as it introduced itself.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    pub kind: ProxyType,
+    /// `<pod>.<namespace>`.
+    pub id: Arc<str>,
+    pub namespace: Arc<str>,
+    /// `<namespace>.svc.<suffix>`.
+    pub dns_domain: Arc<str>,
+    /// The first is its identity; never empty.
+    pub ips: Vec<IpAddr>,
+    pub ip_mode: IpMode,
+    pub labels: Arc<Labels>,
+    pub cluster_id: Arc<str>,
+    pub network: Arc<str>,
+    pub locality: Locality,
+    pub interception: Interception,
+    /// Name of the service account; empty when not given.
+    pub service_account: Arc<str>,
+    pub node_name: Arc<str>,
+    pub version: Arc<str>,
+    /// Cannot bind ports below 1024.
+    pub unprivileged: bool,
+    pub http10: bool,
+    /// Readiness and Prometheus ports, reserved on this proxy.
+    pub status_port: u32,
+    pub prometheus_port: u32,
+}
+
+impl Proxy {
+    /// Reads the node of a first request.
+    ///
+    /// # Errors
+    /// When there is no node, its id is malformed, its type is not served or no address is valid.
+    pub fn parse(node: Option<&Node>) -> Result<Self, NodeError> {
+        let node = node
+            .filter(|node| !node.id.is_empty())
+            .ok_or(NodeError::Missing)?;
+        let parts: Vec<&str> = node.id.split('~').collect();
+        let [kind, ip, id, dns_domain] = *parts.as_slice() else {
+            return Err(NodeError::Parts(node.id.clone()));
+        };
+        let kind = match kind {
+            "sidecar" => ProxyType::Sidecar,
+            "router" | "ingress" => ProxyType::Router,
+            other => return Err(NodeError::Type(other.to_owned())),
+        };
+        let empty = Struct::default();
+        let meta = Metadata(node.metadata.as_ref().unwrap_or(&empty));
+        let ips = addresses(meta.text("INSTANCE_IPS").unwrap_or_default(), ip)
+            .ok_or_else(|| NodeError::NoIp(node.id.clone()))?;
+        let namespace = meta
+            .text("NAMESPACE")
+            .or_else(|| meta.text("CONFIG_NAMESPACE"))
+            .or_else(|| dns_domain.split_once('.').map(|(namespace, _)| namespace))
+            .unwrap_or_default();
+        let locality = node
+            .locality
+            .as_ref()
+            .map_or_else(Locality::default, |l| Locality {
+                region: l.region.as_str().into(),
+                zone: l.zone.as_str().into(),
+                subzone: l.sub_zone.as_str().into(),
+            });
+        let labels = meta.labels("LABELS");
+        let locality = labels
+            .get("topology.istio.io/locality")
+            .or_else(|| labels.get("istio-locality"))
+            .map_or(locality, |text| Locality::parse(&text.replace('.', "/")));
+        Ok(Self {
+            kind,
+            id: id.into(),
+            namespace: namespace.into(),
+            dns_domain: dns_domain.into(),
+            ip_mode: IpMode::of(&ips),
+            ips,
+            labels: Arc::new(labels),
+            cluster_id: meta.arc("CLUSTER_ID"),
+            network: meta.arc("NETWORK"),
+            locality,
+            interception: match meta.text("INTERCEPTION_MODE") {
+                Some("TPROXY") => Interception::Tproxy,
+                Some("NONE") => Interception::None,
+                _ => Interception::Redirect,
+            },
+            service_account: meta.arc("SERVICE_ACCOUNT"),
+            node_name: meta.arc("NODE_NAME"),
+            version: meta
+                .text("ISTIO_VERSION")
+                .or_else(|| meta.text("ISTIO_PROXY_VERSION"))
+                .unwrap_or_default()
+                .into(),
+            unprivileged: meta.text("UNPRIVILEGED_POD") == Some("true"),
+            http10: meta.text("HTTP10") == Some("1"),
+            status_port: meta.port("ENVOY_STATUS_PORT", 15021),
+            prometheus_port: meta.port("ENVOY_PROMETHEUS_PORT", 15090),
+        })
+    }
+}
+
+/// `INSTANCE_IPS` when all its entries are valid, else the address in the node id.
+fn addresses(instance_ips: &str, ip: &str) -> Option<Vec<IpAddr>> {
+    let listed: Result<Vec<IpAddr>, _> = instance_ips
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(str::parse)
+        .collect();
+    match listed {
+        Ok(ips) if !ips.is_empty() => Some(ips),
+        _ => ip.parse().ok().map(|ip| vec![ip]),
+    }
+}
+
+struct Metadata<'a>(&'a Struct);
+
+impl<'a> Metadata<'a> {
+    fn kind(&self, key: &str) -> Option<&'a Kind> {
+        self.0
+            .fields
+            .get(key)
+            .and_then(|value: &Value| value.kind.as_ref())
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
+        match self.kind(key) {
+            Some(Kind::StringValue(text)) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    fn arc(&self, key: &str) -> Arc<str> {
+        self.text(key).unwrap_or_default().into()
+    }
+
+    fn port(&self, key: &str, default: u32) -> u32 {
+        match self.kind(key) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "the range is checked"
+            )]
+            Some(Kind::NumberValue(number)) if (1.0..=65535.0).contains(number) => *number as u32,
+            Some(Kind::StringValue(text)) => text.parse().unwrap_or(default),
+            _ => default,
+        }
+    }
+
+    fn labels(&self, key: &str) -> Labels {
+        match self.kind(key) {
+            Some(Kind::StructValue(map)) => map
+                .fields
+                .iter()
+                .filter_map(|(key, value)| match &value.kind {
+                    Some(Kind::StringValue(text)) => Some((key.clone(), text.clone())),
+                    _ => None,
+                })
+                .collect(),
+            _ => Labels::new(),
+        }
+    }
+}

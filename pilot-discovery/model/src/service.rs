@@ -1,0 +1,228 @@
+//! Services and their endpoints, whichever registry they came from.
+
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    config::{ConfigRef, Created, Labels, Visibility},
+    host::Host,
+    protocol::Protocol,
+};
+
+/// Identity of a service: one host may be declared in several namespaces.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    pub host: Host,
+    pub namespace: Arc<str>,
+}
+
+/// Where a service was declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Registry {
+    /// A Kubernetes Service; it wins against any other declaration of its host.
+    Kubernetes,
+    /// A ServiceEntry.
+    External,
+}
+
+/// How clients find the endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resolution {
+    /// Endpoints are known and sent by EDS.
+    ClientSideLb,
+    /// Names resolved by each proxy, all addresses used (STRICT_DNS).
+    DnsLb,
+    /// Names resolved by each proxy, one address used per connection (LOGICAL_DNS).
+    DnsRoundRobinLb,
+    /// The address that the application dialled (ORIGINAL_DST).
+    Passthrough,
+    /// Another name for a known service (Kubernetes ExternalName).
+    Alias,
+}
+
+/// A port of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServicePort {
+    pub name: Arc<str>,
+    /// 1–65535.
+    pub number: u32,
+    pub protocol: Protocol,
+    /// Port at the endpoints when all share one; 0 when it differs by endpoint or is unknown.
+    pub target_port: u32,
+}
+
+/// A service as proxies see it. Immutable; `version` changes with any field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub key: ServiceKey,
+    /// Short name (`reviews`); for ServiceEntries the host.
+    pub name: Arc<str>,
+    pub registry: Registry,
+    /// Virtual IPs, IPs or CIDR ranges; empty when there is none.
+    pub addresses: Vec<Arc<str>>,
+    /// As declared.
+    pub ports: Vec<ServicePort>,
+    pub resolution: Resolution,
+    /// Kubernetes Service without a ClusterIP.
+    pub headless: bool,
+    pub mesh_external: bool,
+    pub created: Created,
+    pub export_to: Visibility,
+    pub labels: Labels,
+    /// Pods that the service selects, in its namespace; empty selects none.
+    pub selector: Labels,
+    /// SPIFFE ids or names that servers may present besides those of the endpoints.
+    pub subject_alt_names: Vec<Arc<str>>,
+    /// Target of an ExternalName service.
+    pub external_name: Option<Host>,
+    /// `internalTrafficPolicy: Local`.
+    pub node_local: bool,
+    pub publish_not_ready: bool,
+    /// The objects that declared it, oldest first.
+    pub sources: Arc<[ConfigRef]>,
+    /// Hash of all of the above but `sources`; see [`Service::hashed`].
+    pub version: u64,
+}
+
+impl Service {
+    pub fn host(&self) -> &Host {
+        &self.key.host
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.key.namespace
+    }
+
+    pub fn port(&self, number: u32) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.number == number)
+    }
+
+    /// Sets `version` to the hash of everything that resources may be made from.
+    pub fn hashed(mut self) -> Self {
+        let mut hash = Xxh3::new();
+        (
+            &self.key,
+            &self.name,
+            self.registry,
+            &self.addresses,
+            &self.ports,
+        )
+            .hash(&mut hash);
+        (
+            self.resolution,
+            self.headless,
+            self.mesh_external,
+            self.created,
+        )
+            .hash(&mut hash);
+        (
+            &self.export_to,
+            &self.labels,
+            &self.selector,
+            &self.subject_alt_names,
+        )
+            .hash(&mut hash);
+        (&self.external_name, self.node_local, self.publish_not_ready).hash(&mut hash);
+        self.version = hash.finish();
+        self
+    }
+
+    /// The order of all output: oldest first, then name, then namespace.
+    pub fn by_age(&self, other: &Self) -> std::cmp::Ordering {
+        self.created
+            .cmp(&other.created)
+            .then_with(|| self.key.host.cmp(&other.key.host))
+            .then_with(|| self.key.namespace.cmp(&other.key.namespace))
+    }
+}
+
+/// Whether an endpoint takes traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Health {
+    Healthy,
+    Unhealthy,
+    Draining,
+    Terminating,
+}
+
+/// Region, zone and sub-zone; each may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Locality {
+    pub region: Arc<str>,
+    pub zone: Arc<str>,
+    pub subzone: Arc<str>,
+}
+
+impl Locality {
+    /// Parses `region/zone/subzone`; missing parts are empty.
+    pub fn parse(text: &str) -> Self {
+        let mut parts = text.splitn(3, '/').map(Arc::from);
+        Self {
+            region: parts.next().unwrap_or_default(),
+            zone: parts.next().unwrap_or_default(),
+            subzone: parts.next().unwrap_or_default(),
+        }
+    }
+}
+
+/// One address and port behind one port of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// IP, DNS name, or `unix://` path.
+    pub address: Arc<str>,
+    /// 0 for a Unix socket.
+    pub port: u32,
+    /// Name of the service port that it serves.
+    pub port_name: Arc<str>,
+    pub labels: Arc<Labels>,
+    /// SPIFFE id; empty when the workload has none.
+    pub service_account: Arc<str>,
+    pub network: Arc<str>,
+    pub locality: Locality,
+    pub cluster_id: Arc<str>,
+    /// At least 1.
+    pub weight: u32,
+    /// The workload takes mutual TLS.
+    pub mtls: bool,
+    pub health: Health,
+    pub workload: Arc<str>,
+    pub node: Arc<str>,
+    /// Namespace of the workload.
+    pub namespace: Arc<str>,
+}
+
+/// All endpoints of one service, in a stable order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    pub list: Vec<Endpoint>,
+    /// Hash of the list.
+    pub version: u64,
+}
+
+impl Endpoints {
+    pub fn new(list: Vec<Endpoint>) -> Self {
+        let mut hash = Xxh3::new();
+        list.hash(&mut hash);
+        Self {
+            list,
+            version: hash.finish(),
+        }
+    }
+
+    /// Sorted distinct SPIFFE ids of the endpoints.
+    pub fn service_accounts(&self) -> Vec<Arc<str>> {
+        let mut ids: Vec<Arc<str>> = self
+            .list
+            .iter()
+            .filter(|endpoint| !endpoint.service_account.is_empty())
+            .map(|endpoint| endpoint.service_account.clone())
+            .collect();
+        ids.sort();
+        ids.dedup();
+        ids
+    }
+}

@@ -1,0 +1,127 @@
+//! One consistent state of the mesh. Never changes; the next state shares what stayed the same.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use imbl::OrdMap;
+use istio_api::networking::v1alpha3 as api;
+
+use crate::{
+    authn::PeerAuthentications,
+    class::Target,
+    config::{Config, Labels, selects},
+    destination_rule::DestinationRules,
+    host::Host,
+    key::ObjectKey,
+    mesh::Mesh,
+    service::{Endpoints, Service, ServiceKey},
+    virtual_service::VirtualServices,
+};
+
+/// A TLS credential for gateways, as a Kubernetes Secret holds it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// PEM chain; empty for a CA-only credential.
+    pub certificate: bytes::Bytes,
+    /// PEM key.
+    pub key: bytes::Bytes,
+    /// PEM bundle that client certificates are checked against; empty when there is none.
+    pub ca: bytes::Bytes,
+    pub version: u64,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential")
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything that resources are generated from.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Counts up with every published state.
+    pub version: u64,
+    pub mesh: Arc<Mesh>,
+    /// Every declaration of a host, oldest first.
+    pub services: OrdMap<Host, Arc<[Arc<Service>]>>,
+    pub endpoints: OrdMap<ServiceKey, Arc<Endpoints>>,
+    /// What is implemented at an address.
+    pub by_address: OrdMap<Arc<str>, Arc<BTreeSet<Target>>>,
+    pub virtual_services: VirtualServices,
+    pub destination_rules: DestinationRules,
+    pub gateways: OrdMap<ObjectKey, Arc<Config<api::Gateway>>>,
+    pub sidecars: OrdMap<ObjectKey, Arc<Config<api::Sidecar>>>,
+    pub peer_authentications: PeerAuthentications,
+    /// By `namespace/name` of the Secret.
+    pub credentials: OrdMap<ObjectKey, Arc<Credential>>,
+    /// Label keys that any object selects workloads by.
+    pub mentioned_labels: Arc<BTreeSet<String>>,
+    pub node_local_services: bool,
+}
+
+impl Snapshot {
+    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+        self.services
+            .get(&key.host)?
+            .iter()
+            .find(|service| service.key.namespace == key.namespace)
+    }
+
+    /// The Sidecar that rules a workload: one of its namespace that selects it, one of its
+    /// namespace for all, one of the root namespace for all; the oldest of each.
+    pub fn sidecar_for(
+        &self,
+        namespace: &str,
+        labels: &Labels,
+    ) -> Option<&Arc<Config<api::Sidecar>>> {
+        let oldest = |of: &str, want: &dyn Fn(Option<&Labels>) -> bool| {
+            self.sidecars
+                .range(ObjectKey::new(of, "")..)
+                .map(|(_, sidecar)| sidecar)
+                .take_while(|sidecar| sidecar.namespace() == of)
+                .filter(|sidecar| want(sidecar_selector(&sidecar.spec)))
+                .min_by(|a, b| a.by_age(b))
+        };
+        oldest(namespace, &|selector| {
+            selector.is_some_and(|s| selects(s, labels))
+        })
+        .or_else(|| oldest(namespace, &|selector| selector.is_none()))
+        .or_else(|| oldest(&self.mesh.root_namespace, &|selector| selector.is_none()))
+    }
+
+    /// Gateways whose selector picks a workload with `labels`, oldest first.
+    pub fn gateways_for(&self, labels: &Labels) -> Vec<&Arc<Config<api::Gateway>>> {
+        let mut gateways: Vec<_> = self
+            .gateways
+            .values()
+            .filter(|gateway| selects(&gateway.spec.selector, labels))
+            .collect();
+        gateways.sort_by(|a, b| a.by_age(b));
+        gateways
+    }
+
+    /// The service ports that a workload with these addresses implements, in order; only
+    /// services of its own namespace, as far as it has one.
+    pub fn targets(&self, ips: &[IpAddr], namespace: &str) -> Arc<[Target]> {
+        let mut targets: Vec<Target> = ips
+            .iter()
+            .filter_map(|ip| self.by_address.get(ip.to_string().as_str()))
+            .flat_map(|targets| targets.iter())
+            .filter(|target| namespace.is_empty() || &*target.service.namespace == namespace)
+            .cloned()
+            .collect();
+        targets.sort();
+        targets.dedup();
+        targets.into()
+    }
+}
+
+/// The labels by which a Sidecar selects workloads; `None` when it is for all.
+pub fn sidecar_selector(sidecar: &api::Sidecar) -> Option<&Labels> {
+    sidecar
+        .workload_selector
+        .as_ref()
+        .map(|selector| &selector.labels)
+        .filter(|labels| !labels.is_empty())
+}

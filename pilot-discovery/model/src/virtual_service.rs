@@ -1,0 +1,343 @@
+//! VirtualServices: names resolved, and an index by the hosts that they claim.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use imbl::{OrdMap, OrdSet};
+use istio_api::networking::v1alpha3 as api;
+
+use crate::{
+    config::{Config, ConfigRef, Visibility},
+    host::Host,
+    key::ObjectKey,
+    mesh::Mesh,
+};
+
+pub mod delegate;
+
+/// Name of the implied gateway that stands for all sidecars.
+pub const MESH_GATEWAY: &str = "mesh";
+
+/// A VirtualService whose hosts, destinations and gateways are written in full.
+#[derive(Clone, Debug)]
+pub struct VirtualService {
+    pub config: Config<api::VirtualService>,
+    /// Lower case, resolved in the namespace of the object. Empty for a delegate.
+    pub hosts: Vec<Host>,
+    /// `mesh` or `<namespace>/<name>`; never empty.
+    pub gateways: Vec<Arc<str>>,
+    pub export_to: Visibility,
+    /// Delegates that were merged into it.
+    pub delegates: Vec<ConfigRef>,
+    /// Delegates that it names and that cannot be merged, with the reason.
+    pub unresolved: Vec<(ObjectKey, &'static str)>,
+    /// Hash of the spec as it is here.
+    pub version: u64,
+}
+
+impl VirtualService {
+    /// Resolves every name of `config` in its own namespace.
+    pub fn new(mut config: Config<api::VirtualService>, mesh: &Mesh, version: u64) -> Self {
+        let namespace = config.reference.namespace.clone();
+        let domain = mesh.domain.clone();
+        let resolve = |host: &mut String| {
+            *host = Host::resolve(host, &namespace, &domain).as_str().to_owned();
+        };
+        for_each_destination(&mut config.spec, |destination| {
+            resolve(&mut destination.host)
+        });
+        let hosts: Vec<Host> = config
+            .spec
+            .hosts
+            .iter()
+            .map(|host| Host::resolve(host, &namespace, &domain))
+            .collect();
+        config.spec.hosts = hosts.iter().map(ToString::to_string).collect();
+        let gateways = |names: &[String]| -> Vec<String> {
+            names
+                .iter()
+                .map(|name| resolve_gateway(name, &namespace))
+                .collect()
+        };
+        if config.spec.gateways.is_empty() {
+            config.spec.gateways = vec![MESH_GATEWAY.to_owned()];
+        }
+        config.spec.gateways = gateways(&config.spec.gateways);
+        for http in &mut config.spec.http {
+            for matched in &mut http.r#match {
+                matched.gateways = gateways(&matched.gateways);
+            }
+        }
+        for tls in &mut config.spec.tls {
+            for matched in &mut tls.r#match {
+                matched.gateways = gateways(&matched.gateways);
+            }
+        }
+        for tcp in &mut config.spec.tcp {
+            for matched in &mut tcp.r#match {
+                matched.gateways = gateways(&matched.gateways);
+            }
+        }
+        Self {
+            export_to: Visibility::parse(
+                &config.spec.export_to,
+                &namespace,
+                &mesh.virtual_service_export_to,
+            ),
+            gateways: config
+                .spec
+                .gateways
+                .iter()
+                .map(|g| g.as_str().into())
+                .collect(),
+            hosts,
+            delegates: Vec::new(),
+            unresolved: Vec::new(),
+            config,
+            version,
+        }
+    }
+
+    pub fn namespace(&self) -> &str {
+        self.config.namespace()
+    }
+
+    pub fn binds(&self, gateway: &str) -> bool {
+        self.gateways.iter().any(|bound| &**bound == gateway)
+    }
+
+    /// Seen by sidecars of `namespace`.
+    pub fn applies_in_mesh(&self, namespace: &str) -> bool {
+        self.binds(MESH_GATEWAY) && self.export_to.includes(namespace)
+    }
+
+    /// Every destination host of any route.
+    pub fn all_destinations(&self) -> BTreeSet<Host> {
+        self.destinations_where(|_| true)
+    }
+
+    /// Every destination host of the routes that apply to clients of `namespace`: those whose
+    /// matches all name other source namespaces are left out.
+    pub fn destinations(&self, namespace: &str) -> BTreeSet<Host> {
+        self.destinations_where(|http| {
+            http.r#match.is_empty()
+                || http.r#match.iter().any(|matched| {
+                    matched.source_namespace.is_empty() || matched.source_namespace == namespace
+                })
+        })
+    }
+
+    fn destinations_where(&self, applies: impl Fn(&api::HttpRoute) -> bool) -> BTreeSet<Host> {
+        let mut hosts = BTreeSet::new();
+        let mut add = |destination: Option<&api::Destination>| {
+            if let Some(destination) = destination.filter(|d| !d.host.is_empty()) {
+                hosts.insert(Host::new(&destination.host));
+            }
+        };
+        let spec = &self.config.spec;
+        for http in &spec.http {
+            if !applies(http) {
+                continue;
+            }
+            http.route
+                .iter()
+                .for_each(|route| add(route.destination.as_ref()));
+            add(http.mirror.as_ref());
+            http.mirrors
+                .iter()
+                .for_each(|mirror| add(mirror.destination.as_ref()));
+        }
+        let tls = spec.tls.iter().flat_map(|tls| &tls.route);
+        let tcp = spec.tcp.iter().flat_map(|tcp| &tcp.route);
+        tls.chain(tcp)
+            .for_each(|route| add(route.destination.as_ref()));
+        hosts
+    }
+}
+
+fn for_each_destination(
+    spec: &mut api::VirtualService,
+    mut visit: impl FnMut(&mut api::Destination),
+) {
+    for http in &mut spec.http {
+        http.route
+            .iter_mut()
+            .filter_map(|r| r.destination.as_mut())
+            .for_each(&mut visit);
+        http.mirror.iter_mut().for_each(&mut visit);
+        http.mirrors
+            .iter_mut()
+            .filter_map(|m| m.destination.as_mut())
+            .for_each(&mut visit);
+    }
+    for tls in &mut spec.tls {
+        tls.route
+            .iter_mut()
+            .filter_map(|r| r.destination.as_mut())
+            .for_each(&mut visit);
+    }
+    for tcp in &mut spec.tcp {
+        tcp.route
+            .iter_mut()
+            .filter_map(|r| r.destination.as_mut())
+            .for_each(&mut visit);
+    }
+}
+
+/// `mesh`, or `<namespace>/<name>` of a gateway reference written in any accepted form.
+pub fn resolve_gateway(name: &str, namespace: &str) -> String {
+    if name == MESH_GATEWAY {
+        return name.to_owned();
+    }
+    match name.split_once('/') {
+        Some((".", name)) => format!("{namespace}/{name}"),
+        Some(_) => name.to_owned(),
+        // Legacy form: `name.namespace.svc.domain`.
+        None => match name.split('.').collect::<Vec<_>>().as_slice() {
+            [name, namespace, ..] => format!("{namespace}/{name}"),
+            _ => format!("{namespace}/{name}"),
+        },
+    }
+}
+
+/// All VirtualServices, by object, by exact host and by gateway.
+#[derive(Clone, Debug, Default)]
+pub struct VirtualServices {
+    by_key: OrdMap<ObjectKey, Arc<VirtualService>>,
+    /// Oldest first; wildcard hosts too, under their own text.
+    by_host: OrdMap<Host, Arc<[Arc<VirtualService>]>>,
+    /// Hosts of `by_host` that start with `*`.
+    wildcards: Arc<[Host]>,
+    /// Which objects send traffic to a host.
+    by_destination: OrdMap<Host, OrdSet<ObjectKey>>,
+}
+
+impl VirtualServices {
+    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<VirtualService>> {
+        self.by_key.get(key)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
+        self.by_key.values()
+    }
+
+    /// Puts `new` in the place of what `key` held; `None` removes.
+    pub fn replace(&mut self, key: &ObjectKey, new: Option<Arc<VirtualService>>) {
+        if let Some(old) = self.by_key.remove(key) {
+            for host in &old.hosts {
+                self.unlist(host, key);
+            }
+            for host in old.all_destinations() {
+                if let Some(keys) = self.by_destination.get_mut(&host) {
+                    keys.remove(key);
+                    if keys.is_empty() {
+                        self.by_destination.remove(&host);
+                    }
+                }
+            }
+        }
+        if let Some(new) = new {
+            for host in &new.hosts {
+                self.list(host, &new);
+            }
+            for host in new.all_destinations() {
+                self.by_destination
+                    .entry(host)
+                    .or_default()
+                    .insert(key.clone());
+            }
+            self.by_key.insert(key.clone(), new);
+        }
+    }
+
+    /// Objects that send traffic to `host`.
+    pub fn sending_to(&self, host: &Host) -> impl Iterator<Item = &Arc<VirtualService>> {
+        self.by_destination
+            .get(host)
+            .into_iter()
+            .flatten()
+            .filter_map(|key| self.by_key.get(key))
+    }
+
+    fn list(&mut self, host: &Host, new: &Arc<VirtualService>) {
+        let mut claims: Vec<_> = self.by_host.get(host).map_or_else(Vec::new, |c| c.to_vec());
+        if claims
+            .iter()
+            .any(|claim| claim.config.reference == new.config.reference)
+        {
+            return;
+        }
+        if claims.is_empty() && host.is_wildcard() {
+            self.wildcards = self.wildcards.iter().chain([host]).cloned().collect();
+        }
+        claims.push(new.clone());
+        claims.sort_by(|a, b| a.config.by_age(&b.config));
+        self.by_host.insert(host.clone(), claims.into());
+    }
+
+    fn unlist(&mut self, host: &Host, key: &ObjectKey) {
+        let Some(claims) = self.by_host.get(host) else {
+            return;
+        };
+        let left: Arc<[_]> = claims
+            .iter()
+            .filter(|claim| !key.names(&claim.config))
+            .cloned()
+            .collect();
+        if left.is_empty() {
+            self.by_host.remove(host);
+            self.wildcards = self
+                .wildcards
+                .iter()
+                .filter(|w| *w != host)
+                .cloned()
+                .collect();
+        } else {
+            self.by_host.insert(host.clone(), left);
+        }
+    }
+
+    /// The VirtualService that rules `host` among those that `accept` lets through: the oldest
+    /// that names it exactly, else the oldest with the most specific wildcard.
+    pub fn for_host(
+        &self,
+        host: &Host,
+        accept: impl Fn(&VirtualService) -> bool,
+    ) -> Option<&Arc<VirtualService>> {
+        let oldest = |host: &Host| {
+            self.by_host
+                .get(host)
+                .and_then(|claims| claims.iter().find(|claim| accept(claim)))
+        };
+        oldest(host).or_else(|| {
+            self.wildcards
+                .iter()
+                .filter(|wildcard| host.subset_of(wildcard))
+                .filter_map(|wildcard| oldest(wildcard).map(|found| (wildcard, found)))
+                .min_by(|(a, _), (b, _)| a.by_specificity(b))
+                .map(|(_, found)| found)
+        })
+    }
+
+    /// Those bound to `gateway` (`<namespace>/<name>`) and visible in `namespace`: private ones,
+    /// then exported ones, then public ones, each oldest first.
+    pub fn for_gateway(&self, gateway: &str, namespace: &str) -> Vec<Arc<VirtualService>> {
+        let mut bound: Vec<(u8, Arc<VirtualService>)> = self
+            .by_key
+            .values()
+            .filter(|vs| !vs.hosts.is_empty() && vs.binds(gateway))
+            .filter(|vs| vs.export_to.includes(namespace))
+            .map(|vs| {
+                let rank = match &vs.export_to {
+                    visibility if visibility.is_private(vs.namespace()) => 0,
+                    Visibility::Public => 2,
+                    _ => 1,
+                };
+                (rank, vs.clone())
+            })
+            .collect();
+        bound.sort_by(|(rank_a, a), (rank_b, b)| {
+            rank_a.cmp(rank_b).then_with(|| a.config.by_age(&b.config))
+        });
+        bound.into_iter().map(|(_, vs)| vs).collect()
+    }
+}

@@ -1,0 +1,83 @@
+//! Generated things by the hash of their inputs, for as long as some class holds them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
+
+use crate::{
+    resource::{Built, Resource, Skipped},
+    route,
+};
+
+/// Values by key, not kept alive by being here.
+#[derive(Debug)]
+pub struct Shared<T> {
+    values: BTreeMap<u128, Weak<T>>,
+    /// Size at which forgotten values are looked for.
+    sweep_at: usize,
+    hits: u64,
+    misses: u64,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self {
+            values: BTreeMap::new(),
+            sweep_at: 1024,
+            hits: 0,
+            misses: 0,
+        }
+    }
+}
+
+impl<T> Shared<T> {
+    /// The value of `key`, made by `build` if nobody holds it.
+    pub fn get_or_build(&mut self, key: u128, build: impl FnOnce() -> T) -> Arc<T> {
+        if let Some(value) = self.values.get(&key).and_then(Weak::upgrade) {
+            self.hits += 1;
+            return value;
+        }
+        self.misses += 1;
+        let value = Arc::new(build());
+        self.values.insert(key, Arc::downgrade(&value));
+        if self.values.len() > self.sweep_at {
+            self.values.retain(|_, value| value.strong_count() > 0);
+            self.sweep_at = (self.values.len() * 2).max(1024);
+        }
+        value
+    }
+
+    pub fn hits(&self) -> u64 {
+        self.hits
+    }
+
+    pub fn misses(&self) -> u64 {
+        self.misses
+    }
+}
+
+/// Resources that one unit of work gave, each shared by itself.
+#[derive(Debug, Default)]
+pub struct Made {
+    pub resources: Vec<Arc<Resource>>,
+    pub skipped: Vec<Skipped>,
+}
+
+impl From<Built> for Made {
+    fn from(built: Built) -> Self {
+        Self {
+            resources: built.resources.into_iter().map(Arc::new).collect(),
+            skipped: built.skipped,
+        }
+    }
+}
+
+/// What classes share.
+#[derive(Debug, Default)]
+pub struct Cache {
+    pub clusters: Shared<Made>,
+    pub endpoints: Shared<Made>,
+    pub listeners: Shared<Made>,
+    pub virtual_hosts: Shared<route::outbound::virtual_hosts::Built>,
+}

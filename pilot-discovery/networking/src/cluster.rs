@@ -1,0 +1,210 @@
+//! Clusters (CDS).
+//!
+//! One service gives one cluster a port, and one more a port and subset of its DestinationRule.
+//! `policy` finds the settings that apply to such a cluster; the other modules each put one part of
+//! them into it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use istio_api::{
+    any,
+    envoy::{
+        config::{
+            cluster::v3::{
+                CircuitBreakers, Cluster,
+                circuit_breakers::Thresholds,
+                cluster::{ClusterDiscoveryType, CommonLbConfig, DiscoveryType, LbPolicy},
+            },
+            core::v3::{HttpProtocolOptions as CommonOptions, Metadata},
+        },
+        extensions::upstreams::http::v3::HttpProtocolOptions,
+    },
+};
+use pilot_model::{
+    class::Client,
+    mesh::Mesh,
+    proxy::{IpMode, ProxyType},
+    service::Service,
+};
+use prost_types::{ListValue, Struct, Value, value::Kind};
+
+use crate::{name, resource::Resource};
+
+mod balance;
+mod bind;
+pub mod discovery;
+pub mod inbound;
+pub mod outbound;
+mod outlier;
+pub mod policy;
+mod pool;
+pub mod protocol;
+
+/// "No limit" of every circuit breaker.
+const UNLIMITED: u32 = u32::MAX;
+/// Idle connections to addresses outside the registry are closed after this.
+const PASSTHROUGH_IDLE: Duration = Duration::from_secs(300);
+
+/// Clusters that every proxy of a type has, whatever is in the mesh.
+pub fn fixed(client: &Client<'_>) -> Vec<Resource> {
+    let mesh = &*client.snapshot.mesh;
+    let mut clusters = vec![black_hole(mesh)];
+    if client.class.kind == ProxyType::Sidecar {
+        clusters.push(passthrough(name::PASSTHROUGH_CLUSTER, mesh));
+    }
+    clusters
+        .iter()
+        .map(|cluster| Resource::new(cluster.name.as_str(), cluster, []))
+        .collect()
+}
+
+/// Where traffic ends that must not go anywhere.
+fn black_hole(mesh: &Mesh) -> Cluster {
+    Cluster {
+        name: name::BLACK_HOLE_CLUSTER.to_owned(),
+        alt_stat_name: name::stat(name::BLACK_HOLE_CLUSTER),
+        connect_timeout: Some(duration(mesh.connect_timeout)),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())),
+        ..Default::default()
+    }
+}
+
+/// To the address that was dialled, in the protocol that was spoken.
+fn passthrough(name: &str, mesh: &Mesh) -> Cluster {
+    let options = HttpProtocolOptions {
+        common_http_protocol_options: Some(CommonOptions {
+            idle_timeout: Some(duration(PASSTHROUGH_IDLE)),
+            ..Default::default()
+        }),
+        upstream_protocol_options: Some(protocol::as_downstream(false)),
+        ..Default::default()
+    };
+    let mut cluster = Cluster {
+        name: name.to_owned(),
+        alt_stat_name: name::stat(name),
+        connect_timeout: Some(duration(mesh.connect_timeout)),
+        circuit_breakers: Some(unlimited()),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(
+            DiscoveryType::OriginalDst.into(),
+        )),
+        lb_policy: LbPolicy::ClusterProvided.into(),
+        ..Default::default()
+    };
+    protocol::set(&mut cluster, Some(options));
+    cluster
+}
+
+/// What service clusters have in common before any policy.
+fn base(name: String, stat_name: Option<String>, mesh: &Mesh) -> Cluster {
+    Cluster {
+        alt_stat_name: stat_name.unwrap_or_else(|| name::stat(&name)),
+        name,
+        connect_timeout: Some(duration(mesh.connect_timeout)),
+        circuit_breakers: Some(unlimited()),
+        common_lb_config: Some(CommonLbConfig::default()),
+        ..Default::default()
+    }
+}
+
+fn unlimited() -> CircuitBreakers {
+    CircuitBreakers {
+        thresholds: vec![Thresholds {
+            max_connections: Some(UNLIMITED),
+            max_pending_requests: Some(UNLIMITED),
+            max_requests: Some(UNLIMITED),
+            max_retries: Some(UNLIMITED),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+/// What the `istio` metadata of a cluster tells about it.
+#[derive(Debug, Default)]
+struct Description<'a> {
+    services: Vec<&'a Service>,
+    external: bool,
+    /// Path of the DestinationRule that applies.
+    config: Option<String>,
+    subset: &'a str,
+    /// Connections are secured for a server outside the mesh.
+    foreign_tls: bool,
+}
+
+impl Description<'_> {
+    fn metadata(self) -> Metadata {
+        let text = |value: &str| Value {
+            kind: Some(Kind::StringValue(value.to_owned())),
+        };
+        let services = self
+            .services
+            .iter()
+            .map(|service| {
+                let fields = BTreeMap::from([
+                    ("host".to_owned(), text(service.host().as_str())),
+                    ("name".to_owned(), text(&service.name)),
+                    ("namespace".to_owned(), text(service.namespace())),
+                ]);
+                Value {
+                    kind: Some(Kind::StructValue(Struct { fields })),
+                }
+            })
+            .collect();
+        let list = Value {
+            kind: Some(Kind::ListValue(ListValue { values: services })),
+        };
+        let mut fields = BTreeMap::from([("services".to_owned(), list)]);
+        if self.external {
+            fields.insert(
+                "external".to_owned(),
+                Value {
+                    kind: Some(Kind::BoolValue(true)),
+                },
+            );
+        }
+        if self.foreign_tls {
+            fields.insert("alpn_override".to_owned(), text("false"));
+        }
+        if let Some(config) = &self.config {
+            fields.insert("config".to_owned(), text(config));
+        }
+        if !self.subset.is_empty() {
+            fields.insert("subset".to_owned(), text(self.subset));
+        }
+        Metadata {
+            filter_metadata: BTreeMap::from([("istio".to_owned(), Struct { fields })]),
+            ..Default::default()
+        }
+    }
+}
+
+/// `value` on the wire.
+pub(crate) fn duration(value: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(value.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(value.subsec_nanos()).unwrap_or_default(),
+    }
+}
+
+/// A whole number of seconds; fractions are cut off.
+fn seconds(value: &prost_types::Duration) -> u32 {
+    u32::try_from(value.seconds).unwrap_or_default()
+}
+
+/// A count that is set only when it is above zero.
+fn positive(value: i32) -> Option<u32> {
+    u32::try_from(value).ok().filter(|value| *value > 0)
+}
+
+/// The addresses of a dual-stack proxy, IPv4 first.
+fn is_dual(mode: IpMode) -> bool {
+    mode == IpMode::Dual
+}
+
+/// The options of one extension, as `typed_extension_protocol_options` wants them.
+fn extension_options(options: &HttpProtocolOptions) -> BTreeMap<String, prost_types::Any> {
+    BTreeMap::from([(
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(),
+        any::pack(options),
+    )])
+}

@@ -1,0 +1,147 @@
+//! Which settings of a DestinationRule apply to one port and subset.
+
+use istio_api::networking::v1alpha3::{
+    ClientTlsSettings, ConnectionPoolSettings, LoadBalancerSettings, LocalityLoadBalancerSetting,
+    OutlierDetection, Subset, TrafficPolicy,
+    client_tls_settings::TlSmode as ClientMode,
+    connection_pool_settings::{HttpSettings, TcpSettings},
+    load_balancer_settings::{ConsistentHashLb, LbPolicy, SimpleLb},
+    traffic_policy::{PortTrafficPolicy, ProxyProtocol, RetryBudget, TunnelSettings},
+};
+use pilot_model::{destination_rule::Rule, mesh::Mesh, service::ServicePort};
+
+/// The settings in force; nothing set means the mesh's defaults.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy<'a> {
+    pub load_balancer: Option<&'a LoadBalancerSettings>,
+    pub connection_pool: Option<&'a ConnectionPoolSettings>,
+    pub outlier_detection: Option<&'a OutlierDetection>,
+    pub tls: Option<&'a ClientTlsSettings>,
+    pub tunnel: Option<&'a TunnelSettings>,
+    pub proxy_protocol: Option<&'a ProxyProtocol>,
+    pub retry_budget: Option<&'a RetryBudget>,
+}
+
+impl<'a> Policy<'a> {
+    /// The policy of `rule` for `port`, and for `subset` when one is meant.
+    ///
+    /// Settings of a port replace those of the whole rule, one and all. A subset replaces each
+    /// component that it has, and all four when it has settings for the port.
+    pub fn of(rule: Option<&'a Rule>, port: &ServicePort, subset: Option<&'a Subset>) -> Self {
+        let mut policy = Self::default();
+        if let Some(top) = rule.and_then(|rule| rule.spec.traffic_policy.as_ref()) {
+            policy.replace_with(top);
+            if let Some(settings) = port_settings(top, port) {
+                policy.replace_all_with(settings);
+            }
+        }
+        if let Some(own) = subset.and_then(|subset| subset.traffic_policy.as_ref()) {
+            policy.replace_with(own);
+            if let Some(settings) = port_settings(own, port) {
+                policy.replace_all_with(settings);
+            }
+        }
+        policy
+    }
+
+    fn replace_with(&mut self, other: &'a TrafficPolicy) {
+        self.load_balancer = other.load_balancer.as_ref().or(self.load_balancer);
+        self.connection_pool = other.connection_pool.as_ref().or(self.connection_pool);
+        self.outlier_detection = other.outlier_detection.as_ref().or(self.outlier_detection);
+        self.tls = other.tls.as_ref().or(self.tls);
+        self.tunnel = other.tunnel.as_ref().or(self.tunnel);
+        self.proxy_protocol = other.proxy_protocol.as_ref().or(self.proxy_protocol);
+        self.retry_budget = other.retry_budget.as_ref().or(self.retry_budget);
+    }
+
+    fn replace_all_with(&mut self, port: &'a PortTrafficPolicy) {
+        self.load_balancer = port.load_balancer.as_ref();
+        self.connection_pool = port.connection_pool.as_ref();
+        self.outlier_detection = port.outlier_detection.as_ref();
+        self.tls = port.tls.as_ref();
+    }
+
+    pub fn tcp(&self) -> Option<&'a TcpSettings> {
+        self.connection_pool?.tcp.as_ref()
+    }
+
+    pub fn http(&self) -> Option<&'a HttpSettings> {
+        self.connection_pool?.http.as_ref()
+    }
+
+    /// The TLS mode that the rule sets; `None` leaves it to automatic mutual TLS.
+    pub fn tls_mode(&self) -> Option<ClientMode> {
+        self.tls.map(ClientTlsSettings::mode)
+    }
+
+    /// TLS towards a server that is not asked for a mesh identity.
+    pub fn originates_tls(&self) -> bool {
+        matches!(
+            self.tls_mode(),
+            Some(ClientMode::Simple | ClientMode::Mutual)
+        )
+    }
+
+    /// How to choose an endpoint, unless it is by a hash.
+    pub fn simple_balancer(&self) -> SimpleLb {
+        match self
+            .load_balancer
+            .and_then(|balancer| balancer.lb_policy.as_ref())
+        {
+            Some(LbPolicy::Simple(simple)) => {
+                SimpleLb::try_from(*simple).unwrap_or(SimpleLb::Unspecified)
+            }
+            _ => SimpleLb::Unspecified,
+        }
+    }
+
+    pub fn consistent_hash(&self) -> Option<&'a ConsistentHashLb> {
+        match self.load_balancer?.lb_policy.as_ref()? {
+            LbPolicy::ConsistentHash(hash) => Some(hash),
+            LbPolicy::Simple(_) => None,
+        }
+    }
+
+    /// Connections go to the address that was dialled.
+    pub fn is_passthrough(&self) -> bool {
+        self.simple_balancer() == SimpleLb::Passthrough
+    }
+
+    /// The connection's protocol follows the client's.
+    pub fn uses_client_protocol(&self) -> bool {
+        self.http().is_some_and(|http| http.use_client_protocol)
+    }
+
+    /// The locality settings in force: the rule's, else the mesh's; `None` when turned off.
+    pub fn locality<'b>(&self, mesh: &'b Mesh) -> Option<&'b LocalityLoadBalancerSetting>
+    where
+        'a: 'b,
+    {
+        match self
+            .load_balancer
+            .and_then(|balancer| balancer.locality_lb_setting.as_ref())
+        {
+            Some(setting) => (setting.enabled != Some(false)).then_some(setting),
+            None => mesh.locality_lb.as_ref(),
+        }
+    }
+
+    /// Whether endpoints elsewhere take over for unhealthy ones: Envoy must notice those first.
+    pub fn fails_over(&self) -> bool {
+        self.outlier_detection.is_some()
+    }
+}
+
+fn port_settings<'a>(
+    policy: &'a TrafficPolicy,
+    port: &ServicePort,
+) -> Option<&'a PortTrafficPolicy> {
+    policy.port_level_settings.iter().find(|settings| {
+        settings.port.as_ref().is_some_and(|selector| {
+            selector.number == port.number
+                || (selector.number == 0
+                    && !selector.name.is_empty()
+                    && *selector.name == *port.name)
+        })
+    })
+}

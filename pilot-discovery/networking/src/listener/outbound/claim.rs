@@ -1,0 +1,258 @@
+//! Who wants to listen on a port number, in the order that decides conflicts.
+
+use std::sync::Arc;
+
+use pilot_model::{
+    class::{Client, OutboundClass},
+    destination_rule::Rule,
+    mesh::Mesh,
+    protocol::Protocol,
+    proxy::{Interception, ProxyType},
+    scope::EgressListener,
+    service::{Endpoints, Resolution, Service, ServicePort},
+    virtual_service::VirtualService,
+};
+
+use crate::{
+    resource::{Key, Skipped},
+    route::{destination::Destinations, http::Context, outbound::fallback::Fallback},
+};
+
+/// Ports below are for processes with privileges.
+const FIRST_UNPRIVILEGED: u32 = 1024;
+
+/// Everything that the listeners on one port number depend on.
+#[derive(Clone, Debug)]
+pub struct Inputs<'a> {
+    pub(super) mesh: &'a Mesh,
+    pub(super) class: &'a OutboundClass,
+    pub(super) port: u32,
+    pub(super) fallback: Fallback,
+    pub(super) claims: Vec<Claim<'a>>,
+    pub(super) skipped: Vec<Skipped>,
+}
+
+/// One port of one service in one egress listener.
+#[derive(Clone, Debug)]
+pub(super) struct Claim<'a> {
+    /// Index of the egress listener: later ones leave addresses of earlier ones alone.
+    pub(super) group: usize,
+    pub(super) ear: Ear,
+    pub(super) service: &'a Arc<Service>,
+    pub(super) port: &'a ServicePort,
+    pub(super) protocol: Protocol,
+    /// Empty for HTTP, whose routes are sent apart.
+    pub(super) l4: Option<L4<'a>>,
+}
+
+/// What raw connections of a claim depend on.
+#[derive(Clone, Debug)]
+pub(super) struct L4<'a> {
+    pub(super) vs: Option<&'a Arc<VirtualService>>,
+    pub(super) rule: Option<&'a Arc<Rule>>,
+    pub(super) destinations: Destinations<'a>,
+    /// Only where clients dial endpoints themselves.
+    pub(super) endpoints: Option<&'a Arc<Endpoints>>,
+}
+
+/// How an egress listener takes connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ear {
+    /// Fixed address or `unix://` path; `None` = decided per service.
+    pub(super) bind: Option<Arc<str>>,
+    /// Has a socket of its own, other than the one of captured connections.
+    pub(super) bound: bool,
+}
+
+impl Ear {
+    fn of(listener: &EgressListener, class: &OutboundClass) -> Self {
+        let bound = class.interception == Interception::None
+            || !listener.captured
+            || listener.bind.starts_with("unix://");
+        let bind = if !listener.bind.is_empty() {
+            Some(listener.bind.clone())
+        } else if bound {
+            Some(class.ip_mode.loopback().into())
+        } else {
+            None
+        };
+        Self { bind, bound }
+    }
+
+    fn is_unix(&self) -> bool {
+        self.bind
+            .as_ref()
+            .is_some_and(|bind| bind.starts_with("unix://"))
+    }
+}
+
+/// Collects the claims on `port`; 0 stands for Unix sockets.
+pub fn gather_port<'a>(client: &Client<'a>, port: u32) -> Inputs<'a> {
+    let class = client.class;
+    let mut inputs = Inputs {
+        mesh: &client.snapshot.mesh,
+        class,
+        port,
+        fallback: Fallback::of(client),
+        claims: Vec::new(),
+        skipped: Vec::new(),
+    };
+    if class.kind != ProxyType::Sidecar || inputs.mesh.outbound_port == 0 {
+        return inputs;
+    }
+    for (group, listener) in client.scope.listeners.iter().enumerate() {
+        let ear = Ear::of(listener, class);
+        let of_port = match &listener.port {
+            Some(own) => own.number == port && (port != 0 || ear.is_unix()),
+            None => port != 0,
+        };
+        if of_port {
+            inputs.gather_listener(client, group, listener, &ear);
+        }
+    }
+    inputs
+}
+
+impl<'a> Inputs<'a> {
+    fn gather_listener(
+        &mut self,
+        client: &Client<'a>,
+        group: usize,
+        listener: &'a EgressListener,
+        ear: &Ear,
+    ) {
+        let mut claims: Vec<(&'a Arc<Service>, &'a ServicePort, Protocol)> = Vec::new();
+        let mut add = |service: &'a Arc<Service>| {
+            let port = match &listener.port {
+                // One that serves every port takes each service by its first.
+                Some(own) => service
+                    .port(own.number)
+                    .or_else(|| match service.ports.as_slice() {
+                        [only] => Some(only),
+                        ports if own.number == 0 || own.protocol == Protocol::HttpProxy => {
+                            ports.first()
+                        }
+                        _ => None,
+                    }),
+                None => service.port(self.port),
+            };
+            let Some(port) = port else { return };
+            let asked = listener.port.as_ref().map(|own| own.protocol);
+            let protocol = asked
+                .filter(|asked| !asked.is_auto())
+                .unwrap_or(port.protocol);
+            if protocol != Protocol::Udp {
+                claims.push((service, port, protocol));
+            }
+        };
+        match &listener.port {
+            None => {
+                let hosts = client.scope.by_port.get(&self.port);
+                hosts
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|host| listener.services.get(host))
+                    .for_each(&mut add);
+            }
+            Some(_) => listener.services.values().for_each(&mut add),
+        }
+        claims.sort_by(|(a, _, _), (b, _, _)| a.by_age(b));
+        let mut http_seen = false;
+        for (service, port, protocol) in claims {
+            // All HTTP services of a port share one listener: the oldest stands for them.
+            if protocol.is_http() && std::mem::replace(&mut http_seen, true) {
+                continue;
+            }
+            if let Some(reason) = self.refusal(ear, protocol) {
+                self.skipped.push(Skipped {
+                    metric: "pilot_total_rejected_configs",
+                    reason: format!("{} port {}: {reason}", service.host(), self.port),
+                    source: service.sources.first().cloned(),
+                });
+                continue;
+            }
+            let l4 = (!protocol.is_http()).then(|| {
+                let vs = client.virtual_service(service.host());
+                let dials_endpoints = ear.bind.is_none()
+                    && service.addresses.is_empty()
+                    && service.resolution == Resolution::Passthrough;
+                L4 {
+                    vs,
+                    rule: client.destination_rule(service),
+                    destinations: vs
+                        .map(|vs| Destinations::of_l4(client, vs))
+                        .unwrap_or_default(),
+                    endpoints: client.endpoints(service).filter(|_| dials_endpoints),
+                }
+            });
+            self.claims.push(Claim {
+                group,
+                ear: ear.clone(),
+                service,
+                port,
+                protocol,
+                l4,
+            });
+        }
+    }
+
+    /// Why the proxy cannot or must not listen there.
+    fn refusal(&self, ear: &Ear, protocol: Protocol) -> Option<&'static str> {
+        if ear.is_unix() {
+            return None;
+        }
+        if ear.bound && self.port < FIRST_UNPRIVILEGED && self.class.unprivileged {
+            return Some("the proxy has no right to bind ports below 1024; choose a higher one");
+        }
+        let wildcard = match &ear.bind {
+            Some(bind) => self.class.ip_mode.wildcards().contains(&&**bind),
+            None => protocol.is_http(),
+        };
+        let reserved = [
+            self.class.status_port,
+            self.class.prometheus_port,
+            self.mesh.outbound_port,
+            self.mesh.inbound_port,
+        ];
+        (wildcard && reserved.contains(&self.port))
+            .then_some("the proxy needs this port itself; choose another")
+    }
+
+    pub fn key(&self) -> u128 {
+        let mut key = Key::new("outbound listeners")
+            .with(self.mesh.version())
+            .with((self.port, &self.fallback))
+            .with((
+                self.class.ip_mode,
+                self.class.interception,
+                self.class.http10,
+            ))
+            .with(self.skipped.len());
+        for skipped in &self.skipped {
+            key.add(&skipped.reason);
+        }
+        for claim in &self.claims {
+            key.add((claim.group, &claim.ear, &claim.service.key, claim.protocol));
+            let Some(l4) = &claim.l4 else { continue };
+            key.add((claim.service.version, claim.port.number));
+            key.add(l4.rule.map(|rule| rule.version));
+            key.add(l4.endpoints.map(|endpoints| endpoints.version));
+            if let Some(vs) = l4.vs {
+                key.add((vs.version, &vs.config.reference));
+                l4.destinations.add_to(&mut key);
+                if Context::names_source_namespace(vs) {
+                    key.add(&self.class.namespace);
+                }
+                if Context::names_source_labels(vs) {
+                    key.add(&self.class.labels);
+                }
+            }
+        }
+        key.finish()
+    }
+
+    /// Whether there is nothing to build.
+    pub fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.skipped.is_empty()
+    }
+}

@@ -1,0 +1,100 @@
+//! An encoded resource with where it came from.
+
+use std::{hash::Hash, sync::Arc};
+
+use bytes::Bytes;
+use pilot_model::config::ConfigRef;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+/// One Envoy resource, encoded once and shared by everybody who is sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    pub name: Arc<str>,
+    /// Hash of `body`: equal versions mean equal bytes, in every process.
+    pub version: u64,
+    /// The encoded message, without its `Any`.
+    pub body: Bytes,
+    /// Configuration that it was made from, sorted; never on the wire.
+    pub sources: Arc<[ConfigRef]>,
+}
+
+impl Resource {
+    pub fn new<T: prost::Message>(
+        name: impl Into<Arc<str>>,
+        message: &T,
+        sources: impl Into<Arc<[ConfigRef]>>,
+    ) -> Self {
+        Self::from_bytes(name, message.encode_to_vec().into(), sources)
+    }
+
+    /// Takes bytes that are an encoded message already.
+    pub fn from_bytes(
+        name: impl Into<Arc<str>>,
+        body: Bytes,
+        sources: impl Into<Arc<[ConfigRef]>>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            version: xxh3_64(&body),
+            body,
+            sources: sources.into(),
+        }
+    }
+}
+
+/// Something that a generator left out, and why. Counted and shown; never stops the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Metric that counts it, e.g. `pilot_conflict_outbound_listener_tcp_over_current_tcp`.
+    pub metric: &'static str,
+    /// What was left out and what would be right.
+    pub reason: String,
+    pub source: Option<ConfigRef>,
+}
+
+/// What a generator made, and what it left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Built {
+    pub resources: Vec<Resource>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// Hash of everything that some Inputs can reach. Equal keys give equal bytes; compared only
+/// within one process.
+#[derive(Clone)]
+pub struct Key(Xxh3);
+
+impl Key {
+    /// `kind` names the generator, so that the keys of two of them never meet.
+    pub fn new(kind: &str) -> Self {
+        Self(Xxh3::new()).with(kind)
+    }
+
+    #[must_use]
+    pub fn with(mut self, part: impl Hash) -> Self {
+        part.hash(&mut self.0);
+        self
+    }
+
+    pub fn add(&mut self, part: impl Hash) {
+        part.hash(&mut self.0);
+    }
+
+    pub fn finish(&self) -> u128 {
+        self.0.digest128()
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.finish())
+    }
+}
+
+/// Sorted and without repeats, as every resource carries its sources.
+pub fn sources(refs: impl IntoIterator<Item = ConfigRef>) -> Arc<[ConfigRef]> {
+    let mut refs: Vec<ConfigRef> = refs.into_iter().collect();
+    refs.sort();
+    refs.dedup();
+    refs.into()
+}

@@ -1,0 +1,355 @@
+//! The virtual hosts of one service, or of the hosts of a VirtualService that are no services.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use istio_api::envoy::config::route::v3::{Route, VirtualHost};
+use pilot_model::{
+    class::Client,
+    config::Labels,
+    host::Host,
+    mesh::Mesh,
+    service::Resolution,
+    virtual_service::{MESH_GATEWAY, VirtualService},
+};
+use prost::Message;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    Rank, RouteName, VirtualHostEntry, domains, fallback::counts_attempts, http_ports,
+    listener_for, portless,
+};
+use crate::{
+    name::{self, SidecarRoute},
+    resource::{Key, Skipped, sources},
+    route::{
+        destination::{Destination, Destinations, Resolved},
+        http,
+    },
+};
+
+/// Port at which hosts that are no services can be asked for.
+const HTTP_PORT: u32 = 80;
+
+/// Everything that the virtual hosts depend on.
+#[derive(Clone, Debug)]
+pub struct Inputs<'a> {
+    mesh: &'a Mesh,
+    namespace: &'a str,
+    labels: &'a Labels,
+    vs: Option<&'a Arc<VirtualService>>,
+    destinations: Destinations<'a>,
+    places: Vec<Place<'a>>,
+    /// Hosts of the VirtualService that an older one rules.
+    disputed: Vec<&'a Host>,
+}
+
+/// One virtual host in one route configuration.
+#[derive(Clone, Debug)]
+struct Place<'a> {
+    route: RouteName,
+    host: Arc<str>,
+    port: u32,
+    domains: Vec<Arc<str>>,
+    /// The service that is asked when no VirtualService says where to go.
+    service: Option<Destination<'a>>,
+}
+
+/// Virtual hosts by route configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Built {
+    pub by_route: Vec<(RouteName, VirtualHostEntry)>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// What the virtual hosts of the service `host` are made of, on all its ports.
+pub fn gather<'a>(client: &Client<'a>, host: &Host) -> Inputs<'a> {
+    let mut inputs = Inputs::empty(client);
+    let (Some(service), Some(destination)) =
+        (client.service(host), Destination::find(client, host))
+    else {
+        return inputs;
+    };
+    inputs.vs = client.virtual_service(host);
+    if let Some(vs) = inputs.vs {
+        inputs.destinations = Destinations::of_http(client, vs);
+    }
+    let class = client.class;
+    let domains = domains::of_service(service, &class.dns_domain, class.ip_mode);
+    let mut put = |route: RouteName, port: u32, domains: Vec<Arc<str>>| {
+        inputs.places.push(Place {
+            route,
+            host: host.to_arc(),
+            port,
+            domains,
+            service: Some(destination),
+        });
+    };
+    for port in http_ports(service) {
+        let number = port.number;
+        let offered = |listener: &pilot_model::scope::EgressListener| {
+            listener
+                .services
+                .get(host)
+                .is_some_and(|s| s.port(number).is_some())
+        };
+        if listener_for(client, number).is_some_and(offered) {
+            put(
+                SidecarRoute::Port(number).to_string().into(),
+                number,
+                domains.clone(),
+            );
+            let own_listener = service.resolution == Resolution::Passthrough
+                || domains::vips(service, class.ip_mode).next().is_some();
+            if port.protocol.is_auto() && own_listener {
+                let sniffed = SidecarRoute::Sniffed {
+                    host: host.as_str(),
+                    port: number,
+                };
+                put(sniffed.to_string().into(), number, vec!["*".into()]);
+            }
+        }
+        for (route, listener) in portless(client) {
+            if offered(listener) {
+                put(route, number, with_port(&domains, number));
+            }
+        }
+    }
+    inputs
+}
+
+/// What the virtual hosts of those hosts of `vs` are made of that are no services.
+///
+/// They can be asked for at port 80 and at the ports of the services that `vs` names as well.
+pub fn for_virtual_service<'a>(client: &Client<'a>, vs: &'a Arc<VirtualService>) -> Inputs<'a> {
+    let mut inputs = Inputs::empty(client);
+    if !client.scope.sees(vs) {
+        return inputs;
+    }
+    inputs.vs = Some(vs);
+    inputs.destinations = Destinations::of_http(client, vs);
+    let mut ports = BTreeSet::from([HTTP_PORT]);
+    // Every port of the services behind each host, whatever it speaks.
+    let mut taken: Vec<(&Host, BTreeSet<u32>)> = Vec::with_capacity(vs.hosts.len());
+    for host in &vs.hosts {
+        let mut own = BTreeSet::new();
+        let mut add = |service: &pilot_model::service::Service| {
+            own.extend(service.ports.iter().map(|port| port.number));
+            ports.extend(http_ports(service).map(|port| port.number));
+        };
+        if host.is_wildcard() {
+            let covered = client
+                .scope
+                .services
+                .iter()
+                .filter(|(known, _)| known.subset_of(host));
+            for (known, service) in covered {
+                let rules = client
+                    .virtual_service(known)
+                    .is_some_and(|ruler| ruler.config.reference == vs.config.reference);
+                if rules {
+                    add(service);
+                }
+            }
+        } else if let Some(service) = client.service(host) {
+            add(service);
+            let ruler = client.virtual_service(host);
+            if ruler.is_some_and(|ruler| ruler.config.reference != vs.config.reference) {
+                inputs.disputed.push(host);
+            }
+        }
+        taken.push((host, own));
+    }
+    let portless = portless(client);
+    for (host, own) in taken {
+        for port in ports.difference(&own) {
+            let domains = vec![domains::of_host(host)];
+            let mut put = |route: RouteName, domains: Vec<Arc<str>>| {
+                inputs.places.push(Place {
+                    route,
+                    host: host.to_arc(),
+                    port: *port,
+                    domains,
+                    service: None,
+                });
+            };
+            if listener_for(client, *port).is_some() {
+                put(
+                    SidecarRoute::Port(*port).to_string().into(),
+                    domains.clone(),
+                );
+            }
+            for (route, _) in &portless {
+                put(route.clone(), with_port(&domains, *port));
+            }
+        }
+    }
+    inputs
+}
+
+/// Domains where requests of every port meet: only those to port 80 may leave the port out.
+fn with_port(domains: &[Arc<str>], port: u32) -> Vec<Arc<str>> {
+    domains
+        .iter()
+        .flat_map(|domain| {
+            let bare = (port == HTTP_PORT).then(|| domain.clone());
+            bare.into_iter()
+                .chain([Arc::from(format!("{domain}:{port}"))])
+        })
+        .collect()
+}
+
+impl<'a> Inputs<'a> {
+    fn empty(client: &Client<'a>) -> Self {
+        Self {
+            mesh: &client.snapshot.mesh,
+            namespace: &client.class.namespace,
+            labels: &client.class.labels,
+            vs: None,
+            destinations: Destinations::default(),
+            places: Vec::new(),
+            disputed: Vec::new(),
+        }
+    }
+
+    /// Whether there is nothing to build.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.disputed.is_empty()
+    }
+
+    pub fn key(&self) -> u128 {
+        let mut key = Key::new("virtual hosts").with(self.mesh.version());
+        if let Some(vs) = self.vs {
+            key.add((vs.version, &vs.config.reference, vs.config.created));
+            key.add((http::semantics(vs), &vs.unresolved));
+            self.destinations.add_to(&mut key);
+            if http::Context::names_source_namespace(vs) {
+                key.add(self.namespace);
+            }
+            if http::Context::names_source_labels(vs) {
+                key.add(self.labels);
+            }
+        }
+        key.add(&self.disputed);
+        for place in &self.places {
+            key.add((&place.route, &place.host, place.port, &place.domains));
+            if let Some(service) = &place.service {
+                service.add_to(&mut key);
+            }
+        }
+        key.finish()
+    }
+}
+
+/// Encodes every virtual host of `inputs`.
+pub fn build(inputs: &Inputs<'_>) -> Built {
+    let mut built = Built::default();
+    built
+        .skipped
+        .extend(inputs.disputed.iter().map(|host| Skipped {
+            metric: "pilot_vservice_dup_domain",
+            reason: format!("an older VirtualService rules {host}; put the routes into that one"),
+            source: inputs.vs.map(|vs| vs.config.reference.clone()),
+        }));
+    for place in &inputs.places {
+        let mut rank = None;
+        let mut routes: Vec<Route> = Vec::new();
+        let mut from = Vec::new();
+        if let Some(vs) = inputs.vs {
+            let context = http::Context {
+                vs,
+                gateway: MESH_GATEWAY,
+                port: place.port,
+                namespace: inputs.namespace,
+                labels: inputs.labels,
+                destinations: &inputs.destinations,
+                mesh: inputs.mesh,
+            };
+            let (of_vs, skipped) = http::routes(&context);
+            for reason in skipped {
+                if !built.skipped.contains(&reason) {
+                    built.skipped.push(reason);
+                }
+            }
+            if !of_vs.is_empty() {
+                routes = of_vs;
+                let config = &vs.config;
+                rank = Some(Rank {
+                    class: 0,
+                    created: config.created,
+                    name: config.reference.name.clone(),
+                    namespace: config.reference.namespace.clone(),
+                });
+                from.push(config.reference.clone());
+                from.extend(vs.delegates.iter().cloned());
+                from.extend(inputs.destinations.sources());
+            }
+        }
+        if routes.is_empty()
+            && let Some(destination) = &place.service
+        {
+            let resolved = Resolved::of_service(
+                destination.service,
+                place.port,
+                destination.rule.map(|rule| &**rule),
+            );
+            routes.push(http::default_route(&resolved, inputs.mesh));
+            from.extend(
+                destination
+                    .rule
+                    .iter()
+                    .flat_map(|rule| rule.sources.iter().cloned()),
+            );
+        }
+        let Some(service) = place
+            .service
+            .as_ref()
+            .map(|destination| destination.service)
+        else {
+            if let Some(rank) = rank {
+                built.by_route.push((
+                    place.route.clone(),
+                    entry(inputs, place, routes, from, rank),
+                ));
+            }
+            continue;
+        };
+        from.extend(service.sources.iter().cloned());
+        let rank = rank.unwrap_or_else(|| Rank {
+            class: 1,
+            created: service.created,
+            name: service.host().to_arc(),
+            namespace: service.key.namespace.clone(),
+        });
+        built.by_route.push((
+            place.route.clone(),
+            entry(inputs, place, routes, from, rank),
+        ));
+    }
+    built
+}
+
+fn entry(
+    inputs: &Inputs<'_>,
+    place: &Place<'_>,
+    routes: Vec<Route>,
+    from: Vec<pilot_model::config::ConfigRef>,
+    rank: Rank,
+) -> VirtualHostEntry {
+    let name: Arc<str> = name::virtual_host(&place.host, place.port).into();
+    let host = VirtualHost {
+        name: name.to_string(),
+        domains: place.domains.iter().map(ToString::to_string).collect(),
+        routes,
+        include_request_attempt_count: counts_attempts(inputs.mesh),
+        ..Default::default()
+    };
+    let body: bytes::Bytes = host.encode_to_vec().into();
+    VirtualHostEntry {
+        name,
+        domains: place.domains.clone().into(),
+        version: xxh3_64(&body),
+        body,
+        sources: sources(from),
+        rank,
+    }
+}

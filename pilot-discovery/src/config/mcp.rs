@@ -1,0 +1,216 @@
+//! Configuration from galley over MCP.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use futures::future::BoxFuture;
+use istio_api::{collections, object::Object};
+use mesh_common::{
+    mcp::sink::{Change as McpChange, Client, Connect, Handle, Metrics, Options, Updater},
+    tls,
+};
+use pilot_model::key::ObjectKey;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::world::{self, Batch, Command, command::Change};
+
+/// One MCP server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// `host:port`.
+    pub address: String,
+    /// Mutual TLS.
+    pub secure: bool,
+}
+
+impl Server {
+    /// Reads `mcp://host:port` or `mcps://host:port`.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let (secure, address) = match text.split_once("://") {
+            Some(("mcp", address)) => (false, address),
+            Some(("mcps", address)) => (true, address),
+            _ => anyhow::bail!("MCP server {text:?} must be mcp://host:port or mcps://host:port"),
+        };
+        anyhow::ensure!(
+            address.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+            }),
+            "MCP server {text:?} has no port"
+        );
+        Ok(Self {
+            address: address.to_owned(),
+            secure,
+        })
+    }
+}
+
+/// Files of our certificate towards the server.
+#[derive(Clone, Debug)]
+pub struct Files {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub root: PathBuf,
+}
+
+struct Connector {
+    server: Server,
+    files: Files,
+}
+
+impl Connect for Connector {
+    fn connect(&self, ping_interval: Duration) -> BoxFuture<'_, anyhow::Result<Channel>> {
+        Box::pin(async move {
+            let tune = move |endpoint: Endpoint| {
+                endpoint
+                    .http2_keep_alive_interval(ping_interval)
+                    .keep_alive_while_idle(true)
+                    .connect_timeout(Duration::from_secs(10))
+            };
+            if self.server.secure {
+                let files = tls::ClientFiles {
+                    root: self.files.root.clone(),
+                    pair: Some((self.files.cert.clone(), self.files.key.clone())),
+                };
+                let config = tls::ReloadingClientConfig::load(files, tls::Verify::Dns)
+                    .context("loading the certificate for the MCP server")?;
+                Ok(tls::channel(&self.server.address, &config, None, tune)?)
+            } else {
+                let endpoint = Endpoint::from_shared(format!("http://{}", self.server.address))?;
+                Ok(tune(endpoint).connect().await?)
+            }
+        })
+    }
+}
+
+/// Hands what arrives to the writer.
+#[derive(Debug)]
+pub struct Intake {
+    world: world::Handle,
+}
+
+impl Updater for Intake {
+    async fn apply(&mut self, change: McpChange) -> Result<(), String> {
+        let Some(collection) = collections::by_name(&change.collection) else {
+            return Err(format!(
+                "collection {} was not asked for",
+                change.collection
+            ));
+        };
+        let mut batch = Batch::default();
+        for resource in change.added {
+            match Object::from_mcp(collection, resource) {
+                Ok(object) => batch.changes.push(Change {
+                    collection,
+                    key: ObjectKey::new(&object.meta.namespace, &object.meta.name),
+                    object: Some(object),
+                }),
+                // One bad resource is no reason to refuse the others.
+                Err(error) => tracing::warn!(
+                    collection = collection.name,
+                    error = %error,
+                    "resource left out, an earlier one of its name stays in force"
+                ),
+            }
+        }
+        for name in change.removed {
+            let (namespace, name) = name.split_once('/').unwrap_or(("", &name));
+            batch.changes.push(Change {
+                collection,
+                key: ObjectKey::new(namespace, name),
+                object: None,
+            });
+        }
+        self.world
+            .send(Command::Apply(batch))
+            .await
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// Makes the client of one server; it connects when it is run.
+pub fn client(
+    server: &Server,
+    files: Files,
+    node_id: String,
+    max_message_bytes: usize,
+    metrics: Metrics,
+    world: world::Handle,
+) -> (Client<Intake>, Handle) {
+    let options = Options {
+        source: server.address.clone(),
+        node_id,
+        collections: subscriptions(),
+        max_message_bytes,
+        ..Options::default()
+    };
+    let connector = Connector {
+        server: server.clone(),
+        files,
+    };
+    Client::new(options, connector, Intake { world }, metrics)
+}
+
+/// Names of the collections that are asked for: what users wrote, and the services that galley
+/// found.
+fn subscriptions() -> Vec<String> {
+    collections::COLLECTIONS
+        .iter()
+        .chain([&collections::SYNTHETIC_SERVICE_ENTRIES])
+        .filter(|collection| wanted(collection))
+        .map(|collection| collection.name.to_owned())
+        .collect()
+}
+
+/// Collections that pilot reads.
+pub fn wanted(collection: &collections::Collection) -> bool {
+    matches!(
+        collection.kind,
+        "ServiceEntry"
+            | "VirtualService"
+            | "DestinationRule"
+            | "Gateway"
+            | "Sidecar"
+            | "PeerAuthentication"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_asked_for_whoever_declared_them() {
+        let names = subscriptions();
+        for wanted in [
+            "istio/networking/v1alpha3/serviceentries",
+            "istio/networking/v1alpha3/synthetic/serviceentries",
+            "istio/networking/v1alpha3/virtualservices",
+        ] {
+            assert!(names.iter().any(|name| name == wanted), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn server_addresses_need_a_scheme_and_a_port() {
+        let parsed = Server::parse("mcps://galley:9901").unwrap();
+        assert_eq!(
+            parsed,
+            Server {
+                address: "galley:9901".into(),
+                secure: true
+            }
+        );
+        for wrong in [
+            "galley:9901",
+            "http://galley:9901",
+            "mcp://galley",
+            "mcp://:1",
+            "",
+        ] {
+            assert!(Server::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

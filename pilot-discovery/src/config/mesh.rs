@@ -1,0 +1,137 @@
+//! The MeshConfig file.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Context as _;
+use istio_api::{
+    json::{self, Unknown},
+    mesh::v1alpha1::MeshConfig,
+};
+use mesh_common::{drain, fswatch};
+use pilot_model::mesh::Mesh;
+
+use crate::world::{self, Command};
+
+/// Largest mesh config read.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Time for the writer of the file to finish.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// What flags say about the mesh.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    pub domain: String,
+    pub trust_domain: String,
+}
+
+/// Reads the file. A file that is not there is an empty mesh config.
+///
+/// # Errors
+/// When it cannot be read or is no MeshConfig; says what and where.
+pub fn read(path: &Path, defaults: &Defaults) -> anyhow::Result<Mesh> {
+    let text = match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+        Ok(meta) => {
+            anyhow::ensure!(
+                meta.len() <= MAX_BYTES,
+                "{} has {} bytes, at most {MAX_BYTES} are read",
+                path.display(),
+                meta.len()
+            );
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?
+        }
+    };
+    parse(&text, defaults).with_context(|| format!("in {}", path.display()))
+}
+
+/// Reads YAML text.
+///
+/// # Errors
+/// When it is no MeshConfig.
+pub fn parse(text: &str, defaults: &Defaults) -> anyhow::Result<Mesh> {
+    let value: serde_json::Value = if text.trim().is_empty() {
+        serde_json::json!({})
+    } else {
+        serde_yaml::from_str(text)?
+    };
+    let (mut config, ignored) = json::read::<MeshConfig>(&value, Unknown::Prune)
+        .map_err(|issues| anyhow::anyhow!("no mesh config: {}", list(&issues)))?;
+    if !ignored.is_empty() {
+        tracing::warn!(
+            fields = list(&ignored),
+            "unknown fields of the mesh config are ignored"
+        );
+    }
+    if config.trust_domain.is_empty() {
+        config.trust_domain.clone_from(&defaults.trust_domain);
+    }
+    Ok(Mesh::new(config, &defaults.domain))
+}
+
+fn list(issues: &[json::FieldIssue]) -> String {
+    let lines: Vec<String> = issues
+        .iter()
+        .map(|issue| format!("{}: {}", issue.path, issue.message))
+        .collect();
+    lines.join("; ")
+}
+
+/// Follows the file until the process drains. A bad file leaves the last good one in force.
+pub async fn follow(
+    path: std::path::PathBuf,
+    defaults: Defaults,
+    world: world::Handle,
+    drain: drain::Watch,
+) {
+    let mut changes = fswatch::watch(vec![path.clone()], SETTLE);
+    loop {
+        tokio::select! {
+            () = drain.signaled() => return,
+            change = changes.recv() => if change.is_none() { return },
+        }
+        match read(&path, &defaults) {
+            Ok(mesh) if *mesh.config == *world.published().snapshot.mesh.config => {}
+            Ok(mesh) => {
+                tracing::info!(path = %path.display(), "mesh config changed");
+                if world.send(Command::Mesh(Box::new(mesh))).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                "mesh config not taken, the last good one stays in force"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults() -> Defaults {
+        Defaults {
+            domain: "cluster.local".into(),
+            trust_domain: String::new(),
+        }
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let mesh = parse("", &defaults()).unwrap();
+        assert_eq!((mesh.outbound_port, mesh.inbound_port), (15001, 15006));
+        assert_eq!(&*mesh.trust_domain, "cluster.local");
+        assert!(mesh.auto_mtls);
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_field() {
+        let error = parse("connectTimeout: soon", &defaults())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("connectTimeout"), "{error}");
+        assert!(parse("a: [", &defaults()).is_err());
+    }
+}

@@ -1,0 +1,236 @@
+//! Pages about what is sent.
+
+use axum::{
+    extract::{Query, State as Shared},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use istio_api::json;
+use pilot_networking::{manifest::Manifests, resource::Resource};
+use serde_json::{Map, Value, json as object};
+
+use super::{Page, Params, State, failed, json as page};
+use crate::xds::{
+    kind::{Kind, View},
+    stream::hex,
+};
+
+/// The view of a connected proxy, named by its id or the start of its connection id.
+async fn view(state: &State, params: &Params) -> Result<View, Response> {
+    let Some(wanted) = params.proxy_id.clone() else {
+        let text = "You must provide a proxyID in the query string\n";
+        return Err((StatusCode::BAD_REQUEST, text).into_response());
+    };
+    let found = state
+        .world
+        .inspect(move |writer| {
+            writer
+                .proxies
+                .iter()
+                .find(|member| *member.proxy.id == *wanted)
+                .map(|member| View {
+                    outbound: writer.classes.outbound(&member.outbound),
+                    inbound: member
+                        .inbound
+                        .as_ref()
+                        .map(|class| writer.classes.inbound(class))
+                        .unwrap_or_default(),
+                    version: writer.snapshot.version,
+                })
+        })
+        .await
+        .map_err(|error| failed(&error))?;
+    found.ok_or_else(|| {
+        let text = "Proxy not connected to this Pilot instance\n";
+        (StatusCode::NOT_FOUND, text).into_response()
+    })
+}
+
+/// A resource as JSON, with where it came from; private keys are left out.
+fn resource(kind: Kind, resource: &Resource) -> Value {
+    let name = kind.type_url().trim_start_matches("type.googleapis.com/");
+    let mut value = match json::write(name, &resource.body) {
+        Ok(value) => value,
+        Err(error) => return object!({"name": &*resource.name, "error": error.to_string()}),
+    };
+    if let Value::Object(map) = &mut value {
+        map.insert("@type".into(), object!(kind.type_url()));
+        if kind == Kind::Secret {
+            map.retain(|key, _| key == "@type" || key == "name");
+        }
+    }
+    value
+}
+
+fn entries(view: &View, kind: Kind, field: &str) -> Vec<Value> {
+    view.sets(kind)
+        .iter()
+        .map(|r| {
+            let sources: Vec<String> = r.sources.iter().map(ToString::to_string).collect();
+            object!({"versionInfo": hex(r.version), field: resource(kind, r), "sources": sources})
+        })
+        .collect()
+}
+
+pub(super) async fn config_dump(Shared(state): Page, Query(params): Query<Params>) -> Response {
+    let view = match view(&state, &params).await {
+        Ok(view) => view,
+        Err(response) => return response,
+    };
+    let wanted = |kind: Kind| match &params.types {
+        Some(types) => types.split(',').any(|name| name.trim() == kind.short()),
+        None => kind != Kind::Endpoint || params.include_eds.is_some(),
+    };
+    let dump = |kind: Kind, message: &str, list: &str, field: &str| {
+        wanted(kind).then(|| {
+            let mut entry = Map::new();
+            let url = format!("type.googleapis.com/envoy.admin.v3.{message}");
+            entry.insert("@type".into(), url.into());
+            let resources = match kind {
+                Kind::Listener => entries(&view, kind, field)
+                    .into_iter()
+                    .map(|state| {
+                        let name = state.pointer("/listener/name").cloned();
+                        object!({"name": name, "activeState": state})
+                    })
+                    .collect(),
+                _ => entries(&view, kind, field),
+            };
+            entry.insert(list.into(), Value::Array(resources));
+            Value::Object(entry)
+        })
+    };
+    let configs: Vec<Value> = [
+        dump(
+            Kind::Cluster,
+            "ClustersConfigDump",
+            "dynamicActiveClusters",
+            "cluster",
+        ),
+        dump(
+            Kind::Endpoint,
+            "EndpointsConfigDump",
+            "dynamicEndpointConfigs",
+            "endpointConfig",
+        ),
+        dump(
+            Kind::Listener,
+            "ListenersConfigDump",
+            "dynamicListeners",
+            "listener",
+        ),
+        dump(
+            Kind::Route,
+            "RoutesConfigDump",
+            "dynamicRouteConfigs",
+            "routeConfig",
+        ),
+        dump(
+            Kind::Secret,
+            "SecretsConfigDump",
+            "dynamicActiveSecrets",
+            "secret",
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    page(&params, &object!({"configs": configs}))
+}
+
+pub(super) async fn edsz(Shared(state): Page, Query(params): Query<Params>) -> Response {
+    match view(&state, &params).await {
+        Ok(view) => {
+            let rows: Vec<Value> = view
+                .sets(Kind::Endpoint)
+                .iter()
+                .map(|r| resource(Kind::Endpoint, r))
+                .collect();
+            page(&params, &Value::Array(rows))
+        }
+        Err(response) => response,
+    }
+}
+
+/// What generators left out, by the metric that counts it.
+pub(super) async fn push_status(Shared(state): Page, Query(params): Query<Params>) -> Response {
+    let skipped = state
+        .world
+        .inspect(|writer| {
+            let outbound = writer
+                .classes
+                .outbound_classes()
+                .map(|(c, _)| c.manifests().clone());
+            let inbound = writer
+                .classes
+                .inbound_classes()
+                .map(|(c, _)| c.manifests().clone());
+            outbound.chain(inbound).collect::<Vec<_>>()
+        })
+        .await;
+    match skipped {
+        Ok(manifests) => page(&params, &by_metric(&manifests)),
+        Err(error) => failed(&error),
+    }
+}
+
+fn by_metric(manifests: &[std::sync::Arc<Manifests>]) -> Value {
+    let mut metrics: Map<String, Value> = Map::new();
+    let rows = manifests
+        .iter()
+        .flat_map(|m| &m.skipped)
+        .flat_map(|(unit, list)| list.iter().map(move |skipped| (unit, skipped)));
+    for (unit, skipped) in rows {
+        let entry = metrics.entry(skipped.metric).or_insert_with(|| object!({}));
+        if let Value::Object(entry) = entry {
+            let source = skipped.source.as_ref().map(ToString::to_string);
+            entry.insert(
+                unit.to_string(),
+                object!({"message": skipped.reason, "source": source}),
+            );
+        }
+    }
+    Value::Object(metrics)
+}
+
+pub(super) async fn cachez(Shared(state): Page, Query(params): Query<Params>) -> Response {
+    let stats = state
+        .world
+        .inspect(|writer| {
+            let outbound: Vec<Value> = writer
+                .classes
+                .outbound_classes()
+                .map(|(class, members)| {
+                    let manifests = class.manifests();
+                    object!({
+                        "namespace": &*class.class().namespace,
+                        "sidecar": class.class().sidecar.as_deref(),
+                        "proxies": members,
+                        "clusters": manifests.clusters.len(),
+                        "endpoints": manifests.endpoints.len(),
+                        "listeners": manifests.listeners.len(),
+                        "routes": manifests.routes.len(),
+                    })
+                })
+                .collect();
+            let cache = writer.classes.cache();
+            object!({
+                "outboundClasses": outbound,
+                "inboundClasses": writer.classes.inbound_classes().count(),
+                "shared": {
+                    "clusters": {"hits": cache.clusters.hits(), "misses": cache.clusters.misses()},
+                    "endpoints":
+                        {"hits": cache.endpoints.hits(), "misses": cache.endpoints.misses()},
+                    "listeners":
+                        {"hits": cache.listeners.hits(), "misses": cache.listeners.misses()},
+                    "virtualHosts": {"hits": cache.virtual_hosts.hits(),
+                                     "misses": cache.virtual_hosts.misses()},
+                },
+            })
+        })
+        .await;
+    match stats {
+        Ok(stats) => page(&params, &stats),
+        Err(error) => failed(&error),
+    }
+}

@@ -1,0 +1,175 @@
+//! Metric families of pilot-discovery; names and buckets as Istio has them.
+
+use std::{sync::Arc, time::Duration};
+
+use mesh_common::metrics::Registry;
+use pilot_model::{changes::Changes, snapshot::Snapshot};
+use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec};
+use tonic::{Code, Status};
+
+use crate::xds::{codec::Framed, stream::Variant};
+
+/// Handles to the families.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Connected streams by proxy version.
+    pub xds: GaugeVec,
+    pub services: Gauge,
+    pub virtual_services: Gauge,
+    pub pushes: IntCounterVec,
+    pub config_size: HistogramVec,
+    pub bytes_sent: IntCounterVec,
+    pub rejects: IntCounterVec,
+    pub expired_nonce: IntCounterVec,
+    pub internal_errors: IntCounter,
+    pub write_timeout: IntCounter,
+    /// Streams that were turned away, by gRPC code.
+    pub refused: IntCounterVec,
+    pub throttled: IntCounter,
+    pub snapshot_build: Histogram,
+    pub convergence: Histogram,
+    pub triggers: IntCounterVec,
+    pub invalid_objects: IntCounterVec,
+}
+
+impl Metrics {
+    pub fn register(registry: &Registry) -> Self {
+        let push_buckets = &[
+            0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 3.0, 5.0, 10.0, 30.0,
+        ];
+        let sizes = &[1.0, 1e4, 1e6, 4e6, 1e7, 4e7];
+        Self {
+            xds: registry.gauge_vec("pilot_xds", "connected discovery streams", &["version"]),
+            services: registry.gauge("pilot_services", "services known"),
+            virtual_services: registry.gauge("pilot_virt_services", "virtual services known"),
+            pushes: registry.counter_vec("pilot_xds_pushes", "responses sent", &["type"]),
+            config_size: registry.histogram_vec(
+                "pilot_xds_config_size_bytes",
+                "size of the responses sent",
+                sizes,
+                &["type"],
+            ),
+            bytes_sent: registry.counter_vec(
+                "pilot_bytes_sent_total",
+                "bytes of the responses sent",
+                &["type", "mode"],
+            ),
+            rejects: registry.counter_vec(
+                "pilot_total_xds_rejects",
+                "responses that proxies refused",
+                &["type"],
+            ),
+            expired_nonce: registry.counter_vec(
+                "pilot_xds_expired_nonce",
+                "requests that answer an older response",
+                &["type"],
+            ),
+            internal_errors: registry.counter(
+                "pilot_total_xds_internal_errors",
+                "streams that ended with an error of ours",
+            ),
+            write_timeout: registry.counter(
+                "pilot_xds_write_timeout",
+                "streams ended because the proxy took nothing",
+            ),
+            refused: registry.counter_vec(
+                "pilot_xds_refused_streams",
+                "streams that were turned away",
+                &["code"],
+            ),
+            throttled: registry.counter(
+                "pilot_xds_throttled_streams",
+                "streams turned away because too many came at once",
+            ),
+            snapshot_build: registry.histogram(
+                "pilot_snapshot_build_seconds",
+                "time from taking changes to published views",
+                push_buckets,
+            ),
+            convergence: registry.histogram(
+                "pilot_proxy_convergence_time",
+                "time from a published view to the last response sent, per proxy",
+                push_buckets,
+            ),
+            triggers: registry.counter_vec(
+                "pilot_push_triggers",
+                "published snapshots by reason",
+                &["type"],
+            ),
+            invalid_objects: registry.counter_vec(
+                "pilot_mcp_invalid_objects",
+                "objects that could not be decoded",
+                &["collection"],
+            ),
+        }
+    }
+
+    /// Counts a stream for as long as the result lives.
+    pub fn connected(&self, version: &Arc<str>) -> Connected {
+        let gauge = self.xds.with_label_values(&[&**version]);
+        gauge.inc();
+        Connected(gauge)
+    }
+
+    pub fn sent(&self, framed: &Framed) {
+        let kind = framed.response.kind.short();
+        let mode = match framed.variant {
+            Variant::Sotw => "sotw",
+            Variant::Delta => "delta",
+        };
+        let size = framed.encoded_len();
+        self.pushes.with_label_values(&[kind]).inc();
+        self.config_size
+            .with_label_values(&[kind])
+            .observe(size as f64);
+        self.bytes_sent
+            .with_label_values(&[kind, mode])
+            .inc_by(size as u64);
+    }
+
+    pub fn stream_ended(&self, status: &Status) {
+        match status.code() {
+            Code::Ok | Code::Cancelled => {}
+            Code::Internal | Code::Unknown | Code::DataLoss => self.internal_errors.inc(),
+            code => self
+                .refused
+                .with_label_values(&[&format!("{code:?}")])
+                .inc(),
+        }
+    }
+
+    pub fn snapshot_built(
+        &self,
+        elapsed: Duration,
+        _told: usize,
+        snapshot: &Snapshot,
+        changes: &Changes,
+    ) {
+        self.snapshot_build.observe(elapsed.as_secs_f64());
+        self.services.set(snapshot.services.len() as f64);
+        self.virtual_services
+            .set(snapshot.virtual_services.iter().count() as f64);
+        let reason = if changes.everything {
+            "global"
+        } else if changes.is_endpoints_only() {
+            "endpoint"
+        } else if !changes.services.is_empty() {
+            "service"
+        } else if !changes.credentials.is_empty() {
+            "secret"
+        } else {
+            "config"
+        };
+        self.triggers.with_label_values(&[reason]).inc();
+    }
+}
+
+/// A connected stream in the gauge.
+#[derive(Debug)]
+pub struct Connected(Gauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,276 @@
+//! Puts the parts together.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use mesh_common::{
+    admin::{Admin, loopback_only},
+    drain, mcp,
+    metrics::Registry,
+    readiness::Readiness,
+    tls::{self, CertFiles, ClientAuth, ReloadingServerConfig, ServerOptions},
+};
+use tokio::{net::TcpListener, sync::oneshot};
+use tonic::transport::{Server, server::TcpIncoming};
+
+use crate::{
+    args::{Args, listen_address},
+    config, debug,
+    metrics::Metrics,
+    world::{self, Command, pace::Pace},
+    xds::{
+        connection::Context,
+        registry,
+        server::{Ads, AggregatedDiscoveryServiceServer},
+    },
+};
+
+/// Largest discovery request, in bytes.
+const MAX_REQUEST_BYTES: usize = 4 << 20;
+
+/// How long own certificates may be missing at the start.
+const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Addresses that are listened on; for tests that ask for port 0.
+#[derive(Clone, Debug, Default)]
+pub struct Bound {
+    pub http: Option<std::net::SocketAddr>,
+    pub monitoring: Option<std::net::SocketAddr>,
+    pub grpc: Option<std::net::SocketAddr>,
+    pub secure_grpc: Option<std::net::SocketAddr>,
+}
+
+/// Runs the discovery server until the process drains.
+///
+/// # Errors
+/// When it cannot start; says at which stage.
+pub async fn run(args: Args, drain: drain::Watch) -> anyhow::Result<()> {
+    let (bound, _addresses) = oneshot::channel();
+    run_reporting(args, drain, bound).await
+}
+
+/// As [`run`]; tells the bound addresses.
+///
+/// # Errors
+/// When it cannot start; says at which stage.
+pub async fn run_reporting(
+    args: Args,
+    drain: drain::Watch,
+    bound: oneshot::Sender<Bound>,
+) -> anyhow::Result<()> {
+    let registry = Registry::new("pilot");
+    let metrics = Metrics::register(&registry);
+    let readiness = Readiness::new();
+    let config_gate = readiness.gate("configuration");
+    check_registries(&args.registries)?;
+
+    let defaults = config::mesh::Defaults {
+        domain: args.domain.clone(),
+        trust_domain: args.trust_domain.clone(),
+    };
+    let mesh = config::mesh::read(&args.mesh_config, &defaults).context("mesh config")?;
+    let pace = Pace {
+        after: args.debounce_after,
+        max: args.debounce_max,
+        ..Pace::default()
+    };
+    let world = world::Handle::start(mesh, pace, metrics.clone())?;
+    let streams = registry::Registry::default();
+
+    let mut bound_at = Bound::default();
+    let pages = loopback_only(debug::router(debug::State {
+        world: world.clone(),
+        streams: streams.clone(),
+    }));
+    for (flag, slot) in [
+        (&args.http, &mut bound_at.http),
+        (&args.monitoring, &mut bound_at.monitoring),
+    ] {
+        if let Some(address) = listen_address(flag) {
+            let listener = listen(&address).await?;
+            *slot = Some(listener.local_addr()?);
+            let admin = Admin::new(registry.clone(), readiness.clone()).merge(pages.clone());
+            tokio::spawn(admin.serve(listener, drain.clone()));
+        }
+    }
+
+    tokio::spawn(config::mesh::follow(
+        args.mesh_config.clone(),
+        defaults,
+        world.clone(),
+        drain.clone(),
+    ));
+    start_sources(&args, &registry, &world, &drain).await?;
+    world.send(Command::Synced).await?;
+    // The snapshot with all of that is published when this comes back.
+    world.inspect(|_| ()).await?;
+
+    let writer = world.clone();
+    let context = Context {
+        world,
+        registry: streams,
+        metrics,
+        drain: drain.clone(),
+        identity_check: args.identity_check,
+    };
+    let per_second = match args.streams_per_second {
+        0 => 200 * u32::try_from(std::thread::available_parallelism()?.get()).unwrap_or(1),
+        limit => limit,
+    };
+    let service = |authenticated| {
+        AggregatedDiscoveryServiceServer::new(Ads::new(context.clone(), authenticated, per_second))
+            .max_decoding_message_size(MAX_REQUEST_BYTES)
+    };
+    let mut servers = tokio::task::JoinSet::new();
+    if let Some(address) = listen_address(&args.grpc) {
+        let listener = listen(&address).await?;
+        bound_at.grpc = Some(listener.local_addr()?);
+        let server = server(&args).add_service(service(false));
+        let signaled = drain.signaled();
+        servers.spawn(async move {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            server
+                .serve_with_incoming_shutdown(incoming, signaled)
+                .await
+        });
+    }
+    if let Some(address) = listen_address(&args.secure_grpc) {
+        let listener = listen(&address).await?;
+        bound_at.secure_grpc = Some(listener.local_addr()?);
+        let files = CertFiles {
+            cert_chain: args.cert.clone(),
+            key: args.key.clone(),
+            root: args.ca_cert.clone(),
+        };
+        let options = ServerOptions::grpc(ClientAuth::Optional);
+        let config = ReloadingServerConfig::wait(&files, options, CERTIFICATE_PATIENCE)
+            .await
+            .context("own certificate for the secure xDS port")?;
+        config.follow(&drain);
+        let incoming = tls::incoming(listener, config, tls::Limits::default())?;
+        let server = server(&args).add_service(service(true));
+        let signaled = drain.signaled();
+        servers.spawn(async move {
+            server
+                .serve_with_incoming_shutdown(incoming, signaled)
+                .await
+        });
+    }
+    config_gate.open();
+    tracing::info!(addresses = ?bound_at, "serving discovery");
+    // Only tests listen to this.
+    let _nobody = bound.send(bound_at);
+    let served = async {
+        if servers.is_empty() {
+            drain.signaled().await;
+        }
+        while let Some(ended) = servers.join_next().await {
+            ended
+                .context("discovery server")?
+                .context("discovery server")?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        result = served => result,
+        // Whoever restarts the process gets a working one.
+        () = writer.ended() => anyhow::bail!("the writer thread ended"),
+    }
+}
+
+fn check_registries(registries: &[String]) -> anyhow::Result<()> {
+    for name in registries.iter().filter(|name| !name.is_empty()) {
+        anyhow::ensure!(
+            name == "MCP",
+            "registry {name:?} is not supported; services come from the configuration \
+             (--mcpServerAddrs or --configDir), so leave --registries empty or say MCP"
+        );
+    }
+    Ok(())
+}
+
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listening on {address}"))
+}
+
+fn server(args: &Args) -> Server {
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(args.keepalive.interval))
+        .http2_keepalive_timeout(Some(args.keepalive.timeout))
+        .tcp_nodelay(true);
+    match args.keepalive.connection_age() {
+        Some(age) => server.max_connection_age(age),
+        None => server,
+    }
+}
+
+/// Starts every source and waits until each has delivered what it holds now.
+async fn start_sources(
+    args: &Args,
+    registry: &Registry,
+    world: &world::Handle,
+    drain: &drain::Watch,
+) -> anyhow::Result<()> {
+    let mut waiting = Vec::new();
+    if let Some(dir) = args.secrets_dir.clone() {
+        let (first_tx, first) = oneshot::channel();
+        tokio::spawn(config::secrets::follow(
+            dir,
+            world.clone(),
+            drain.clone(),
+            first_tx,
+        ));
+        waiting.push(("secrets".to_owned(), first));
+    }
+    if let Some(dir) = args.config_dir.clone() {
+        let first = start_dir(dir, world, drain);
+        waiting.push(("configuration directory".to_owned(), first));
+    }
+    let mut mcp_handles = Vec::new();
+    for server in args.mcp_servers.iter().filter(|server| !server.is_empty()) {
+        let server = config::mcp::Server::parse(server)?;
+        let files = config::mcp::Files {
+            cert: args.cert.clone(),
+            key: args.key.clone(),
+            root: args.ca_cert.clone(),
+        };
+        let node_id = format!("{}.{}", args.pod_name, args.namespace);
+        let (client, handle) = config::mcp::client(
+            &server,
+            files,
+            node_id,
+            args.mcp_max_message,
+            mcp::sink::Metrics::register(registry, "pilot"),
+            world.clone(),
+        );
+        tokio::spawn(client.run(drain.clone()));
+        mcp_handles.push((server.address, handle));
+    }
+    for (what, first) in waiting {
+        tokio::select! {
+            done = first => done.with_context(|| format!("{what}: the source ended"))?,
+            () = drain.signaled() => return Ok(()),
+        }
+    }
+    for (address, handle) in mcp_handles {
+        tracing::info!(address, "waiting for configuration over MCP");
+        tokio::select! {
+            () = handle.synced() => {}
+            () = drain.signaled() => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+fn start_dir(dir: PathBuf, world: &world::Handle, drain: &drain::Watch) -> oneshot::Receiver<()> {
+    let (first_tx, first) = oneshot::channel();
+    tokio::spawn(config::dir::follow(
+        dir,
+        world.clone(),
+        drain.clone(),
+        first_tx,
+    ));
+    first
+}

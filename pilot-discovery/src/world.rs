@@ -1,0 +1,23 @@
+//! The one writer: a thread that owns the builder, the classes and the list of proxies.
+//!
+//! ```text
+//! sources ──Command──► World ──► Builder ──► Snapshot + Changes
+//!                        │                        │
+//!                        │        classes ◄───────┘  update what the changes touch
+//!                        ▼
+//!        per proxy: watch::Sender<View> ──► its connection task
+//! ```
+//!
+//! A thread and not a task, because making resources is work and not waiting. Everybody else
+//! reads what it publishes: [`Published`] through an atomic pointer, views through a channel that
+//! keeps only the newest.
+
+pub mod classes;
+pub mod command;
+pub mod handle;
+pub mod pace;
+pub mod proxies;
+pub mod writer;
+
+pub use command::{Batch, Command};
+pub use handle::{Connection, Handle, Published};

@@ -1,0 +1,56 @@
+//! What the writer is told.
+
+use istio_api::{collections::Collection, object::Object};
+use pilot_model::{key::ObjectKey, mesh::Mesh, proxy::Proxy, snapshot::Credential};
+use tokio::sync::{oneshot, watch};
+
+use crate::xds::kind::View;
+
+/// One changed object.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub collection: &'static Collection,
+    pub key: ObjectKey,
+    /// `None` when it is gone.
+    pub object: Option<Object>,
+}
+
+/// Objects that changed together.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub changes: Vec<Change>,
+    /// This batch holds all objects of the collection: what it does not name is gone.
+    pub full: Option<&'static Collection>,
+}
+
+/// A look into the writer.
+pub struct Look(pub Box<dyn FnOnce(&super::writer::Writer) + Send>);
+
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Look")
+    }
+}
+
+/// A message to the writer.
+#[derive(Debug)]
+pub enum Command {
+    Apply(Batch),
+    Mesh(Box<Mesh>),
+    Credential {
+        key: ObjectKey,
+        credential: Option<Credential>,
+    },
+    /// All sources delivered their first state.
+    Synced,
+    Connect {
+        id: u64,
+        proxy: Box<Proxy>,
+        reply: oneshot::Sender<watch::Receiver<View>>,
+    },
+    Disconnect {
+        id: u64,
+    },
+    /// Runs something that only the writer can see, e.g. a debug page.
+    Inspect(Look),
+}

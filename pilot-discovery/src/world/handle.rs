@@ -1,0 +1,144 @@
+//! How everybody else reaches the writer.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use pilot_model::{mesh::Mesh, proxy::Proxy, snapshot::Snapshot};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    command::{Command, Look},
+    pace::Pace,
+    writer::Writer,
+};
+use crate::{metrics::Metrics, xds::kind::View};
+
+/// Commands that wait before senders do.
+const COMMANDS: usize = 1024;
+
+/// What the writer last published.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    pub snapshot: Arc<Snapshot>,
+    /// All sources had delivered when it was made: it may be served.
+    pub synced: bool,
+}
+
+/// Sends commands to the writer and reads what it published.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    published: Arc<ArcSwap<Published>>,
+    next_id: Arc<AtomicU64>,
+}
+
+/// A proxy that is connected for as long as this lives.
+#[derive(Debug)]
+pub struct Connection {
+    pub id: u64,
+    /// Newest view of the proxy.
+    pub view: watch::Receiver<View>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Handle {
+    /// Starts the writer thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(mesh: Mesh, pace: Pace, metrics: Metrics) -> anyhow::Result<Self> {
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let published = Arc::new(ArcSwap::default());
+        let writer = Writer::new(mesh, pace, published.clone(), metrics);
+        let runtime = tokio::runtime::Handle::current();
+        thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || writer.run(receiver, &runtime))
+            .context("starting the writer thread")?;
+        Ok(Self {
+            commands,
+            published,
+            next_id: Arc::new(AtomicU64::new(1)),
+        })
+    }
+
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    /// Sends a command, waiting while too many are queued.
+    ///
+    /// # Errors
+    /// When the writer ended.
+    pub async fn send(&self, command: Command) -> anyhow::Result<()> {
+        self.commands
+            .send(command)
+            .await
+            .map_err(|_| anyhow::anyhow!("the writer thread ended"))
+    }
+
+    /// Waits until the writer ended, which it does only by a defect.
+    pub async fn ended(&self) {
+        self.commands.closed().await;
+    }
+
+    /// Registers a proxy; what it is to hold arrives on the connection's channel.
+    ///
+    /// # Errors
+    /// When the writer ended.
+    pub async fn connect(&self, proxy: Proxy) -> anyhow::Result<Connection> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (reply, view) = oneshot::channel();
+        self.send(Command::Connect {
+            id,
+            proxy: Box::new(proxy),
+            reply,
+        })
+        .await?;
+        let view = view.await.context("the writer thread ended")?;
+        Ok(Connection {
+            id,
+            view,
+            commands: self.commands.clone(),
+        })
+    }
+
+    /// Runs `look` in the writer and gives its result.
+    ///
+    /// # Errors
+    /// When the writer ended.
+    pub async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Writer) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let (reply, result) = oneshot::channel();
+        let look = Box::new(move |writer: &Writer| {
+            // Nobody waits any more: the page was closed.
+            let _closed = reply.send(look(writer));
+        });
+        self.send(Command::Inspect(Look(look))).await?;
+        result.await.context("the writer thread ended")
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let id = self.id;
+        if let Err(mpsc::error::TrySendError::Full(command)) =
+            self.commands.try_send(Command::Disconnect { id })
+        {
+            let commands = self.commands.clone();
+            tokio::spawn(async move {
+                // Fails only when the writer ended, and its list of proxies with it.
+                let _ended = commands.send(command).await;
+            });
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Connected proxies and the classes they are in.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use pilot_model::{
+    changes::Changes,
+    class::{InboundClass, OutboundClass, classify},
+    proxy::Proxy,
+    snapshot::Snapshot,
+};
+use tokio::sync::watch;
+
+use super::classes::Classes;
+use crate::xds::kind::View;
+
+/// A connected proxy.
+#[derive(Debug)]
+pub struct Member {
+    pub proxy: Proxy,
+    pub outbound: OutboundClass,
+    pub inbound: Option<InboundClass>,
+    view: watch::Sender<View>,
+}
+
+/// All connected proxies, by connection.
+#[derive(Debug, Default)]
+pub struct Proxies {
+    members: BTreeMap<u64, Member>,
+    /// Connections by the addresses of their proxies.
+    by_address: BTreeMap<Arc<str>, BTreeSet<u64>>,
+}
+
+impl Proxies {
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    pub fn get(&self, id: u64) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    /// Adds a proxy to its classes; gives the channel on which its views arrive.
+    pub fn connect(
+        &mut self,
+        id: u64,
+        proxy: Proxy,
+        snapshot: &Snapshot,
+        classes: &mut Classes,
+    ) -> watch::Receiver<View> {
+        let (outbound, inbound) = classify(snapshot, &proxy);
+        join(classes, snapshot, &outbound, inbound.as_ref());
+        let (view_tx, view_rx) =
+            watch::channel(view(classes, snapshot, &outbound, inbound.as_ref()));
+        for ip in &proxy.ips {
+            self.by_address
+                .entry(ip.to_string().into())
+                .or_default()
+                .insert(id);
+        }
+        self.members.insert(
+            id,
+            Member {
+                proxy,
+                outbound,
+                inbound,
+                view: view_tx,
+            },
+        );
+        view_rx
+    }
+
+    pub fn disconnect(&mut self, id: u64, classes: &mut Classes) {
+        let Some(member) = self.members.remove(&id) else {
+            return;
+        };
+        classes.leave(&member.outbound, member.inbound.as_ref());
+        for ip in &member.proxy.ips {
+            let address: Arc<str> = ip.to_string().into();
+            if let Some(ids) = self.by_address.get_mut(&address) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.by_address.remove(&address);
+                }
+            }
+        }
+    }
+
+    /// Moves the proxies that the changes put into other classes.
+    pub fn reclassify(&mut self, snapshot: &Snapshot, changes: &Changes, classes: &mut Classes) {
+        let everybody = changes.everything || changes.selectors || !changes.sidecars.is_empty();
+        let concerned: Vec<u64> = if everybody {
+            self.members.keys().copied().collect()
+        } else {
+            let ids: BTreeSet<u64> = changes
+                .addresses
+                .iter()
+                .filter_map(|address| self.by_address.get(address))
+                .flatten()
+                .copied()
+                .collect();
+            ids.into_iter().collect()
+        };
+        for id in concerned {
+            let Some(member) = self.members.get_mut(&id) else {
+                continue;
+            };
+            let (outbound, inbound) = classify(snapshot, &member.proxy);
+            if outbound == member.outbound && inbound == member.inbound {
+                continue;
+            }
+            join(classes, snapshot, &outbound, inbound.as_ref());
+            classes.leave(&member.outbound, member.inbound.as_ref());
+            member.outbound = outbound;
+            member.inbound = inbound;
+        }
+    }
+
+    /// Tells every proxy whose manifests changed; gives their number.
+    pub fn publish(&self, snapshot: &Snapshot, classes: &Classes) -> usize {
+        let mut told = 0;
+        for member in self.members.values() {
+            let new = view(classes, snapshot, &member.outbound, member.inbound.as_ref());
+            let changed = member.view.send_if_modified(|old| {
+                let same = Arc::ptr_eq(&old.outbound, &new.outbound)
+                    && Arc::ptr_eq(&old.inbound, &new.inbound);
+                if !same {
+                    *old = new;
+                }
+                !same
+            });
+            told += usize::from(changed);
+        }
+        told
+    }
+}
+
+fn join(
+    classes: &mut Classes,
+    snapshot: &Snapshot,
+    outbound: &OutboundClass,
+    inbound: Option<&InboundClass>,
+) {
+    classes.join_outbound(snapshot, outbound);
+    if let Some(inbound) = inbound {
+        classes.join_inbound(snapshot, inbound);
+    }
+}
+
+fn view(
+    classes: &Classes,
+    snapshot: &Snapshot,
+    outbound: &OutboundClass,
+    inbound: Option<&InboundClass>,
+) -> View {
+    View {
+        outbound: classes.outbound(outbound),
+        inbound: inbound
+            .map(|inbound| classes.inbound(inbound))
+            .unwrap_or_default(),
+        version: snapshot.version,
+    }
+}

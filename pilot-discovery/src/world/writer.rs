@@ -1,0 +1,183 @@
+//! The loop of the writer thread.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use pilot_model::{builder::Builder, mesh::Mesh, snapshot::Snapshot};
+use tokio::sync::mpsc;
+
+use super::{
+    classes::Classes,
+    command::{Batch, Command},
+    handle::Published,
+    pace::{Debounce, Pace},
+    proxies::Proxies,
+};
+use crate::metrics::Metrics;
+
+/// Everything that one thread owns.
+#[derive(Debug)]
+pub struct Writer {
+    pub builder: Builder,
+    pub snapshot: Arc<Snapshot>,
+    pub classes: Classes,
+    pub proxies: Proxies,
+    debounce: Debounce,
+    synced: bool,
+    published: Arc<ArcSwap<Published>>,
+    metrics: Metrics,
+}
+
+impl Writer {
+    pub fn new(
+        mesh: Mesh,
+        pace: Pace,
+        published: Arc<ArcSwap<Published>>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            builder: Builder::new(mesh),
+            snapshot: Arc::default(),
+            classes: Classes::default(),
+            proxies: Proxies::default(),
+            debounce: Debounce::new(pace, Instant::now()),
+            synced: false,
+            published,
+            metrics,
+        }
+    }
+
+    /// Works until every sender of commands is gone.
+    pub fn run(mut self, mut commands: mpsc::Receiver<Command>, runtime: &tokio::runtime::Handle) {
+        loop {
+            let wait = self.debounce.wait(Instant::now()).filter(|_| self.synced);
+            let command = match wait {
+                Some(Duration::ZERO) => {
+                    // What is there already goes into the same snapshot.
+                    match commands.try_recv() {
+                        Ok(command) => Some(command),
+                        Err(mpsc::error::TryRecvError::Empty) => {
+                            self.publish();
+                            continue;
+                        }
+                        Err(mpsc::error::TryRecvError::Disconnected) => None,
+                    }
+                }
+                Some(wait) => {
+                    let next = async { tokio::time::timeout(wait, commands.recv()).await };
+                    match runtime.block_on(next) {
+                        Ok(command) => command,
+                        Err(_elapsed) => continue,
+                    }
+                }
+                None => commands.blocking_recv(),
+            };
+            match command {
+                Some(command) => self.take(command),
+                None => return,
+            }
+        }
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Apply(batch) => {
+                self.apply(batch);
+                self.note();
+            }
+            Command::Mesh(mesh) => {
+                self.builder.set_mesh(*mesh);
+                self.note();
+            }
+            Command::Credential { key, credential } => {
+                self.builder.set_credential(&key, credential);
+                self.note();
+            }
+            Command::Synced => {
+                self.synced = true;
+                self.publish();
+            }
+            Command::Connect { id, proxy, reply } => {
+                let view = self
+                    .proxies
+                    .connect(id, *proxy, &self.snapshot, &mut self.classes);
+                if reply.send(view).is_err() {
+                    // The stream ended while it waited.
+                    self.proxies.disconnect(id, &mut self.classes);
+                }
+            }
+            Command::Disconnect { id } => self.proxies.disconnect(id, &mut self.classes),
+            Command::Inspect(look) => (look.0)(self),
+        }
+    }
+
+    fn note(&mut self) {
+        if self.builder.is_dirty() {
+            let endpoints_only = self.builder.changes().is_endpoints_only();
+            self.debounce.note(Instant::now(), endpoints_only);
+        }
+    }
+
+    fn apply(&mut self, batch: Batch) {
+        if let Some(collection) = batch.full {
+            let named: std::collections::BTreeSet<_> =
+                batch.changes.iter().map(|change| &change.key).collect();
+            for key in self.builder.keys(collection) {
+                if !named.contains(&key) {
+                    self.put(collection, &key, None);
+                }
+            }
+        }
+        for change in batch.changes {
+            self.put(change.collection, &change.key, change.object);
+        }
+    }
+
+    fn put(
+        &mut self,
+        collection: &'static istio_api::collections::Collection,
+        key: &pilot_model::key::ObjectKey,
+        object: Option<istio_api::object::Object>,
+    ) {
+        if let Err(refused) = self.builder.apply(collection, key, object) {
+            self.metrics
+                .invalid_objects
+                .with_label_values(&[collection.name])
+                .inc();
+            tracing::warn!(
+                kind = refused.kind,
+                ns = refused.namespace,
+                name = refused.name,
+                error = refused.reason,
+                "object refused, its last good version stays in force"
+            );
+        }
+    }
+
+    fn publish(&mut self) {
+        self.debounce.clear();
+        let start = Instant::now();
+        let (snapshot, changes) = self.builder.publish();
+        self.snapshot = snapshot;
+        self.proxies
+            .reclassify(&self.snapshot, &changes, &mut self.classes);
+        self.classes.update(&self.snapshot, &changes);
+        self.published.store(Arc::new(Published {
+            snapshot: self.snapshot.clone(),
+            synced: self.synced,
+        }));
+        let told = self.proxies.publish(&self.snapshot, &self.classes);
+        let elapsed = start.elapsed();
+        self.metrics
+            .snapshot_built(elapsed, told, &self.snapshot, &changes);
+        tracing::debug!(
+            version = self.snapshot.version,
+            proxies = told,
+            elapsed_ms = elapsed.as_secs_f64() * 1e3,
+            "published a snapshot"
+        );
+    }
+}

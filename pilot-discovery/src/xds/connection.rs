@@ -1,0 +1,227 @@
+//! One stream: reads requests, follows the view of its proxy, sends what the protocol says.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use istio_api::envoy::config::core::v3::Node;
+use mesh_common::drain;
+use pilot_model::proxy::Proxy;
+use tokio::{sync::mpsc, time::timeout};
+use tonic::{Code, Status};
+
+use super::{
+    auth::{Peer, authorize},
+    codec::Framed,
+    registry::{self, Registry},
+    request::{MAX_NAMES, Request},
+    stream::{Event, Response, Stream, Variant},
+};
+use crate::{metrics::Metrics, world};
+
+/// A proxy that takes nothing for so long is gone.
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+/// A peer that opens a stream and says nothing is not a proxy.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a connection needs from its server.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub world: world::Handle,
+    pub registry: Registry,
+    pub metrics: Metrics,
+    pub drain: drain::Watch,
+    /// Check that peers are who their node says (`PILOT_ENABLE_XDS_IDENTITY_CHECK`).
+    pub identity_check: bool,
+}
+
+/// The requests of a stream with the node that came along.
+pub trait Incoming: futures::Stream<Item = Result<(Option<Node>, Request), Status>> {}
+impl<T: futures::Stream<Item = Result<(Option<Node>, Request), Status>>> Incoming for T {}
+
+/// Where responses go; holds one that was not taken yet.
+pub type Outgoing = mpsc::Sender<Result<Framed, Status>>;
+
+/// Serves a stream to its end. A reason to end it goes to the peer as its status.
+pub async fn serve(
+    context: Context,
+    variant: Variant,
+    peer: Peer,
+    address: String,
+    requests: impl Incoming,
+    out: Outgoing,
+) {
+    let metrics = context.metrics.clone();
+    match run(context, variant, peer, &address, requests, &out).await {
+        Ok(()) => {}
+        Err(status) => {
+            metrics.stream_ended(&status);
+            tracing::info!(
+                address,
+                code = ?status.code(),
+                error = status.message(),
+                "ended a discovery stream"
+            );
+            // The peer may be gone already.
+            let _gone = timeout(Duration::from_secs(1), out.send(Err(status))).await;
+        }
+    }
+}
+
+async fn run(
+    context: Context,
+    variant: Variant,
+    peer: Peer,
+    address: &str,
+    requests: impl Incoming,
+    out: &Outgoing,
+) -> Result<(), Status> {
+    let mut requests = std::pin::pin!(requests);
+    let first = timeout(FIRST_REQUEST_TIMEOUT, requests.next())
+        .await
+        .map_err(|_| Status::invalid_argument("no discovery request within 10 s"))?;
+    let Some(first) = first else {
+        return Ok(());
+    };
+    let (node, request) = first?;
+    let proxy =
+        Proxy::parse(node.as_ref()).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    if context.identity_check {
+        authorize(&peer, &proxy).map_err(|denied| match denied {
+            super::auth::Denied::Unauthenticated => Status::unauthenticated(denied.to_string()),
+            super::auth::Denied::Foreign { .. } => Status::permission_denied(denied.to_string()),
+        })?;
+    }
+    let unavailable = |error: anyhow::Error| Status::unavailable(error.to_string());
+    let mut connection = context
+        .world
+        .connect(proxy.clone())
+        .await
+        .map_err(unavailable)?;
+    let proxy = Arc::new(proxy);
+    let id = format!("{}-{}", proxy.id, connection.id);
+    tracing::info!(
+        conn = id,
+        address,
+        ?variant,
+        version = &*proxy.version,
+        "proxy connected"
+    );
+    let entry = context.registry.enter(
+        connection.id,
+        registry::Status {
+            connection: id.clone(),
+            address: address.to_owned(),
+            connected: std::time::SystemTime::now(),
+            variant,
+            proxy: proxy.clone(),
+            types: Default::default(),
+        },
+    );
+    let _connected = context.metrics.connected(&proxy.version);
+    let view = connection.view.borrow_and_update().clone();
+    let mut stream = Stream::new(variant, view);
+    let mut session = Session {
+        context: &context,
+        id: &id,
+        out,
+        variant,
+    };
+    session.request(&mut stream, request).await?;
+    entry.update(&stream);
+    loop {
+        tokio::select! {
+            biased;
+            () = context.drain.signaled() => {
+                return Err(Status::unavailable("shutting down, connect to another replica"));
+            }
+            request = requests.next() => match request {
+                None => break,
+                Some(request) => match request {
+                    Ok((_, request)) => session.request(&mut stream, request).await?,
+                    // The peer went away in the middle of something.
+                    Err(status) if is_hangup(&status) => break,
+                    Err(status) => return Err(status),
+                },
+            },
+            changed = connection.view.changed() => {
+                if changed.is_err() {
+                    return Err(Status::unavailable("the writer ended"));
+                }
+                let view = connection.view.borrow_and_update().clone();
+                let responses = stream.on_view(view);
+                session.send(responses).await?;
+            }
+        }
+        entry.update(&stream);
+    }
+    tracing::info!(conn = id, "proxy disconnected");
+    Ok(())
+}
+
+/// How a peer's end of a stream looks that was cut rather than closed.
+fn is_hangup(status: &Status) -> bool {
+    matches!(status.code(), Code::Cancelled | Code::Unavailable)
+        || (status.code() == Code::Unknown && std::error::Error::source(status).is_some())
+}
+
+struct Session<'a> {
+    context: &'a Context,
+    id: &'a str,
+    out: &'a Outgoing,
+    variant: Variant,
+}
+
+impl Session<'_> {
+    async fn request(&mut self, stream: &mut Stream, request: Request) -> Result<(), Status> {
+        if request.names() > MAX_NAMES {
+            return Err(Status::invalid_argument(format!(
+                "{} resource names in one request, at most {MAX_NAMES} are taken",
+                request.names()
+            )));
+        }
+        let (event, responses) = stream.on_request(request);
+        let metrics = &self.context.metrics;
+        match event {
+            Event::Nack(kind, error) => {
+                metrics.rejects.with_label_values(&[kind.short()]).inc();
+                tracing::warn!(
+                    conn = self.id,
+                    type_url = kind.short(),
+                    error,
+                    "proxy refused a response"
+                );
+            }
+            Event::Stale(kind) => {
+                metrics
+                    .expired_nonce
+                    .with_label_values(&[kind.short()])
+                    .inc();
+            }
+            Event::Unknown(type_url) => {
+                tracing::warn!(conn = self.id, type_url, "type is not served");
+            }
+            Event::Subscribed(_) | Event::Ack(_) | Event::Unsubscribed(_) => {}
+        }
+        self.send(responses).await
+    }
+
+    async fn send(&mut self, responses: Vec<Response>) -> Result<(), Status> {
+        for response in responses {
+            let framed = Framed {
+                variant: self.variant,
+                response,
+            };
+            self.context.metrics.sent(&framed);
+            let sent = timeout(SEND_TIMEOUT, self.out.send(Ok(framed))).await;
+            match sent {
+                Ok(Ok(())) => {}
+                Ok(Err(_closed)) => return Ok(()),
+                Err(_elapsed) => {
+                    self.context.metrics.write_timeout.inc();
+                    return Err(Status::deadline_exceeded("the proxy took nothing for 60 s"));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,267 @@
+//! One HTTP/1.1 connection at a time, and `samples request`, which sends one request over it.
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use serde_json::{Map, Value, json};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+/// Largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 16 << 20;
+
+/// What to send, and where to.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Target {
+    /// Address: `http://host:port/path`, the port may be left out
+    pub url: Uri,
+    /// Method
+    #[arg(short = 'X', long, default_value = "GET")]
+    pub method: Method,
+    /// Header "Name: value"; may be given several times
+    #[arg(short = 'H', long = "header", value_parser = parse_header)]
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Body
+    #[arg(short = 'd', long, default_value = "")]
+    pub data: String,
+    /// Connect to HOST:PORT instead of what the URL says
+    #[arg(long, value_name = "HOST:PORT")]
+    pub connect_to: Option<String>,
+    /// Longest time for one request with its connection, as in 2s or 500ms
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+/// Settings of `request`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub target: Target,
+}
+
+fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or("a header is written Name: value")?;
+    let name = name.trim().parse().map_err(|e| format!("{name:?}: {e}"))?;
+    let value = value
+        .trim()
+        .parse()
+        .map_err(|e| format!("{value:?}: {e}"))?;
+    Ok((name, value))
+}
+
+/// Why there was no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// The name could not be resolved.
+    Resolve,
+    /// No connection could be made.
+    Connect,
+    /// Nothing whole came within the time given.
+    Timeout,
+    /// The connection ended before the answer was whole.
+    Closed,
+    /// The answer was not HTTP/1.1.
+    Protocol,
+}
+
+impl Failure {
+    /// Name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+}
+
+/// Sends requests one after the other, over one connection while that stays open.
+#[derive(Debug)]
+pub struct Client {
+    address: String,
+    request: Request<Full<Bytes>>,
+    timeout: Duration,
+    keepalive: bool,
+    sender: Option<SendRequest<Full<Bytes>>>,
+    /// Connections made so far.
+    pub connections: u64,
+}
+
+impl Client {
+    /// # Errors
+    /// When the URL is not `http://host…`.
+    pub fn new(target: &Target, keepalive: bool) -> anyhow::Result<Self> {
+        let url = &target.url;
+        if url.scheme_str() != Some("http") {
+            bail!("{url}: only http:// is spoken here");
+        }
+        let host = url.host().with_context(|| format!("{url} names no host"))?;
+        let address = match &target.connect_to {
+            Some(address) => address.clone(),
+            None => format!("{host}:{}", url.port_u16().unwrap_or(80)),
+        };
+        let path = url.path_and_query().map_or("/", |path| path.as_str());
+        let mut request = Request::builder()
+            .method(target.method.clone())
+            .uri(path)
+            .body(Full::new(Bytes::from(target.data.clone())))
+            .context("cannot make the request")?;
+        let authority = url.authority().map_or(host, |authority| authority.as_str());
+        let headers = request.headers_mut();
+        headers.insert(HOST, HeaderValue::from_str(authority).context("host name")?);
+        for (name, value) in &target.headers {
+            if name == HOST {
+                headers.insert(HOST, value.clone());
+            } else {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        if !keepalive {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(Self {
+            address,
+            request,
+            timeout: target.timeout,
+            keepalive,
+            sender: None,
+            connections: 0,
+        })
+    }
+
+    /// Sends the request once and reads the whole answer.
+    ///
+    /// A kept connection that turns out to be closed before the request went out is replaced without
+    /// being counted as a failure: the server never saw that request.
+    ///
+    /// # Errors
+    /// The kind of failure if there is no whole answer in time.
+    pub async fn send(&mut self) -> Result<Answer, Failure> {
+        let timeout = self.timeout;
+        let result = match tokio::time::timeout(timeout, self.exchange()).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::Timeout),
+        };
+        if result.is_err() || !self.keepalive {
+            self.sender = None;
+        }
+        result
+    }
+
+    async fn exchange(&mut self) -> Result<Answer, Failure> {
+        loop {
+            let kept = self.sender.take();
+            let reused = kept.is_some();
+            let mut sender = match kept {
+                Some(sender) => sender,
+                None => self.connect().await?,
+            };
+            let sent = match sender.ready().await {
+                Ok(()) => sender.send_request(self.request.clone()).await,
+                Err(_) if reused => continue,
+                Err(error) => Err(error),
+            };
+            let response = match sent {
+                Ok(response) => response,
+                Err(error) if reused && error.is_canceled() => continue,
+                Err(error) if error.is_parse() => return Err(Failure::Protocol),
+                Err(_) => return Err(Failure::Closed),
+            };
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await;
+            let body = body.map_err(|_| Failure::Closed)?.to_bytes();
+            self.sender = Some(sender);
+            let status = parts.status.as_u16();
+            return Ok(Answer {
+                status,
+                headers: parts.headers,
+                body,
+            });
+        }
+    }
+
+    async fn connect(&mut self) -> Result<SendRequest<Full<Bytes>>, Failure> {
+        let stream = connect(&self.address).await?;
+        self.connections += 1;
+        let (sender, connection) = handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| Failure::Protocol)?;
+        tokio::spawn(async move {
+            // The request on this connection reports the error.
+            let _reported = connection.await;
+        });
+        Ok(sender)
+    }
+}
+
+/// Opens a TCP connection to `host:port`, telling a bad name from an unreachable place.
+pub(crate) async fn connect(address: &str) -> Result<TcpStream, Failure> {
+    let addresses = tokio::net::lookup_host(address)
+        .await
+        .map_err(|_| Failure::Resolve)?;
+    for address in addresses {
+        if let Ok(stream) = TcpStream::connect(address).await {
+            stream.set_nodelay(true).map_err(|_| Failure::Connect)?;
+            return Ok(stream);
+        }
+    }
+    Err(Failure::Connect)
+}
+
+/// Sends one request and prints the answer as JSON: status, headers, body, elapsed_ms.
+///
+/// # Errors
+/// When the URL cannot be used.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut client = Client::new(&args.target, false)?;
+    let started = Instant::now();
+    let result = client.send().await;
+    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (report, code) = match result {
+        Ok(answer) => {
+            let headers: Map<String, Value> = answer
+                .headers
+                .iter()
+                .map(|(name, value)| {
+                    (
+                        name.to_string(),
+                        String::from_utf8_lossy(value.as_bytes()).into(),
+                    )
+                })
+                .collect();
+            let report = json!({
+                "status": answer.status,
+                "headers": headers,
+                "body": String::from_utf8_lossy(&answer.body),
+                "elapsed_ms": elapsed_ms,
+            });
+            (report, ExitCode::SUCCESS)
+        }
+        Err(failure) => (
+            json!({"error": failure.name(), "elapsed_ms": elapsed_ms}),
+            ExitCode::FAILURE,
+        ),
+    };
+    println!("{report}");
+    Ok(code)
+}

@@ -1,0 +1,231 @@
+//! The process: reads configuration and certificates, serves, follows changes.
+
+mod commands;
+
+use crate::args::{Args, Command, NativeSidecars, Serve};
+use crate::config::{Config, Files, Settings};
+use crate::metrics::Metrics;
+use crate::webhook::{self, Webhook};
+use anyhow::Context as _;
+use mesh_common::admin::Admin;
+use mesh_common::metrics::Registry;
+use mesh_common::readiness::{Gate, Readiness};
+use mesh_common::tls::{CertFiles, Limits, ReloadingServerConfig, ServerOptions, incoming};
+use mesh_common::{drain, fswatch};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+use tokio::net::TcpListener;
+
+/// Quiet time after a change before files are read.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How often configuration is compared where no event came.
+const COMPARE: Duration = Duration::from_secs(10);
+/// Longest wait for certificates that are not there yet.
+const PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Sockets of the process, bound before it serves.
+#[derive(Debug)]
+pub struct Bound {
+    /// The webhook, TLS.
+    pub webhook: TcpListener,
+    /// The monitoring port.
+    pub monitoring: TcpListener,
+}
+
+impl Bound {
+    /// Binds the ports that the arguments name, on all addresses.
+    ///
+    /// # Errors
+    /// When a port is taken or may not be bound.
+    pub async fn new(args: &Serve) -> anyhow::Result<Self> {
+        Ok(Self {
+            webhook: bind(args.port).await?,
+            monitoring: bind(args.monitoring_port).await?,
+        })
+    }
+}
+
+async fn bind(port: u16) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+        Ok(listener) => Ok(listener),
+        // A host without IPv6.
+        Err(_) => TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+            .await
+            .with_context(|| format!("cannot listen on port {port}")),
+    }
+}
+
+/// Runs the command line until `shutdown`.
+///
+/// # Errors
+/// When a port cannot be bound, a socket fails for good, or a sub-command fails.
+pub async fn run(args: Args, shutdown: drain::Watch) -> anyhow::Result<()> {
+    match args.command {
+        Some(Command::Probe(probe)) => commands::probe(&probe),
+        Some(Command::Version(version)) => {
+            println!("{}", version.render());
+            Ok(())
+        }
+        Some(Command::Render(render)) => commands::render(&render),
+        None => {
+            let bound = Bound::new(&args.serve).await?;
+            serve(args.serve, bound, shutdown).await
+        }
+    }
+}
+
+/// Serves on sockets that are bound already, until `shutdown`.
+///
+/// # Errors
+/// When a socket fails for good.
+pub async fn serve(args: Serve, bound: Bound, shutdown: drain::Watch) -> anyhow::Result<()> {
+    tracing::info!(
+        webhook = %bound.webhook.local_addr()?,
+        monitoring = %bound.monitoring.local_addr()?,
+        version = mesh_common::version::text(),
+        "starting"
+    );
+    let registry = Registry::new("sidecar-injector");
+    let readiness = Readiness::new();
+    let webhook = Arc::new(Webhook::new(Metrics::new(&registry)));
+    let configured = readiness.gate("configuration");
+    let certified = readiness.gate("certificates");
+    let admin = Admin::new(registry, readiness.clone());
+
+    let follow = follow_configuration(
+        args.clone(),
+        Arc::clone(&webhook),
+        configured,
+        shutdown.clone(),
+    );
+    let health = write_health(&args, readiness, shutdown.clone());
+    let answer = serve_webhook(&args, bound.webhook, webhook, certified, shutdown.clone());
+    tokio::try_join!(follow, health, answer, async {
+        admin
+            .serve(bound.monitoring, shutdown)
+            .await
+            .context("monitoring port failed")
+    },)?;
+    Ok(())
+}
+
+async fn serve_webhook(
+    args: &Serve,
+    listener: TcpListener,
+    webhook: Arc<Webhook>,
+    certified: Gate,
+    shutdown: drain::Watch,
+) -> anyhow::Result<()> {
+    let files = CertFiles {
+        cert_chain: args.tls_cert_file.clone(),
+        key: args.tls_key_file.clone(),
+        root: args.ca_cert_file.clone(),
+    };
+    let tls = tokio::select! {
+        tls = ReloadingServerConfig::wait(&files, ServerOptions::https(), PATIENCE) => tls?,
+        () = shutdown.signaled() => return Ok(()),
+    };
+    tls.follow(&shutdown);
+    let mut status = tls.status();
+    let expiry = webhook.metrics.cert_expiry.clone();
+    tokio::spawn(async move {
+        loop {
+            let end = status.borrow_and_update().not_after;
+            let end = end.and_then(|end| end.duration_since(UNIX_EPOCH).ok());
+            expiry.set(end.map_or(0.0, |end| end.as_secs_f64()));
+            if status.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    let connections = incoming(listener, tls, Limits::default())?;
+    certified.open();
+    axum::serve(connections, webhook::router(webhook))
+        .with_graceful_shutdown(shutdown.signaled())
+        .await
+        .context("webhook failed")
+}
+
+/// Reads the configuration, and again whenever a file changes. What cannot be read keeps the old one in
+/// force.
+async fn follow_configuration(
+    args: Serve,
+    webhook: Arc<Webhook>,
+    configured: Gate,
+    shutdown: drain::Watch,
+) -> anyhow::Result<()> {
+    let settings = Settings {
+        native_sidecars: args.native_sidecars != NativeSidecars::False,
+        revision: args.revision.clone(),
+    };
+    let paths = [&args.inject_config, &args.inject_values, &args.mesh_config];
+    let mut changes = fswatch::watch(paths.into_iter().cloned().collect(), DEBOUNCE);
+    let mut compare = tokio::time::interval(COMPARE);
+    let mut last = None;
+    loop {
+        tokio::select! {
+            Some(()) = changes.recv() => {}
+            _ = compare.tick() => {}
+            () = shutdown.signaled() => return Ok(()),
+        }
+        let contents = paths.map(|path| std::fs::read(path).ok());
+        if last.as_ref() == Some(&contents) {
+            continue;
+        }
+        last = Some(contents);
+        let existing = |path: &Path| path.exists().then(|| path.to_owned());
+        let files = Files {
+            injection: args.inject_config.clone(),
+            values: existing(&args.inject_values),
+            mesh: existing(&args.mesh_config),
+        };
+        let result = match Config::load(&files, settings.clone()) {
+            Ok(config) => {
+                tracing::info!(
+                    digest = config.digest,
+                    policy = ?config.policy,
+                    templates = ?config.templates.keys().collect::<Vec<_>>(),
+                    "configuration taken"
+                );
+                for warning in &config.warnings {
+                    tracing::warn!("{warning}");
+                }
+                webhook.config.store(Some(Arc::new(config)));
+                configured.open();
+                "success"
+            }
+            Err(error) => {
+                let kept = webhook.config.load().is_some();
+                tracing::error!(kept_the_old = kept, "configuration refused: {error}");
+                "failure"
+            }
+        };
+        webhook.metrics.reloads.with_label_values(&[result]).inc();
+    }
+}
+
+/// Writes the health file while the process is ready, for probes that look at its age.
+async fn write_health(
+    args: &Serve,
+    readiness: Readiness,
+    shutdown: drain::Watch,
+) -> anyhow::Result<()> {
+    let file = &args.health_check_file;
+    if file.is_empty() || args.health_check_interval.is_zero() {
+        return Ok(());
+    }
+    let mut tick = tokio::time::interval(args.health_check_interval);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = shutdown.signaled() => return Ok(()),
+        }
+        if readiness.is_ready()
+            && let Err(error) = tokio::fs::write(file, "ok").await
+        {
+            tracing::warn!("cannot write {file}: {error}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The HTTP side of the webhook: `/inject` and `/inject/<key>/<value>/…`.
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::review::{self, Answer, Verdict};
+use arc_swap::ArcSwapOption;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http_body_util::{BodyExt, Limited};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Semaphore;
+
+/// Largest request, in bytes: what an API server can hold in its store, as text, several times over.
+const MAX_BODY: usize = 6 << 20;
+/// Requests that are worked on at a time; more wait.
+const MAX_CONCURRENT: usize = 16;
+const CONTENT_TYPE: &str = "application/json";
+
+/// What the handlers share.
+pub(crate) struct Webhook {
+    /// Nothing until a configuration could be read.
+    pub(crate) config: ArcSwapOption<Config>,
+    pub(crate) metrics: Metrics,
+    places: Arc<Semaphore>,
+}
+
+impl Webhook {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self {
+            config: ArcSwapOption::empty(),
+            metrics,
+            places: Arc::new(Semaphore::new(MAX_CONCURRENT)),
+        }
+    }
+}
+
+/// Routes of the webhook.
+pub(crate) fn router(webhook: Arc<Webhook>) -> Router {
+    Router::new()
+        .route("/inject", post(plain))
+        .route("/inject/", post(plain))
+        .route("/inject/{*pairs}", post(with_pairs))
+        .with_state(webhook)
+}
+
+async fn plain(State(webhook): State<Arc<Webhook>>, request: Request) -> Response {
+    handle(webhook, Vec::new(), request).await
+}
+
+async fn with_pairs(
+    State(webhook): State<Arc<Webhook>>,
+    Path(pairs): Path<String>,
+    request: Request,
+) -> Response {
+    match url_env(&pairs) {
+        Ok(env) => handle(webhook, env, request).await,
+        Err(error) => {
+            webhook.metrics.requests.inc();
+            webhook.metrics.failure.inc();
+            (StatusCode::BAD_REQUEST, error).into_response()
+        }
+    }
+}
+
+/// Environment variables from the path: pairs of name and value, where `cluster` and `net` are short for
+/// the usual two and `--slash--` in a value is a slash.
+fn url_env(path: &str) -> Result<Vec<(String, String)>, String> {
+    let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+    let mut env = Vec::new();
+    for pair in parts.chunks(2) {
+        let [name, value] = pair else {
+            return Err(format!(
+                "/inject/{path}: {:?} has no value\n",
+                pair.concat()
+            ));
+        };
+        let name = match *name {
+            "cluster" => "ISTIO_META_CLUSTER_ID",
+            "net" => "ISTIO_META_NETWORK",
+            name => name,
+        };
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(format!("/inject/{path}: {name:?} cannot name a variable\n"));
+        }
+        env.push((name.to_owned(), value.replace("--slash--", "/")));
+    }
+    Ok(env)
+}
+
+async fn handle(webhook: Arc<Webhook>, env: Vec<(String, String)>, request: Request) -> Response {
+    let started = Instant::now();
+    let metrics = webhook.metrics.clone();
+    metrics.requests.inc();
+    let refuse = |status: StatusCode, text: String| {
+        metrics.failure.inc();
+        tracing::warn!(status = status.as_u16(), "request refused: {}", text.trim());
+        (status, text).into_response()
+    };
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let content_type = content_type.to_owned();
+    let is_json = content_type
+        .split(';')
+        .next()
+        .is_some_and(|kind| kind.trim() == CONTENT_TYPE);
+    let body = match read(request.into_body()).await {
+        Ok(body) => body,
+        Err(text) => return refuse(StatusCode::BAD_REQUEST, text),
+    };
+    if body.is_empty() {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "no body: an AdmissionReview is expected\n".to_owned(),
+        );
+    }
+    if !is_json {
+        let text = format!("content type {content_type:?}: {CONTENT_TYPE} is expected\n");
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+    }
+    let Some(config) = webhook.config.load_full() else {
+        return refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no valid configuration yet\n".to_owned(),
+        );
+    };
+    let Ok(place) = Arc::clone(&webhook.places).acquire_owned().await else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "ending\n".to_owned());
+    };
+    // Not on a thread that serves others: a large Pod takes milliseconds, and what panics stays there.
+    let work = tokio::task::spawn_blocking(move || {
+        let answer = review::answer(&body, &env, &config);
+        drop(place);
+        answer
+    });
+    let answer = match work.await {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::error!("injection failed: {error}");
+            review::unavailable("internal error, see the log of the injector")
+        }
+    };
+    metrics.time.observe(started.elapsed().as_secs_f64());
+    report(&metrics, &answer);
+    axum::Json(answer.body).into_response()
+}
+
+async fn read(body: Body) -> Result<Vec<u8>, String> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes().into()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(format!("the body is larger than {MAX_BODY} bytes\n"))
+        }
+        Err(error) => Err(format!("the body broke off: {error}\n")),
+    }
+}
+
+fn report(metrics: &Metrics, answer: &Answer) {
+    let Answer {
+        subject, reason, ..
+    } = answer;
+    match answer.verdict {
+        Verdict::Injected => {
+            metrics.success.inc();
+            tracing::info!(pod = subject, "injected");
+        }
+        Verdict::Skipped => {
+            metrics.success.inc();
+            metrics.skip.inc();
+            tracing::info!(pod = subject, reason, "left alone");
+        }
+        Verdict::Refused => {
+            metrics.failure.inc();
+            tracing::warn!(pod = subject, reason, "refused");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_in_the_path_become_variables() {
+        let env = url_env("cluster/c1/net/a--slash--b/MY_VAR/x/").unwrap();
+        let expected = [
+            ("ISTIO_META_CLUSTER_ID", "c1"),
+            ("ISTIO_META_NETWORK", "a/b"),
+            ("MY_VAR", "x"),
+        ];
+        assert_eq!(
+            env,
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        assert!(url_env("cluster").is_err());
+        assert!(url_env("a=b/c").is_err());
+    }
+}

@@ -1,0 +1,580 @@
+//! Whole injections: goldens of the worked examples, and what must hold for every Pod.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test helpers may panic"
+)]
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use sidecar_injector::config::{Config, Settings, default_injection};
+use sidecar_injector::inject::{Injected, Outcome, Refusal, Request, inject};
+use sidecar_injector::policy::Skip;
+use std::collections::BTreeMap;
+
+fn config() -> Config {
+    Config::parse(
+        &default_injection(),
+        "global: {tag: test}",
+        "",
+        Settings::default(),
+    )
+    .unwrap()
+}
+
+fn request() -> Request<'static> {
+    Request {
+        namespace: "shop",
+        url_env: &[],
+    }
+}
+
+fn pod(name: &str) -> Value {
+    let path = format!("{}/tests/pods/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn injected(pod: &Value, config: &Config) -> Injected {
+    match inject(pod, &request(), config).unwrap() {
+        Outcome::Injected(injected) => *injected,
+        Outcome::Skipped { reason, .. } => panic!("skipped: {reason}"),
+    }
+}
+
+/// Injects, and checks what must hold for every injection.
+fn checked(pod: &Value, config: &Config) -> Value {
+    let first = injected(pod, config);
+    let patch: json_patch::Patch =
+        serde_json::from_value(serde_json::to_value(&first.patch).unwrap()).unwrap();
+    let mut patched = pod.clone();
+    json_patch::patch(&mut patched, &patch).unwrap();
+    assert_eq!(patched, first.pod, "the patch gives the injected Pod");
+    let second = injected(&first.pod, config);
+    assert_eq!(second.pod, first.pod, "a second injection changes nothing");
+    assert!(second.patch.is_empty());
+    first.pod
+}
+
+const NAMES: [&str; 5] = [
+    "1-deployment",
+    "2-override",
+    "3-tproxy",
+    "4-gateway",
+    "5-every-annotation",
+];
+
+#[test]
+fn worked_examples() {
+    let config = config();
+    for name in NAMES {
+        insta::assert_yaml_snapshot!(name, sorted(&checked(&pod(name), &config)));
+    }
+}
+
+/// Order of members is not part of what a Pod is.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let map: BTreeMap<_, _> = map.iter().map(|(k, v)| (k.clone(), sorted(v))).collect();
+            Value::Object(map.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn patch_of_the_first_example() {
+    let injected = injected(&pod("1-deployment"), &config());
+    let paths: Vec<String> = injected
+        .patch
+        .iter()
+        .map(|operation| {
+            let operation = serde_json::to_value(operation).unwrap();
+            format!(
+                "{} {}",
+                operation["op"].as_str().unwrap(),
+                operation["path"].as_str().unwrap()
+            )
+        })
+        .collect();
+    insta::assert_yaml_snapshot!("patch-of-1", paths);
+}
+
+fn names(pod: &Value, list: &str) -> Vec<String> {
+    pod["spec"][list]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|container| container["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn order_of_containers() {
+    let with = |annotations: Value| {
+        let pod = json!({"metadata": {"name": "p", "annotations": annotations},
+            "spec": {"initContainers": [{"name": "i"}], "containers": [{"name": "a"}]}});
+        let pod = checked(&pod, &config());
+        (
+            names(&pod, "initContainers").join(" "),
+            names(&pod, "containers").join(" "),
+        )
+    };
+    let of = |init: &str, containers: &str| (init.to_owned(), containers.to_owned());
+    assert_eq!(with(json!({})), of("istio-init istio-proxy i", "a"));
+    assert_eq!(
+        with(json!({"sidecar.istio.io/interceptionMode": "NONE"})),
+        of("istio-proxy i", "a")
+    );
+    let normal = "sidecar.istio.io/nativeSidecar";
+    assert_eq!(
+        with(json!({normal: "false"})),
+        of("i istio-init", "a istio-proxy")
+    );
+    let hold =
+        json!({normal: "false", "proxy.istio.io/config": "holdApplicationUntilProxyStarts: true"});
+    assert_eq!(with(hold), of("i istio-init", "istio-proxy a"));
+    let none = json!({normal: "false", "sidecar.istio.io/interceptionMode": "NONE"});
+    assert_eq!(with(none), of("i", "a istio-proxy"));
+}
+
+#[test]
+fn refusals_name_the_reason() {
+    let refusal = |annotations: Value| {
+        let pod = json!({"metadata": {"name": "p", "annotations": annotations},
+            "spec": {"containers": [{"name": "a"}]}});
+        inject(&pod, &request(), &config()).unwrap_err().to_string()
+    };
+    let text = refusal(json!({"traffic.sidecar.istio.io/includeOutboundIPRanges": "10.0.0.0"}));
+    assert!(
+        text.contains("includeOutboundIPRanges") && text.contains("\"10.0.0.0\""),
+        "{text}"
+    );
+    let text = refusal(json!({"inject.istio.io/templates": "sidecar,nope"}));
+    assert!(
+        text.contains("\"nope\"") && text.contains("gateway, sidecar"),
+        "{text}"
+    );
+    let text = refusal(json!({"proxy.istio.io/config": "concurrency: many"}));
+    assert!(
+        text.contains("proxy.istio.io/config") && text.contains("concurrency"),
+        "{text}"
+    );
+    let text = refusal(json!({"sidecar.istio.io/status": "{"}));
+    assert!(text.contains("sidecar.istio.io/status"), "{text}");
+}
+
+#[test]
+fn proxy_alone_needs_the_gateway_template() {
+    let mut pod = json!({"metadata": {"name": "p", "annotations": {}},
+        "spec": {"containers": [{"name": "istio-proxy", "image": "auto"}]}});
+    let text = inject(&pod, &request(), &config()).unwrap_err().to_string();
+    assert!(
+        text.contains("inject.istio.io/templates: gateway"),
+        "{text}"
+    );
+    pod["metadata"]["annotations"]["inject.istio.io/templates"] = json!("gateway");
+    checked(&pod, &config());
+}
+
+#[test]
+fn what_is_no_pod_is_refused_with_the_place() {
+    for (object, part) in [
+        (json!(null), "the object"),
+        (json!([]), "the object"),
+        (json!({"kind": "Service"}), "Service"),
+        (json!({}), "spec"),
+        (json!({"spec": {}}), "spec.containers"),
+        (json!({"spec": {"containers": []}}), "spec.containers"),
+        (json!({"spec": {"containers": [1]}}), "spec.containers[0]"),
+        (
+            json!({"spec": {"containers": [{}]}}),
+            "spec.containers[0].name",
+        ),
+        (
+            json!({"spec": {"containers": [{"name": "a", "env": {}}]}}),
+            "spec.containers[0].env",
+        ),
+        (
+            json!({"metadata": {"labels": {"a": 1}}, "spec": {}}),
+            "metadata.labels[a]",
+        ),
+        (json!({"metadata": [], "spec": {}}), "metadata"),
+        (
+            json!({"metadata": {"ownerReferences": [1]}, "spec": {}}),
+            "metadata.ownerReferences[0]",
+        ),
+    ] {
+        let text = inject(&object, &request(), &config())
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains(part), "{object}: {text}");
+    }
+}
+
+#[test]
+fn broken_template_refuses_only_pods_that_use_it() {
+    let injection = "policy: enabled\ntemplates:\n  sidecar: 'metadata: {labels: {x: y}}'\n  bad: 'a: {{ .Values.none }}'\n  list: 'spec: {containers: 7}'\n";
+    let config = Config::parse(injection, "", "", Settings::default()).unwrap();
+    let with = |template: &str| {
+        let pod = json!({"metadata": {"annotations": {"inject.istio.io/templates": template}},
+            "spec": {"containers": [{"name": "a"}]}});
+        inject(&pod, &request(), &config)
+    };
+    assert!(with("sidecar").is_ok());
+    for bad in ["bad", "list"] {
+        assert!(matches!(with(bad), Err(Refusal::Template { .. })), "{bad}");
+    }
+}
+
+#[test]
+fn one_point_one_format_is_refused_with_a_hint() {
+    let error = Config::parse(
+        "policy: enabled\ntemplate: |\n  containers: []\n",
+        "",
+        "",
+        Settings::default(),
+    );
+    let text = error.unwrap_err().to_string();
+    assert!(
+        text.contains("Istio 1.1") && text.contains("templates"),
+        "{text}"
+    );
+}
+
+#[test]
+fn user_template_with_alias_adds_to_the_sidecar() {
+    let mut file: Value = serde_yaml::from_str(&default_injection()).unwrap();
+    file["aliases"] = json!({"full": ["sidecar", "logs"]});
+    file["injectedAnnotations"] = json!({"team": "mesh"});
+    file["templates"]["logs"] = json!(
+        "spec:\n  containers:\n  - name: istio-proxy\n    volumeMounts:\n    - {name: logs, mountPath: /var/log/envoy}\n    env:\n    - name: TEAM\n      value: {{ annotation .ObjectMeta \"team\" \"none\" | quote }}\n  volumes:\n  - name: logs\n    emptyDir: {}\n"
+    );
+    let config = Config::parse(
+        &serde_yaml::to_string(&file).unwrap(),
+        "",
+        "",
+        Settings {
+            native_sidecars: false,
+            ..Settings::default()
+        },
+    )
+    .unwrap();
+    let pod = json!({"metadata": {"name": "p", "annotations": {"inject.istio.io/templates": "full"}},
+        "spec": {"containers": [{"name": "a"}]}});
+    let pod = checked_once(&pod, &config);
+    let proxy = &pod["spec"]["containers"][1];
+    let mounts = proxy["volumeMounts"].as_array().unwrap();
+    assert_eq!(
+        mounts.last().unwrap(),
+        &json!({"name": "logs", "mountPath": "/var/log/envoy"})
+    );
+    let env = proxy["env"].as_array().unwrap();
+    assert!(env.contains(&json!({"name": "TEAM", "value": "none"})));
+    assert_eq!(pod["metadata"]["annotations"]["team"], "mesh");
+}
+
+/// As `checked`, for templates that read what injection writes.
+fn checked_once(pod: &Value, config: &Config) -> Value {
+    injected(pod, config).pod
+}
+
+#[test]
+fn url_pairs_and_network_reach_the_proxy() {
+    let env = [
+        ("ISTIO_META_CLUSTER_ID", "c1"),
+        ("ISTIO_META_NETWORK", "n1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}]}});
+    let request = Request {
+        namespace: "shop",
+        url_env: &env,
+    };
+    let Outcome::Injected(injected) = inject(&pod, &request, &config()).unwrap() else {
+        panic!()
+    };
+    let env = injected.pod["spec"]["initContainers"][1]["env"]
+        .as_array()
+        .unwrap();
+    let value = |name: &str| env.iter().find(|item| item["name"] == name).unwrap()["value"].clone();
+    assert_eq!(value("ISTIO_META_CLUSTER_ID"), "c1");
+    assert_eq!(value("ISTIO_META_NETWORK"), "n1");
+    assert_eq!(
+        injected.pod["metadata"]["labels"]["topology.istio.io/network"],
+        "n1"
+    );
+}
+
+#[test]
+fn cni_replaces_the_init_container() {
+    let config = Config::parse(
+        &default_injection(),
+        "pilot: {cni: {enabled: true}}",
+        "",
+        Settings::default(),
+    )
+    .unwrap();
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}]}});
+    let pod = checked(&pod, &config);
+    let init = &pod["spec"]["initContainers"][0];
+    assert_eq!(init["name"], "istio-validation");
+    assert_eq!(
+        init["securityContext"]["capabilities"],
+        json!({"drop": ["ALL"]})
+    );
+    let args = init["args"].as_array().unwrap();
+    assert!(
+        args.contains(&json!("--run-validation")) && args.contains(&json!("--skip-rule-apply"))
+    );
+    assert_eq!(
+        pod["metadata"]["annotations"]["sidecar.istio.io/interceptionMode"],
+        "REDIRECT"
+    );
+}
+
+#[test]
+fn changing_from_native_to_normal_moves_the_proxy() {
+    let native = config();
+    let normal = Config::parse(
+        &default_injection(),
+        "global: {tag: test}",
+        "",
+        Settings {
+            native_sidecars: false,
+            ..Settings::default()
+        },
+    )
+    .unwrap();
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}]}});
+    let moved = injected(&injected(&pod, &native).pod, &normal).pod;
+    assert_eq!(names(&moved, "initContainers"), ["istio-init"]);
+    assert_eq!(names(&moved, "containers"), ["a", "istio-proxy"]);
+}
+
+fn decided(policy: &str, pod: Value) -> Option<Skip> {
+    let injection = format!(
+        "policy: {policy}\nneverInjectSelector: [{{matchLabels: {{never: y}}}}]\nalwaysInjectSelector: [{{matchExpressions: [{{key: always, operator: Exists}}]}}, {{}}]\ntemplates: {{sidecar: ''}}\n"
+    );
+    let config = Config::parse(&injection, "", "", Settings::default()).unwrap();
+    sidecar_injector::policy::decide(&pod, "shop", &config).skip
+}
+
+fn labelled(labels: Value, annotations: Value) -> Value {
+    json!({"metadata": {"labels": labels, "annotations": annotations}, "spec": {"containers": [{"name": "a"}]}})
+}
+
+#[test]
+fn decision_table() {
+    const INJECT: &str = "sidecar.istio.io/inject";
+    let none = json!({});
+    for (policy, labels, annotations, skip) in [
+        ("enabled", json!({}), none.clone(), None),
+        (
+            "enabled",
+            json!({}),
+            json!({INJECT: "false"}),
+            Some(Skip::Refused),
+        ),
+        (
+            "enabled",
+            json!({"never": "y"}),
+            none.clone(),
+            Some(Skip::NeverSelector),
+        ),
+        (
+            "enabled",
+            json!({"never": "y"}),
+            json!({INJECT: "true"}),
+            None,
+        ),
+        ("disabled", json!({}), none.clone(), Some(Skip::Disabled)),
+        ("disabled", json!({"always": ""}), none.clone(), None),
+        (
+            "disabled",
+            json!({"always": "", "never": "y"}),
+            none.clone(),
+            Some(Skip::NeverSelector),
+        ),
+        ("disabled", json!({}), json!({INJECT: "Yes"}), None),
+        (
+            "enabled",
+            json!({INJECT: "true"}),
+            json!({INJECT: "false"}),
+            None,
+        ),
+        (
+            "enabled",
+            json!({INJECT: "false"}),
+            json!({INJECT: "true"}),
+            Some(Skip::Refused),
+        ),
+        (
+            "disabled",
+            json!({INJECT: "maybe"}),
+            json!({INJECT: "true"}),
+            Some(Skip::Disabled),
+        ),
+        (
+            "enabled",
+            json!({}),
+            json!({INJECT: "OFF"}),
+            Some(Skip::Refused),
+        ),
+        ("enabled", json!({}), json!({INJECT: "perhaps"}), None),
+        (
+            "other",
+            json!({INJECT: "true"}),
+            none.clone(),
+            Some(Skip::UnknownPolicy("other".to_owned())),
+        ),
+    ] {
+        let pod = labelled(labels, annotations);
+        assert_eq!(decided(policy, pod.clone()), skip, "{policy} {pod}");
+    }
+    let mut host = labelled(json!({INJECT: "true"}), none);
+    host["spec"]["hostNetwork"] = json!(true);
+    assert_eq!(decided("enabled", host), Some(Skip::HostNetwork));
+}
+
+#[test]
+fn namespaces_of_the_cluster_are_left_alone() {
+    let pod = labelled(json!({}), json!({}));
+    for namespace in [
+        "kube-system",
+        "kube-public",
+        "kube-node-lease",
+        "istio-system",
+    ] {
+        let decision = sidecar_injector::policy::decide(&pod, namespace, &config());
+        assert_eq!(decision.skip, Some(Skip::SystemNamespace), "{namespace}");
+    }
+}
+
+#[test]
+fn unclear_marks_and_dns_policies_warn() {
+    let mut pod = labelled(json!({"sidecar.istio.io/inject": "maybe"}), json!({}));
+    pod["spec"]["dnsPolicy"] = json!("Default");
+    let warnings = injected(&pod, &config()).warnings;
+    assert!(
+        warnings[0].contains("maybe") && warnings[1].contains("dnsPolicy"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn selectors_of_the_webhook_objects() {
+    let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
+    };
+    let (inject, rev, injection) = ("sidecar.istio.io/inject", "istio.io/rev", "istio-injection");
+    for (ns, pod, called) in [
+        (map(&[(injection, "enabled")]), map(&[]), true),
+        (
+            map(&[(injection, "enabled"), (rev, "x")]),
+            map(&[(inject, "true")]),
+            true,
+        ),
+        (
+            map(&[(injection, "enabled")]),
+            map(&[(inject, "false")]),
+            false,
+        ),
+        (
+            map(&[(injection, "disabled")]),
+            map(&[(inject, "true")]),
+            false,
+        ),
+        (map(&[(rev, "default")]), map(&[]), true),
+        (map(&[(rev, "default")]), map(&[(inject, "false")]), false),
+        (map(&[(rev, "other")]), map(&[(inject, "true")]), false),
+        (map(&[]), map(&[(inject, "true")]), true),
+        (map(&[]), map(&[(rev, "default")]), true),
+        (map(&[]), map(&[(rev, "other"), (inject, "true")]), false),
+        (map(&[]), map(&[]), false),
+        (map(&[]), map(&[(inject, "false"), (rev, "default")]), false),
+    ] {
+        let got = sidecar_injector::policy::webhook_selects("shop", &ns, &pod, "default", false);
+        assert_eq!(got, called, "{ns:?} {pod:?}");
+    }
+}
+
+fn arbitrary_pod() -> impl Strategy<Value = Value> {
+    let text = "[ -~é\n\"{}]{0,12}";
+    let container = (
+        prop::sample::select(vec!["a", "b", "istio-proxy"]),
+        prop::option::of(0..3usize),
+        any::<bool>(),
+        text,
+    )
+        .prop_map(|(name, probe, port, image)| {
+            let mut container = json!({"name": name, "image": image});
+            if port {
+                container["ports"] = json!([{"name": "http", "containerPort": 8080}]);
+            }
+            if let Some(kind) = probe {
+                let probe = [
+                    json!({"httpGet": {"port": "http"}}),
+                    json!({"tcpSocket": {"port": 9}}),
+                    json!({"exec": {"command": ["x"]}}),
+                ];
+                container["livenessProbe"] = probe[kind].clone();
+            }
+            container
+        });
+    let annotation = prop_oneof![
+        ("sidecar.istio.io/logLevel", "[ -~é]{0,12}"),
+        ("sidecar.istio.io/nativeSidecar", "true|false"),
+        ("sidecar.istio.io/interceptionMode", "TPROXY|REDIRECT|NONE"),
+        ("sidecar.istio.io/proxyCPU", "1|50m"),
+        ("status.sidecar.istio.io/port", "0|15020|7"),
+        ("traffic.sidecar.istio.io/excludeInboundPorts", "|1|1, 2"),
+        (
+            "proxy.istio.io/config",
+            "concurrency: [0-3]|holdApplicationUntilProxyStarts: true|proxyMetadata: \\{A: b\\}"
+        ),
+        ("prometheus.io/port", "[0-9]{1,3}"),
+        ("prometheus.io/scrape", "true|false"),
+        ("note", text),
+    ];
+    (
+        prop::collection::vec(container, 1..4),
+        prop::collection::vec(annotation, 0..6),
+        prop::collection::btree_map("app|version|x", text, 0..3),
+        any::<bool>(),
+    )
+        .prop_map(|(mut containers, annotations, labels, owned)| {
+            let mut seen = Vec::new();
+            containers.retain(|container| {
+                let new = !seen.contains(&container["name"]);
+                seen.push(container["name"].clone());
+                new
+            });
+            let annotations: BTreeMap<_, _> = annotations.into_iter().collect();
+            let mut pod = json!({"metadata": {"generateName": "p-", "labels": labels, "annotations": annotations},
+                "spec": {"containers": containers}});
+            if owned {
+                pod["metadata"]["ownerReferences"] =
+                    json!([{"kind": "Job", "apiVersion": "batch/v1", "name": "p", "controller": true}]);
+            }
+            pod
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn every_pod_injects_once(pod in arbitrary_pod()) {
+        let alone = names(&pod, "containers") == ["istio-proxy"];
+        let config = config();
+        if alone && inject(&pod, &request(), &config).err() == Some(Refusal::NoApplication) {
+            return Ok(());
+        }
+        checked(&pod, &config);
+    }
+}

@@ -1,0 +1,45 @@
+//! `cargo xtask`: what a contributor runs.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod layers;
+mod step;
+mod test;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Tests, checks and benchmarks of this repository"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything that a change must pass: format, lints, tests, goldens through Envoy, the mesh.
+    Test(test::Args),
+    /// Measures and prints a table; writes JSON under target/bench/.
+    Bench(bench::Args),
+    /// Checks that every crate depends in the direction of the picture in ARCHITECTURE.md.
+    Layers,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Layers => layers::check(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `cargo xtask test`.
+
+use std::{ffi::OsString, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, ensure};
+
+use crate::step::{Outcome, run as step};
+
+/// Crates whose tests need a kernel, an Envoy and processes: run last, one test at a time.
+const SYSTEM: &str = "e2e";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Leave out the tests that start the whole mesh.
+    #[arg(long)]
+    no_mesh: bool,
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+}
+
+/// Runs every step, also after one that failed, and prints a table.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let mut outcomes = vec![
+        step("format", cargo().args(["fmt", "--all", "--check"]))?,
+        step(
+            "lints",
+            cargo()
+                .args(["clippy", "--workspace", "--all-targets", "--locked", "--"])
+                .args(["-D", "warnings"]),
+        )?,
+        supply_chain()?,
+    ];
+    let envoy = envoy();
+    let mut tests = cargo();
+    tests.args([
+        "test",
+        "--workspace",
+        "--locked",
+        "--no-fail-fast",
+        "--exclude",
+        SYSTEM,
+    ]);
+    let mut system = cargo();
+    system.args(["test", "--package", SYSTEM, "--locked", "--no-fail-fast"]);
+    match &envoy {
+        Ok(path) => {
+            tests.env("ENVOY_BIN", path);
+            system.env("ENVOY_BIN", path).env("MESH_ENVOY", path);
+        }
+        Err(error) => println!("SKIPPED tests with a real Envoy: {error:#}"),
+    }
+    // Tests print why they did not run; without this the runner would keep it to itself.
+    tests.args(["--", "--show-output"]);
+    outcomes.push(step(
+        "unit, property, golden and process tests",
+        &mut tests,
+    )?);
+    if args.no_mesh {
+        println!("SKIPPED the mesh tests: --no-mesh");
+    } else {
+        system.args(["--", "--test-threads=1", "--show-output"]);
+        outcomes.push(step("the mesh on this machine", &mut system)?);
+    }
+    outcomes.push(step(
+        "documentation",
+        cargo()
+            .args(["doc", "--workspace", "--no-deps", "--locked", "--quiet"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )?);
+    report(&outcomes, envoy.err())
+}
+
+/// Licences, bans and sources, by cargo-deny where it is installed.
+fn supply_chain() -> anyhow::Result<Outcome> {
+    let installed = cargo()
+        .args(["deny", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if installed {
+        return step(
+            "supply chain",
+            cargo().args(["deny", "check", "bans", "licenses", "sources"]),
+        );
+    }
+    println!("\n== supply chain");
+    Ok(Outcome {
+        name: "supply chain",
+        passed: true,
+        elapsed: std::time::Duration::ZERO,
+        skipped: vec![
+            "SKIPPED licences and sources: cargo-deny is not installed (cargo install cargo-deny)"
+                .to_owned(),
+        ],
+    })
+}
+
+/// The Envoy that tests use, fetched when it is not there yet.
+fn envoy() -> anyhow::Result<PathBuf> {
+    println!("\n== envoy");
+    let output = cargo()
+        .args([
+            "run",
+            "--quiet",
+            "--locked",
+            "--package",
+            SYSTEM,
+            "--bin",
+            "mesh",
+            "--",
+            "envoy",
+        ])
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("asking for envoy")?;
+    ensure!(output.status.success(), "no envoy to be had, see above");
+    let path = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    ensure!(path.is_file(), "{} is no file", path.display());
+    println!("{}", path.display());
+    Ok(path)
+}
+
+fn report(outcomes: &[Outcome], no_envoy: Option<anyhow::Error>) -> anyhow::Result<()> {
+    println!("\n{:<48} {:>8}  result", "step", "seconds");
+    for outcome in outcomes {
+        let result = if outcome.passed { "passed" } else { "FAILED" };
+        println!(
+            "{:<48} {:>8.1}  {result}",
+            outcome.name,
+            outcome.elapsed.as_secs_f64()
+        );
+    }
+    let skipped = outcomes.iter().flat_map(|outcome| outcome.skipped.iter());
+    for line in skipped.clone() {
+        println!("{line}");
+    }
+    if let Some(error) = &no_envoy {
+        println!("FAILED tests with a real Envoy could not run: {error:#}");
+    }
+    let failed =
+        outcomes.iter().filter(|outcome| !outcome.passed).count() + usize::from(no_envoy.is_some());
+    let passed = outcomes.len() + usize::from(no_envoy.is_some()) - failed;
+    println!(
+        "{passed} passed, {failed} failed, {} skipped",
+        skipped.count()
+    );
+    ensure!(failed == 0, "{failed} steps failed");
+    Ok(())
+}
