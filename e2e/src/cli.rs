@@ -1,5 +1,6 @@
 //! The command line of `cargo mesh`.
 
+mod check;
 mod inside;
 mod show;
 mod up;
@@ -100,6 +101,11 @@ enum Command {
         /// Signal
         #[arg(long, default_value = "KILL")]
         signal: String,
+    },
+    /// Drive every task of the samples with real requests and print a table
+    Check {
+        /// Tasks, as their folders below samples/tasks are named [default: all]
+        tasks: Vec<String>,
     },
     /// End the mesh; nothing of it is left
     Down,
@@ -313,6 +319,7 @@ async fn serve(cli: Cli) -> Result<ExitCode> {
                 println!("sent {signal} to {} process(es) of {pod}", pids.len());
             }
         }
+        Command::Check { tasks } => return check::check(&mesh, &tasks, common.json).await,
         Command::Down => {
             mesh.down().await?;
             if common.json {

@@ -89,6 +89,12 @@ impl Layout {
         self.shared().join("certs")
     }
 
+    /// Kubernetes Secrets with certificates, which only pilot-discovery gets to see.
+    #[must_use]
+    pub fn secrets(&self) -> PathBuf {
+        self.shared().join("secrets")
+    }
+
     /// Static configuration of the control plane: mesh config, injection template, access list.
     #[must_use]
     pub fn settings(&self) -> PathBuf {

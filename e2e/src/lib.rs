@@ -2,6 +2,7 @@
 //! which whole-system tests drive it.
 
 pub mod admin;
+pub mod check;
 pub mod cli;
 pub mod env;
 pub mod http;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::admin::Envoy;
 use crate::http::{Http, Stream};
 use crate::layout::Layout;
-use crate::manifest::Source;
+use crate::manifest::{Key, Source};
 use crate::node::api::{Applied, DIAL_PROTOCOL};
 use crate::report::Status;
 use crate::state::RunState;
@@ -196,6 +196,21 @@ impl Mesh {
     pub async fn apply_sources(&self, sources: &[Source]) -> Result<Vec<Applied>> {
         let body = serde_json::to_vec(sources).context("encode the manifests")?;
         self.call(Method::POST, "/apply", body.into()).await
+    }
+
+    /// The object as it was applied last.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub async fn object(&self, key: &Key) -> Result<Option<serde_json::Value>> {
+        let pairs = query(&[
+            ("group", Some(&key.group)),
+            ("kind", Some(&key.kind)),
+            ("namespace", Some(&key.namespace)),
+            ("name", Some(&key.name)),
+        ]);
+        self.call(Method::GET, &format!("/object?{pairs}"), Bytes::new())
+            .await
     }
 
     /// Deletes the objects of a YAML text; those that are not there are left out of the answer.

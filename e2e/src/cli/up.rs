@@ -221,6 +221,7 @@ fn greet(status: &Status, elapsed: Duration) {
     println!(
         "\ntry next:\n\
          \x20 cargo mesh status                        Pods, memory, CPU\n\
+         \x20 cargo mesh check                         every task of the samples with real requests\n\
          \x20 cargo mesh apply samples/tasks/request-routing/virtual-service-reviews-test-v2.yaml\n\
          \x20                                          then sign in as jason on the product page\n\
          \x20 cargo mesh exec sleep -- samples request http://reviews:9080/reviews/0\n\

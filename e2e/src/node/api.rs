@@ -108,6 +108,7 @@ pub fn bind(layout: &Layout) -> Result<UnixListener> {
 pub async fn serve(listener: UnixListener, api: Api) -> Result<()> {
     let router = Router::new()
         .route("/status", get(status))
+        .route("/object", get(object))
         .route("/apply", post(apply))
         .route("/delete", post(delete))
         .route("/scale", post(scale))
@@ -217,6 +218,26 @@ impl Api {
             .context("the node is ending")?;
         answer.await.context("the node is ending")
     }
+}
+
+#[derive(Debug, Deserialize)]
+struct ObjectQuery {
+    group: String,
+    kind: String,
+    namespace: String,
+    name: String,
+}
+
+/// The object as it was applied, or null.
+async fn object(
+    State(api): State<Api>,
+    Query(query): Query<ObjectQuery>,
+) -> Json<Option<serde_json::Value>> {
+    let key = Key {
+        group: query.group,
+        ..Key::core(&query.kind, &query.namespace, &query.name)
+    };
+    Json(api.context.store.get(&key).as_deref().cloned())
 }
 
 fn parse(sources: &[Source]) -> Result<Vec<(Key, serde_json::Value)>> {

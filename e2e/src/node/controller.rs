@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::Context;
 use super::cluster_ip::{ClusterIps, Protocol};
 use super::dns::Table;
-use super::export::{Exporter, is_exported};
+use super::export::{Exporter, is_credential, is_exported};
 use super::network::Addresses;
 use super::pod::status::{Phase, PodStatus};
 use super::pod::{self, Handle, Order};
@@ -139,6 +139,7 @@ pub struct Controller {
     context: Arc<Context>,
     views: Views,
     exporter: Exporter,
+    credentials: Exporter,
     pods: Vec<Entry>,
     next_index: u64,
     pod_addresses: Addresses,
@@ -153,10 +154,12 @@ impl Controller {
     #[must_use]
     pub fn new(context: Arc<Context>, views: Views) -> Self {
         let exporter = Exporter::new(context.layout.objects());
+        let credentials = Exporter::new(context.layout.secrets());
         Self {
             context,
             views,
             exporter,
+            credentials,
             pods: Vec::new(),
             next_index: 1,
             pod_addresses: Addresses::pods(),
@@ -288,8 +291,18 @@ impl Controller {
         publish(&self.views.routes, Arc::new(routes));
         publish(&self.views.cluster_ips, Arc::new(cluster_ips));
         let exported = self.exported(&services, &backends);
-        if let Err(error) = self.exporter.sync(&exported) {
-            tracing::error!("{error:#}");
+        let credentials = self.context.store.all().into_iter();
+        let credentials = credentials
+            .filter(|(key, object)| is_credential(key, object))
+            .map(|(key, object)| (key, (*object).clone()))
+            .collect();
+        for synced in [
+            self.exporter.sync(&exported),
+            self.credentials.sync(&credentials),
+        ] {
+            if let Err(error) = synced {
+                tracing::error!("{error:#}");
+            }
         }
         self.generation += 1;
         let mut pods: Vec<PodView> = self

@@ -28,6 +28,19 @@ pub fn is_exported(key: &Key) -> bool {
         || key.group == "gateway.networking.k8s.io"
 }
 
+/// Whether this is a Secret with a certificate that a gateway may name.
+#[must_use]
+pub fn is_credential(key: &Key, object: &Value) -> bool {
+    // The names of `kubectl create secret tls` and those of Istio's generic Secrets.
+    const CERTIFICATES: [&str; 4] = ["tls.crt", "ca.crt", "cert", "cacert"];
+    key.group.is_empty()
+        && key.kind == "Secret"
+        && ["data", "stringData"].iter().any(|field| {
+            let data = object.get(field).and_then(Value::as_object);
+            data.is_some_and(|data| CERTIFICATES.iter().any(|name| data.contains_key(*name)))
+        })
+}
+
 /// Keeps the directory equal to a set of objects, touching only what changed.
 #[derive(Debug)]
 pub struct Exporter {
@@ -118,7 +131,10 @@ mod tests {
 
     #[test]
     fn secrets_and_deployments_stay_here() {
-        assert!(!is_exported(&Key::core("Secret", "x", "a")));
+        let secret = Key::core("Secret", "x", "a");
+        assert!(!is_exported(&secret));
+        assert!(is_credential(&secret, &json!({"data": {"tls.crt": "", "tls.key": ""}})));
+        assert!(!is_credential(&secret, &json!({"data": {"password": ""}})));
         let istio = Key {
             group: "networking.istio.io".into(),
             ..Key::core("Gateway", "x", "g")

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -41,10 +42,13 @@ pub async fn run(config: NodeConfig, listeners: Vec<(Published, TcpListener)>) -
         layout.citadel(),
         layout.control_plane_certificates(),
         layout.settings(),
+        layout.secrets(),
     ] {
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("make {}", directory.display()))?;
     }
+    std::fs::set_permissions(layout.secrets(), std::fs::Permissions::from_mode(0o700))
+        .context("protect the directory of secrets")?;
     let issuer = token::Issuer::generate()?;
     let jwks = serde_json::to_vec_pretty(&issuer.jwks()?).context("encode the key set")?;
     crate::state::write_atomically(&layout.jwks(), &jwks)?;

@@ -1,0 +1,44 @@
+//! `cargo mesh check`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::check::{self, Row};
+use crate::mesh::Mesh;
+
+/// Drives the tasks; exit code 1 when a row did not pass.
+pub(super) async fn check(mesh: &Mesh, tasks: &[String], json: bool) -> Result<ExitCode> {
+    let results = check::run(mesh, tasks, |row| {
+        if !json {
+            print(row);
+        }
+    })
+    .await?;
+    if json {
+        super::print_json(&results)?;
+    } else {
+        let failed = results.rows.iter().filter(|row| !row.passed).count();
+        println!(
+            "\n{} passed, {failed} failed, in {:.0} s",
+            results.rows.len() - failed,
+            results.seconds
+        );
+    }
+    Ok(if results.passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn print(row: &Row) {
+    let result = if row.passed { "ok    " } else { "FAILED" };
+    println!(
+        "{result}  {:<24}  {:<48}  {:>5.1} s  {}",
+        row.task, row.check, row.seconds, row.seen
+    );
+    if !row.passed {
+        println!("        {:<24}  wanted: {}", "", row.wanted);
+    }
+}
