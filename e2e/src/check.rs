@@ -54,11 +54,7 @@ pub fn names() -> Vec<&'static str> {
 ///
 /// # Errors
 /// When a name is no task's, or the mesh does not answer any more.
-pub async fn run(
-    mesh: &Mesh,
-    wanted: &[String],
-    mut report: impl FnMut(&Row),
-) -> Result<Results> {
+pub async fn run(mesh: &Mesh, wanted: &[String], mut report: impl FnMut(&Row)) -> Result<Results> {
     for name in wanted {
         ensure!(
             names().contains(&name.as_str()),

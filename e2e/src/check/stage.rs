@@ -117,7 +117,12 @@ impl<'a> Stage<'a> {
             let origin = || "what was there before".to_owned();
             values
                 .iter()
-                .map(|value| Ok(Source { origin: origin(), text: text(value)? }))
+                .map(|value| {
+                    Ok(Source {
+                        origin: origin(),
+                        text: text(value)?,
+                    })
+                })
                 .collect()
         };
         let (mut created, mut changed) = (Vec::new(), Vec::new());
@@ -147,7 +152,9 @@ impl<'a> Stage<'a> {
         let envoy = self.mesh.envoy(pod);
         let what = format!("routes of {name} in {pod}");
         wait_until(&what, LIMIT, || async {
-            let dump = envoy.get("/config_dump?resource=dynamic_route_configs").await?;
+            let dump = envoy
+                .get("/config_dump?resource=dynamic_route_configs")
+                .await?;
             let dump: Value = serde_json::from_str(&dump)?;
             let host = virtual_host(&dump, route, name)
                 .with_context(|| format!("no virtual host {name} in route {route}"))?
@@ -279,7 +286,10 @@ impl Summary {
     /// Answers whose counted value begins with `prefix`.
     #[must_use]
     pub fn counted(&self, prefix: &str) -> u64 {
-        let matching = self.counts.iter().filter(|(key, _)| key.starts_with(prefix));
+        let matching = self
+            .counts
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix));
         matching.map(|(_, count)| count).sum()
     }
 
@@ -307,7 +317,11 @@ fn virtual_host<'v>(dump: &'v Value, route: &str, name: &str) -> Option<&'v Valu
 pub fn status(answer: &Answer, wanted: u16) -> Seen {
     (
         answer.status == wanted,
-        format!("{} after {:.2} s", answer.status.as_u16(), answer.elapsed.as_secs_f64()),
+        format!(
+            "{} after {:.2} s",
+            answer.status.as_u16(),
+            answer.elapsed.as_secs_f64()
+        ),
     )
 }
 

@@ -133,7 +133,10 @@ mod tests {
     fn secrets_and_deployments_stay_here() {
         let secret = Key::core("Secret", "x", "a");
         assert!(!is_exported(&secret));
-        assert!(is_credential(&secret, &json!({"data": {"tls.crt": "", "tls.key": ""}})));
+        assert!(is_credential(
+            &secret,
+            &json!({"data": {"tls.crt": "", "tls.key": ""}})
+        ));
         assert!(!is_credential(&secret, &json!({"data": {"password": ""}})));
         let istio = Key {
             group: "networking.istio.io".into(),

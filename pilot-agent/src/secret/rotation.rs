@@ -2,8 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-/// However short a certificate lives or wrong the clock is, it is not renewed faster.
-pub const SHORTEST_DELAY: Duration = Duration::from_secs(10);
+/// However short a certificate lives, it is not renewed faster.
+pub const SHORTEST_DELAY: Duration = Duration::from_secs(1);
+/// What is overdue as soon as it comes (a wrong clock on either side) is not asked for faster.
+pub const OVERDUE_DELAY: Duration = Duration::from_secs(10);
 
 /// How long to wait before the certificate is renewed, counted from `now`.
 ///
@@ -21,9 +23,10 @@ pub fn delay(
     let life = not_after.duration_since(created).unwrap_or_default();
     let left = life.mul_f64(random.mul_add(jitter, grace).clamp(0.0, 1.0));
     let due = not_after.checked_sub(left).unwrap_or(created);
-    due.duration_since(now)
-        .unwrap_or_default()
-        .max(SHORTEST_DELAY)
+    match due.duration_since(now) {
+        Ok(wait) if !wait.is_zero() => wait.max(SHORTEST_DELAY),
+        _ => OVERDUE_DELAY,
+    }
 }
 
 #[cfg(test)]
@@ -41,23 +44,27 @@ mod tests {
     }
 
     #[test]
-    fn never_faster_than_the_shortest_delay() {
+    fn a_short_life_is_renewed_before_its_end() {
         let created = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        for (end, now) in [(12, 0), (0, 0), (60, 3600)] {
+        let seconds = |life: u64| {
+            let end = created + Duration::from_secs(life);
+            delay(created, end, created, 0.5, 0.0, 0.0).as_secs()
+        };
+        assert_eq!((seconds(10), seconds(4), seconds(1)), (5, 2, 1));
+    }
+
+    #[test]
+    fn what_is_overdue_is_asked_for_slowly() {
+        let created = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for (end, now) in [(0, 0), (60, 3600)] {
             let end = created + Duration::from_secs(end);
             let now = created + Duration::from_secs(now);
-            assert_eq!(delay(created, end, now, 0.5, 0.0, 0.0), SHORTEST_DELAY);
+            assert_eq!(delay(created, end, now, 0.5, 0.0, 0.0), OVERDUE_DELAY);
         }
+        let before = created - Duration::from_secs(9);
         assert_eq!(
-            delay(
-                created,
-                created - Duration::from_secs(9),
-                created,
-                1.0,
-                0.0,
-                0.0
-            ),
-            SHORTEST_DELAY
+            delay(created, before, created, 1.0, 0.0, 0.0),
+            OVERDUE_DELAY
         );
     }
 }

@@ -28,10 +28,14 @@ pub(super) async fn request_timeouts(stage: &mut Stage<'_>) -> Result<()> {
         .apply("tasks/request-timeouts/virtual-service-reviews-timeout.yaml")
         .await?;
     stage
-        .until_routed("default/reviews-v2", "9080", RATINGS, |host| host.contains("envoy.filters.http.fault"))
+        .until_routed("default/reviews-v2", "9080", RATINGS, |host| {
+            host.contains("envoy.filters.http.fault")
+        })
         .await?;
     stage
-        .until_routed(CLIENT, "9080", REVIEWS, |host| host.contains("\"timeout\":\"0.500s\""))
+        .until_routed(CLIENT, "9080", REVIEWS, |host| {
+            host.contains("\"timeout\":\"0.500s\"")
+        })
         .await?;
     let http = stage.http(CLIENT);
     let seen = http.get(REVIEWS_URL).await;
@@ -51,7 +55,9 @@ pub(super) async fn retries(stage: &mut Stage<'_>) -> Result<()> {
         .apply("tasks/retries/virtual-service-httpbin-no-retries.yaml")
         .await?;
     stage
-        .until_routed(CLIENT, "8000", HTTPBIN, |host| !host.contains("retry_policy"))
+        .until_routed(CLIENT, "8000", HTTPBIN, |host| {
+            !host.contains("retry_policy")
+        })
         .await?;
     let seen = http
         .get(&format!("http://httpbin:8000/fail-first/2/{key}a"))
@@ -62,7 +68,9 @@ pub(super) async fn retries(stage: &mut Stage<'_>) -> Result<()> {
         .apply("tasks/retries/virtual-service-httpbin-retries.yaml")
         .await?;
     stage
-        .until_routed(CLIENT, "8000", HTTPBIN, |host| host.contains("\"num_retries\":3"))
+        .until_routed(CLIENT, "8000", HTTPBIN, |host| {
+            host.contains("\"num_retries\":3")
+        })
         .await?;
     let seen = http
         .get(&format!("http://httpbin:8000/fail-first/2/{key}b"))
@@ -70,9 +78,16 @@ pub(super) async fn retries(stage: &mut Stage<'_>) -> Result<()> {
         .and_then(|answer| {
             let calls = answer.json()?.get("calls").cloned().unwrap_or_default();
             let right = answer.status == 200 && calls == 3;
-            Ok((right, format!("{} after {calls} calls", answer.status.as_u16())))
+            Ok((
+                right,
+                format!("{} after {calls} calls", answer.status.as_u16()),
+            ))
         });
-    stage.row("three retries, server fails twice", "200 after 3 calls", seen);
+    stage.row(
+        "three retries, server fails twice",
+        "200 after 3 calls",
+        seen,
+    );
     Ok(())
 }
 
@@ -82,7 +97,9 @@ pub(super) async fn circuit_breaking(stage: &mut Stage<'_>) -> Result<()> {
         .await?;
     let cluster = "outbound|8000||httpbin.default.svc.cluster.local";
     stage
-        .until_cluster(CLIENT, cluster, |text| text.contains("\"max_pending_requests\":1"))
+        .until_cluster(CLIENT, cluster, |text| {
+            text.contains("\"max_pending_requests\":1")
+        })
         .await?;
     let url = "http://httpbin:8000/delay/0.1";
     let calm = stage.load(CLIENT, &["-n", "10", "-c", "1", url]).await;
@@ -106,7 +123,11 @@ pub(super) async fn circuit_breaking(stage: &mut Stage<'_>) -> Result<()> {
         ))
     };
     let seen = crowded.await;
-    stage.row("four callers at a time", "some of 60 refused with 503, as many counted", seen);
+    stage.row(
+        "four callers at a time",
+        "some of 60 refused with 503, as many counted",
+        seen,
+    );
     let refusal = async {
         // Three hold the connection and the one place in the queue.
         let http = stage.http(CLIENT);
@@ -131,7 +152,9 @@ pub(super) async fn fault_injection(stage: &mut Stage<'_>) -> Result<()> {
         .apply("tasks/fault-injection/virtual-service-ratings-test-delay.yaml")
         .await?;
     stage
-        .until_routed(CLIENT, "9080", RATINGS, |host| host.contains("\"fixed_delay\":\"7s\""))
+        .until_routed(CLIENT, "9080", RATINGS, |host| {
+            host.contains("\"fixed_delay\":\"7s\"")
+        })
         .await?;
     let seen = http.get_with(RATINGS_URL, &jason).await;
     let seen = seen.map(|answer| timed(&answer, 200, 6.95, 8.0));
@@ -143,7 +166,9 @@ pub(super) async fn fault_injection(stage: &mut Stage<'_>) -> Result<()> {
         .apply("tasks/fault-injection/virtual-service-ratings-test-abort.yaml")
         .await?;
     stage
-        .until_routed(CLIENT, "9080", RATINGS, |host| host.contains("\"http_status\":500"))
+        .until_routed(CLIENT, "9080", RATINGS, |host| {
+            host.contains("\"http_status\":500")
+        })
         .await?;
     let seen = http.get_with(RATINGS_URL, &jason).await;
     let seen = seen.map(|answer| status(&answer, 500));
@@ -156,15 +181,26 @@ pub(super) async fn fault_injection(stage: &mut Stage<'_>) -> Result<()> {
         .apply("tasks/request-routing/virtual-service-reviews-test-v2.yaml")
         .await?;
     stage
-        .until_routed("default/reviews-v2", "9080", RATINGS, |host| host.contains("\"http_status\":500"))
+        .until_routed("default/reviews-v2", "9080", RATINGS, |host| {
+            host.contains("\"http_status\":500")
+        })
         .await?;
     let seen = stage
         .until(Duration::from_secs(5), || async {
             let answer = http.get_with(REVIEWS_URL, &jason).await?;
-            let told = answer.text().contains("Ratings service is currently unavailable");
-            Ok((told && answer.status == 200, format!("{}, told: {told}", answer.status.as_u16())))
+            let told = answer
+                .text()
+                .contains("Ratings service is currently unavailable");
+            Ok((
+                told && answer.status == 200,
+                format!("{}, told: {told}", answer.status.as_u16()),
+            ))
         })
         .await;
-    stage.row("reviews without ratings, for jason", "200 that tells of it", seen);
+    stage.row(
+        "reviews without ratings, for jason",
+        "200 that tells of it",
+        seen,
+    );
     Ok(())
 }

@@ -69,7 +69,13 @@ pub(super) async fn secure_ingress(stage: &mut Stage<'_>) -> Result<()> {
     stage.row("the certificate of the Secret is trusted", "200", seen);
     let seen = ask("/get", &first).await.map(|answer| status(&answer, 404));
     stage.row("another path", "404", seen);
-    let other = tls::get(&address, "other.example.com", "/status/200", &first.certificate).await;
+    let other = tls::get(
+        &address,
+        "other.example.com",
+        "/status/200",
+        &first.certificate,
+    )
+    .await;
     stage.row("another server name", "no handshake", refused(other));
     let plain = stage
         .mesh
@@ -87,7 +93,11 @@ pub(super) async fn secure_ingress(stage: &mut Stage<'_>) -> Result<()> {
         .await;
     stage.row("the Secret replaced: the new certificate", "200", seen);
     let seen = refused(ask("/status/200", &first).await);
-    stage.row("the old certificate is no longer served", "no handshake", seen);
+    stage.row(
+        "the old certificate is no longer served",
+        "no handshake",
+        seen,
+    );
     Ok(())
 }
 

@@ -14,7 +14,9 @@ const URL: &str = "http://short-lived:8000/get";
 /// Serial number of the workload certificate in use.
 async fn serial(stage: &Stage<'_>, pod: &str) -> Result<String> {
     let certificates = stage.mesh.envoy(pod).certificates().await?;
-    let all = certificates.pointer("/certificates").and_then(Value::as_array);
+    let all = certificates
+        .pointer("/certificates")
+        .and_then(Value::as_array);
     all.into_iter()
         .flatten()
         .filter_map(|entry| entry.pointer("/cert_chain/0/serial_number")?.as_str())
@@ -48,7 +50,9 @@ pub(super) async fn certificate_rotation(stage: &mut Stage<'_>) -> Result<()> {
     stage.settle().await?;
     let cluster = "outbound|8000||short-lived.default.svc.cluster.local";
     stage
-        .until_cluster(CLIENT, cluster, |text| text.contains("max_requests_per_connection"))
+        .until_cluster(CLIENT, cluster, |text| {
+            text.contains("max_requests_per_connection")
+        })
         .await?;
     let handshakes = || async {
         let envoy = stage.mesh.envoy(SERVER);

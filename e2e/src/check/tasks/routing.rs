@@ -70,10 +70,16 @@ pub(super) async fn request_routing(stage: &mut Stage<'_>) -> Result<()> {
         .await?;
     let page = format!("{base}/productpage");
     let signed_in = async {
-        let answer = host.post(&format!("{base}/login"), "username=jason").await?;
+        let answer = host
+            .post(&format!("{base}/login"), "username=jason")
+            .await?;
         let cookie = answer.header("set-cookie");
         let cookie = cookie.split(';').next().unwrap_or_default();
-        ensure!(!cookie.is_empty(), "signing in gave {} and no cookie", answer.status);
+        ensure!(
+            !cookie.is_empty(),
+            "signing in gave {} and no cookie",
+            answer.status
+        );
         stars(&host, &page, &[("cookie", cookie)]).await
     };
     let seen = signed_in.await.map(|seen| (seen == "black stars", seen));
@@ -113,15 +119,20 @@ pub(super) async fn mirroring(stage: &mut Stage<'_>) -> Result<()> {
     let inside = stage.http("default/httpbin-v2");
     let count = || async {
         let answer = inside.get("http://127.0.0.1:8080/request-count").await?;
-        let number = answer.text().chars().filter(char::is_ascii_digit).collect::<String>();
-        number.parse::<u64>().context("the count is no number")
+        let body = answer.json()?;
+        let count = body.get("requests").and_then(serde_json::Value::as_u64);
+        count.with_context(|| format!("no count in {body}"))
     };
     let http = stage.http(CLIENT);
     let send = || async {
         for _ in 0..EACH {
             let answer = http.get(&format!("{HTTPBIN_URL}/get")).await?;
             let by = answer.header("x-app-version");
-            ensure!(answer.status == 200 && by == "v1", "{} by {by:?}", answer.status);
+            ensure!(
+                answer.status == 200 && by == "v1",
+                "{} by {by:?}",
+                answer.status
+            );
         }
         anyhow::Ok(())
     };
@@ -158,7 +169,9 @@ pub(super) async fn headers_rewrite_redirect(stage: &mut Stage<'_>) -> Result<()
         .apply("tasks/headers-rewrite-redirect/virtual-service-httpbin.yaml")
         .await?;
     stage
-        .until_routed(CLIENT, "8000", HTTPBIN, |host| host.contains("/redirect-me"))
+        .until_routed(CLIENT, "8000", HTTPBIN, |host| {
+            host.contains("/redirect-me")
+        })
         .await?;
     let http = stage.http(CLIENT);
     let get = |path: &str| {
@@ -177,7 +190,10 @@ pub(super) async fn headers_rewrite_redirect(stage: &mut Stage<'_>) -> Result<()
 
     let seen = get("/old/a").await.and_then(|answer| {
         let body = answer.json()?;
-        let url = body.get("url").and_then(|url| url.as_str()).unwrap_or("none");
+        let url = body
+            .get("url")
+            .and_then(|url| url.as_str())
+            .unwrap_or("none");
         let right = url.ends_with("/anything/new/a");
         Ok((right, format!("the server saw {url}")))
     });
@@ -187,7 +203,10 @@ pub(super) async fn headers_rewrite_redirect(stage: &mut Stage<'_>) -> Result<()
     let body = answer.json()?;
     let sent = |name: &str| {
         let value = body.pointer(&format!("/headers/{name}"));
-        value.and_then(|value| value.as_str()).unwrap_or("none").to_owned()
+        value
+            .and_then(|value| value.as_str())
+            .unwrap_or("none")
+            .to_owned()
     };
     let (set, added) = (sent("X-Set"), sent("X-Added"));
     let (gone, kept) = (sent("X-Unwanted"), sent("X-Kept"));
@@ -199,7 +218,10 @@ pub(super) async fn headers_rewrite_redirect(stage: &mut Stage<'_>) -> Result<()
             format!("set {set}, added {added}, unwanted {gone}, other {kept}"),
         )),
     );
-    let (set, added) = (answer.header("x-response-set"), answer.header("x-response-added"));
+    let (set, added) = (
+        answer.header("x-response-set"),
+        answer.header("x-response-added"),
+    );
     let gone = answer.header("x-app-version");
     stage.row(
         "answer headers",
@@ -215,7 +237,8 @@ pub(super) async fn headers_rewrite_redirect(stage: &mut Stage<'_>) -> Result<()
 /// Rewrites a file in galley's directory by hand and measures at Envoy.
 pub(super) async fn config_change(stage: &mut Stage<'_>) -> Result<()> {
     book_shop_v1(stage).await?;
-    let routed = |subset: &'static str| move |host: &str| host.contains(&to("reviews", 9080, subset));
+    let routed =
+        |subset: &'static str| move |host: &str| host.contains(&to("reviews", 9080, subset));
     stage
         .until_routed(CLIENT, "9080", REVIEWS, routed("v1"))
         .await?;
@@ -230,7 +253,11 @@ pub(super) async fn config_change(stage: &mut Stage<'_>) -> Result<()> {
     for (from, into) in [("v1", "v3"), ("v3", "v2"), ("v2", "v3"), ("v3", "v1")] {
         let text = read()?;
         let changed = text.replace(&format!("subset: {from}"), &format!("subset: {into}"));
-        ensure!(changed != text, "{} does not route to {from}", path.display());
+        ensure!(
+            changed != text,
+            "{} does not route to {from}",
+            path.display()
+        );
         let begun = Instant::now();
         std::fs::write(&path, changed).with_context(|| path.display().to_string())?;
         stage
@@ -242,7 +269,10 @@ pub(super) async fn config_change(stage: &mut Stage<'_>) -> Result<()> {
     stage.row(
         "a file rewritten, four times",
         format!("in Envoy within {} s", CHANGE.as_secs()),
-        Ok((slowest < CHANGE, format!("at most {:.3} s", slowest.as_secs_f64()))),
+        Ok((
+            slowest < CHANGE,
+            format!("at most {:.3} s", slowest.as_secs_f64()),
+        )),
     );
     Ok(())
 }

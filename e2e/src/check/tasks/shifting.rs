@@ -55,7 +55,17 @@ pub(super) async fn traffic_shifting(stage: &mut Stage<'_>) -> Result<()> {
         let seen = sampled(share, REQUESTS, || async {
             let total = REQUESTS.to_string();
             let url = "http://reviews:9080/reviews/0";
-            let args = ["-n", &total, "-t", "60s", "-c", "4", "--count", "json:podname", url];
+            let args = [
+                "-n",
+                &total,
+                "-t",
+                "60s",
+                "-c",
+                "4",
+                "--count",
+                "json:podname",
+                url,
+            ];
             let summary = stage.load(CLIENT, &args).await?;
             anyhow::ensure!(
                 summary.with_status(200) == REQUESTS,
@@ -74,9 +84,17 @@ pub(super) async fn traffic_shifting(stage: &mut Stage<'_>) -> Result<()> {
         .apply("tasks/traffic-shifting/virtual-service-reviews-v3.yaml")
         .await?;
     stage
-        .until_routed(CLIENT, "9080", REVIEWS, |host| !host.contains("weighted_clusters"))
+        .until_routed(CLIENT, "9080", REVIEWS, |host| {
+            !host.contains("weighted_clusters")
+        })
         .await?;
-    let args = ["-n", "100", "--count", "json:podname", "http://reviews:9080/reviews/0"];
+    let args = [
+        "-n",
+        "100",
+        "--count",
+        "json:podname",
+        "http://reviews:9080/reviews/0",
+    ];
     let seen = stage.load(CLIENT, &args).await.map(|summary| {
         let hits = summary.counted("reviews-v3-");
         (hits == 100, format!("{hits} of 100"))
@@ -103,7 +121,11 @@ async fn at_gateway(address: &str, count: u64, word: &str) -> Result<u64> {
 }
 
 pub(super) async fn tcp_traffic_shifting(stage: &mut Stage<'_>) -> Result<()> {
-    for file in ["destination-rule-tcp-echo", "gateway-tcp-echo", "virtual-service-tcp-echo-all-v1"] {
+    for file in [
+        "destination-rule-tcp-echo",
+        "gateway-tcp-echo",
+        "virtual-service-tcp-echo-all-v1",
+    ] {
         stage
             .apply(&format!("tasks/tcp-traffic-shifting/{file}.yaml"))
             .await?;
@@ -123,15 +145,21 @@ pub(super) async fn tcp_traffic_shifting(stage: &mut Stage<'_>) -> Result<()> {
         .apply("tasks/tcp-traffic-shifting/virtual-service-tcp-echo-20-v2.yaml")
         .await?;
     stage
-        .until_listener(gateway, "0.0.0.0_31400", |listener| listener.contains("weighted_clusters"))
+        .until_listener(gateway, "0.0.0.0_31400", |listener| {
+            listener.contains("weighted_clusters")
+        })
         .await?;
     let client_listener = client_listener(stage).await?;
     stage
-        .until_listener(CLIENT, &client_listener, |listener| listener.contains("weighted_clusters"))
+        .until_listener(CLIENT, &client_listener, |listener| {
+            listener.contains("weighted_clusters")
+        })
         .await?;
     let seen = sampled(0.2, REQUESTS, || async {
         let total = REQUESTS.to_string();
-        let args = ["--tcp", "-n", &total, "-t", "60s", "-c", "4", "--data", "hello", "--count", "body"];
+        let args = [
+            "--tcp", "-n", &total, "-t", "60s", "-c", "4", "--data", "hello", "--count", "body",
+        ];
         let args = [&args[..], &["tcp://tcp-echo:9000"]].concat();
         let summary = stage.load(CLIENT, &args).await?;
         anyhow::ensure!(
@@ -141,9 +169,20 @@ pub(super) async fn tcp_traffic_shifting(stage: &mut Stage<'_>) -> Result<()> {
         Ok(summary.counted("two"))
     })
     .await;
-    stage.row("20 % to v2, in the mesh", "200 of 1000 connections ± 3σ", seen);
-    let seen = sampled(0.2, CONNECTIONS, || at_gateway(&address, CONNECTIONS, "two")).await;
-    stage.row("20 % to v2, at the gateway", "60 of 300 connections ± 3σ", seen);
+    stage.row(
+        "20 % to v2, in the mesh",
+        "200 of 1000 connections ± 3σ",
+        seen,
+    );
+    let seen = sampled(0.2, CONNECTIONS, || {
+        at_gateway(&address, CONNECTIONS, "two")
+    })
+    .await;
+    stage.row(
+        "20 % to v2, at the gateway",
+        "60 of 300 connections ± 3σ",
+        seen,
+    );
     Ok(())
 }
 
