@@ -44,6 +44,59 @@ impl Envoy {
         serde_json::from_str(&text).context("understand Envoy's configuration")
     }
 
+    /// The entries of one resource field of the configuration dump.
+    async fn configs(&self, resource: &str) -> Result<Vec<Value>> {
+        let text = self
+            .get(&format!("/config_dump?resource={resource}"))
+            .await?;
+        let mut dump: Value =
+            serde_json::from_str(&text).context("understand Envoy's configuration")?;
+        // An Envoy without any such resource leaves the list out.
+        Ok(match dump.get_mut("configs").map(Value::take) {
+            Some(Value::Array(configs)) => configs,
+            _ => Vec::new(),
+        })
+    }
+
+    /// The virtual host `name` of the route configuration `route`, as Envoy shows it.
+    ///
+    /// # Errors
+    /// When Envoy has none.
+    pub async fn virtual_host(&self, route: &str, name: &str) -> Result<Value> {
+        let configs = self.configs("dynamic_route_configs").await?;
+        virtual_host(&configs, route, name)
+            .cloned()
+            .with_context(|| format!("no virtual host {name} in route {route}"))
+    }
+
+    /// The active cluster `name`, as Envoy shows it.
+    ///
+    /// # Errors
+    /// When Envoy has none.
+    pub async fn cluster(&self, name: &str) -> Result<Value> {
+        let configs = self.configs("dynamic_active_clusters").await?;
+        configs
+            .iter()
+            .filter_map(|config| config.get("cluster"))
+            .find(|cluster| is_named(cluster, name))
+            .cloned()
+            .with_context(|| format!("no cluster {name}"))
+    }
+
+    /// The active listener `name`, as Envoy shows it.
+    ///
+    /// # Errors
+    /// When Envoy has none.
+    pub async fn listener(&self, name: &str) -> Result<Value> {
+        let configs = self.configs("dynamic_listeners").await?;
+        configs
+            .iter()
+            .find(|config| is_named(config, name))
+            .and_then(|config| config.pointer("/active_state/listener"))
+            .cloned()
+            .with_context(|| format!("no active listener {name}"))
+    }
+
     /// Counters and gauges whose name matches the regular expression `filter`.
     ///
     /// # Errors
@@ -89,6 +142,19 @@ impl Envoy {
     }
 }
 
+fn is_named(value: &Value, name: &str) -> bool {
+    value.get("name").and_then(Value::as_str) == Some(name)
+}
+
+fn virtual_host<'v>(configs: &'v [Value], route: &str, name: &str) -> Option<&'v Value> {
+    let config = configs
+        .iter()
+        .filter_map(|config| config.get("route_config"))
+        .find(|config| is_named(config, route))?;
+    let hosts = config.get("virtual_hosts")?.as_array()?;
+    hosts.iter().find(|host| is_named(host, name))
+}
+
 fn parse_stats(text: &str) -> BTreeMap<String, u64> {
     text.lines()
         .filter_map(|line| {
@@ -100,6 +166,18 @@ fn parse_stats(text: &str) -> BTreeMap<String, u64> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn a_virtual_host_is_found_in_its_route_only() {
+        let configs = [
+            json!({"route_config": {"name": "80", "virtual_hosts": [{"name": "a:80", "x": 1}]}}),
+            json!({"route_config": {"name": "9080", "virtual_hosts": [{"name": "b:9080"}]}}),
+        ];
+        assert_eq!(super::virtual_host(&configs, "80", "a:80").unwrap()["x"], 1);
+        assert!(super::virtual_host(&configs, "9080", "a:80").is_none());
+    }
+
     #[test]
     fn stats_are_name_and_number() {
         let stats = super::parse_stats("a.b: 3\ncluster.outbound|80||x: 1\nh: P0(1,2)\n");

@@ -21,6 +21,27 @@ use crate::node::config::{NodeConfig, Publish};
 use crate::node::run::{ANNOUNCEMENT, DETACH};
 use crate::state;
 
+/// Manifests of the samples that make up the default mesh, below the workspace.
+const SAMPLES: [&str; 8] = [
+    "samples/manifests/namespaces.yaml",
+    "samples/manifests/bookinfo/bookinfo.yaml",
+    "samples/manifests/bookinfo/bookinfo-gateway.yaml",
+    "samples/manifests/bookinfo/destination-rule-all.yaml",
+    "samples/manifests/gateway",
+    "samples/manifests/httpbin/httpbin.yaml",
+    "samples/manifests/sleep/sleep.yaml",
+    "samples/manifests/tcp-echo",
+];
+
+/// The manifests of the default mesh.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn samples() -> Result<Vec<Source>> {
+    let paths = SAMPLES.map(|path| binaries::workspace().join(path));
+    manifest::read_paths(&paths)
+}
+
 /// What a mesh is started with.
 #[derive(Clone, Debug)]
 pub struct Options {

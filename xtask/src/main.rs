@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod layers;
+mod mesh;
 mod step;
 mod test;
 
@@ -25,6 +26,9 @@ enum Command {
     Test(test::Args),
     /// Measures and prints a table; writes JSON under target/bench/.
     Bench(bench::Args),
+    /// `cargo mesh`: the mesh on this machine.
+    #[command(disable_help_flag = true)]
+    Mesh(mesh::Args),
     /// Checks that every crate depends in the direction of the picture in ARCHITECTURE.md.
     Layers,
 }
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Mesh(args) => mesh::run(&args).map(|never| match never {}),
         Command::Layers => layers::check(),
     };
     match result {

@@ -6,8 +6,8 @@ use anyhow::{Context as _, ensure};
 
 use crate::step::{Outcome, run as step};
 
-/// Crates whose tests need a kernel, an Envoy and processes: run last, one test at a time.
-const SYSTEM: &str = "e2e";
+/// The crate whose tests start whole meshes, one at a time.
+const MESH: &str = "e2e";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -34,35 +34,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     ];
     let envoy = envoy();
     let mut tests = cargo();
-    tests.args([
-        "test",
-        "--workspace",
-        "--locked",
-        "--no-fail-fast",
-        "--exclude",
-        SYSTEM,
-    ]);
-    let mut system = cargo();
-    system.args(["test", "--package", SYSTEM, "--locked", "--no-fail-fast"]);
+    tests.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    if args.no_mesh {
+        println!("SKIPPED the tests of the mesh: --no-mesh");
+        tests.args(["--exclude", MESH]);
+    }
     match &envoy {
         Ok(path) => {
-            tests.env("ENVOY_BIN", path);
-            system.env("ENVOY_BIN", path).env("MESH_ENVOY", path);
+            tests.env("ENVOY_BIN", path).env("MESH_ENVOY", path);
         }
         Err(error) => println!("SKIPPED tests with a real Envoy: {error:#}"),
     }
     // Tests print why they did not run; without this the runner would keep it to itself.
     tests.args(["--", "--show-output"]);
     outcomes.push(step(
-        "unit, property, golden and process tests",
+        "unit, property, golden, process and mesh tests",
         &mut tests,
     )?);
-    if args.no_mesh {
-        println!("SKIPPED the mesh tests: --no-mesh");
-    } else {
-        system.args(["--", "--test-threads=1", "--show-output"]);
-        outcomes.push(step("the mesh on this machine", &mut system)?);
-    }
     outcomes.push(step(
         "documentation",
         cargo()
@@ -99,18 +87,8 @@ fn supply_chain() -> anyhow::Result<Outcome> {
 /// The Envoy that tests use, fetched when it is not there yet.
 fn envoy() -> anyhow::Result<PathBuf> {
     println!("\n== envoy");
-    let output = cargo()
-        .args([
-            "run",
-            "--quiet",
-            "--locked",
-            "--package",
-            SYSTEM,
-            "--bin",
-            "mesh",
-            "--",
-            "envoy",
-        ])
+    let output = Command::new(crate::mesh::build()?)
+        .arg("envoy")
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("asking for envoy")?;

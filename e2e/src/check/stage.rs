@@ -150,17 +150,8 @@ impl<'a> Stage<'a> {
         wanted: impl Fn(&str) -> bool,
     ) -> Result<()> {
         let envoy = self.mesh.envoy(pod);
-        let what = format!("routes of {name} in {pod}");
-        wait_until(&what, LIMIT, || async {
-            let dump = envoy
-                .get("/config_dump?resource=dynamic_route_configs")
-                .await?;
-            let dump: Value = serde_json::from_str(&dump)?;
-            let host = virtual_host(&dump, route, name)
-                .with_context(|| format!("no virtual host {name} in route {route}"))?
-                .to_string();
-            ensure!(wanted(&host), "it is {host:.2000}");
-            Ok(())
+        wait_until(&format!("routes of {name} in {pod}"), LIMIT, || async {
+            agrees(&envoy.virtual_host(route, name).await?, &wanted)
         })
         .await
     }
@@ -176,30 +167,16 @@ impl<'a> Stage<'a> {
         wanted: impl Fn(&str) -> bool,
     ) -> Result<()> {
         let envoy = self.mesh.envoy(pod);
-        let what = format!("cluster {name} in {pod}");
-        wait_until(&what, LIMIT, || async {
-            let dump = envoy
-                .get("/config_dump?resource=dynamic_active_clusters")
-                .await?;
-            let dump: Value = serde_json::from_str(&dump)?;
-            let configs = dump.pointer("/configs").and_then(Value::as_array);
-            let cluster = configs
-                .into_iter()
-                .flatten()
-                .filter_map(|config| config.get("cluster"))
-                .find(|cluster| cluster.get("name").and_then(Value::as_str) == Some(name))
-                .with_context(|| format!("no cluster {name}"))?
-                .to_string();
-            ensure!(wanted(&cluster), "it is {cluster:.2000}");
-            Ok(())
+        wait_until(&format!("cluster {name} in {pod}"), LIMIT, || async {
+            agrees(&envoy.cluster(name).await?, &wanted)
         })
         .await
     }
 
-    /// Waits until some listener in the proxy of `pod` is as wanted.
+    /// Waits until the listener `name` in the proxy of `pod` is as wanted.
     ///
     /// # Errors
-    /// After 30 s.
+    /// After 30 s; the text holds the listener as it was last.
     pub async fn until_listener(
         &self,
         pod: &str,
@@ -207,20 +184,8 @@ impl<'a> Stage<'a> {
         wanted: impl Fn(&str) -> bool,
     ) -> Result<()> {
         let envoy = self.mesh.envoy(pod);
-        let what = format!("listener {name} in {pod}");
-        wait_until(&what, LIMIT, || async {
-            let dump = envoy.get("/config_dump?resource=dynamic_listeners").await?;
-            let dump: Value = serde_json::from_str(&dump)?;
-            let configs = dump.pointer("/configs").and_then(Value::as_array);
-            let listener = configs
-                .into_iter()
-                .flatten()
-                .find(|config| config.get("name").and_then(Value::as_str) == Some(name))
-                .and_then(|config| config.pointer("/active_state/listener"))
-                .with_context(|| format!("no active listener {name}"))?
-                .to_string();
-            ensure!(wanted(&listener), "it is {listener:.2000}");
-            Ok(())
+        wait_until(&format!("listener {name} in {pod}"), LIMIT, || async {
+            agrees(&envoy.listener(name).await?, &wanted)
         })
         .await
     }
@@ -300,16 +265,10 @@ impl Summary {
     }
 }
 
-fn virtual_host<'v>(dump: &'v Value, route: &str, name: &str) -> Option<&'v Value> {
-    let configs = dump.get("configs")?.as_array()?;
-    let config = configs
-        .iter()
-        .filter_map(|config| config.get("route_config"))
-        .find(|config| config.get("name").and_then(Value::as_str) == Some(route))?;
-    let hosts = config.get("virtual_hosts")?.as_array()?;
-    hosts
-        .iter()
-        .find(|host| host.get("name").and_then(Value::as_str) == Some(name))
+fn agrees(resource: &Value, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    let text = resource.to_string();
+    ensure!(wanted(&text), "it is {text:.2000}");
+    Ok(())
 }
 
 /// Whether the status is the wanted one.
@@ -323,21 +282,4 @@ pub fn status(answer: &Answer, wanted: u16) -> Seen {
             answer.elapsed.as_secs_f64()
         ),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_virtual_host_is_found_in_its_route_only() {
-        let dump = json!({"configs": [
-            {"route_config": {"name": "80", "virtual_hosts": [{"name": "a:80", "x": 1}]}},
-            {"route_config": {"name": "9080", "virtual_hosts": [{"name": "b:9080"}]}},
-        ]});
-        assert_eq!(virtual_host(&dump, "80", "a:80").unwrap()["x"], 1);
-        assert!(virtual_host(&dump, "9080", "a:80").is_none());
-    }
 }

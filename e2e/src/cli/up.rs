@@ -38,18 +38,6 @@ pub(super) struct Up {
     timeout: u64,
 }
 
-/// Manifests of the samples that make up the default mesh, below the workspace.
-const SAMPLES: [&str; 8] = [
-    "samples/manifests/namespaces.yaml",
-    "samples/manifests/bookinfo/bookinfo.yaml",
-    "samples/manifests/bookinfo/bookinfo-gateway.yaml",
-    "samples/manifests/bookinfo/destination-rule-all.yaml",
-    "samples/manifests/gateway",
-    "samples/manifests/httpbin/httpbin.yaml",
-    "samples/manifests/sleep/sleep.yaml",
-    "samples/manifests/tcp-echo",
-];
-
 pub(super) async fn up(up: Up, layout: Layout, json: bool) -> Result<ExitCode> {
     if let Some(state) = crate::state::RunState::running(&layout)? {
         bail!(
@@ -58,15 +46,11 @@ pub(super) async fn up(up: Up, layout: Layout, json: bool) -> Result<ExitCode> {
         );
     }
     let target = super::target_directory()?;
-    let paths = if up.paths.is_empty() {
-        SAMPLES
-            .iter()
-            .map(|path| binaries::workspace().join(path))
-            .collect()
+    let sources = if up.paths.is_empty() {
+        start::samples()?
     } else {
-        up.paths.clone()
+        manifest::read_paths(&up.paths)?
     };
-    let sources = manifest::read_paths(&paths)?;
     for source in &sources {
         manifest::parse(source)?;
     }

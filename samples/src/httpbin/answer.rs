@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use rand::RngCore as _;
+use rand::Rng as _;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::convert::Infallible;

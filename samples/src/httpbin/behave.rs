@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use rand::Rng as _;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +43,7 @@ pub(super) async fn status(Path(codes): Path<String>) -> Response {
         }
     }
     let total: f64 = choices.iter().map(|(_, weight)| weight).sum();
-    let mut at = rand::rng().random::<f64>() * total;
+    let mut at = rand::random::<f64>() * total;
     let chosen = choices.iter().find(|(_, weight)| {
         at -= weight;
         at <= 0.0

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use istio_api::mcp::v1alpha1::{RequestResources, Resources};
 use parking_lot::Mutex;
-use rand::Rng;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -146,10 +145,7 @@ impl Server {
     }
 
     fn serve(&self, peer: String, identity: String) -> Serve {
-        let age = self
-            .options
-            .max_age
-            .mul_f64(rand::rng().random_range(0.9..=1.1));
+        let age = self.options.max_age.mul_f64(rand::random_range(0.9..=1.1));
         let connection = self.connections.open(peer, identity);
         Serve {
             snapshots: self.snapshots.clone(),

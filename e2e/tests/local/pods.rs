@@ -87,6 +87,7 @@ async fn wait_gone(pids: &[u32]) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_have_names_volumes_and_reach_each_other() -> Result<()> {
+    let _turn = crate::fixture::turn().await;
     let fixture = Fixture::start().await?;
     let mesh = fixture.mesh();
 
@@ -162,6 +163,7 @@ async fn pods_have_names_volumes_and_reach_each_other() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_are_restarted_in_place_and_deployments_scaled() -> Result<()> {
+    let _turn = crate::fixture::turn().await;
     let fixture = Fixture::start().await?;
     let mesh = fixture.mesh();
     let before = mesh.status(false).await?.pod_named("httpbin")?.clone();
@@ -231,6 +233,7 @@ async fn containers_are_restarted_in_place_and_deployments_scaled() -> Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_after_down_a_kill_or_a_lost_parent() -> Result<()> {
+    let _turn = crate::fixture::turn().await;
     // In order.
     let fixture = Fixture::start().await?;
     let mesh = fixture.mesh().clone();
