@@ -481,14 +481,15 @@ where
 {
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(2);
+    let mut last = anyhow::anyhow!("the first try did not end");
     loop {
         match tokio::time::timeout_at(deadline, probe()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) if Instant::now() >= deadline => {
-                return Err(error.context(format!("{what}: not within {limit:?}")));
-            }
-            Ok(Err(_)) => {}
-            Err(_) => bail!("{what}: not within {limit:?}; the last try did not end"),
+            Ok(Err(error)) => last = error,
+            Err(_) => {}
+        }
+        if Instant::now() >= deadline {
+            return Err(last.context(format!("{what}: not within {limit:?}")));
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(100));

@@ -115,6 +115,9 @@ impl Default for Views {
     }
 }
 
+/// Gives a client its answer.
+type Answer = Box<dyn FnOnce() + Send>;
+
 #[derive(Debug)]
 struct Entry {
     workload: Key,
@@ -173,11 +176,16 @@ impl Controller {
     /// Serves requests and reacts to changes until the node ends.
     pub async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let changed = Arc::clone(&self.context.changed);
+        let mut answer: Option<Answer> = None;
         loop {
             self.reconcile();
+            // Whoever is answered sees what came of it: files, Pods, a mesh that is not settled.
+            if let Some(answer) = answer.take() {
+                answer();
+            }
             tokio::select! {
                 request = requests.recv() => match request {
-                    Some(request) => self.serve(request),
+                    Some(request) => answer = Some(self.serve(request)),
                     None => return,
                 },
                 () = changed.notified() => {}
@@ -185,27 +193,27 @@ impl Controller {
         }
     }
 
-    fn serve(&mut self, request: Request) {
-        // A client that went away needs no answer.
+    /// Does what is asked; the answer is for when everything derived is in line with it.
+    fn serve(&mut self, request: Request) -> Answer {
+        fn later<T: Send + 'static>(reply: oneshot::Sender<T>, value: T) -> Answer {
+            // A client that went away needs no answer.
+            Box::new(move || drop(reply.send(value)))
+        }
         match request {
-            Request::Apply { objects, reply } => {
-                let _ = reply.send(self.apply(objects));
-            }
+            Request::Apply { objects, reply } => later(reply, self.apply(objects)),
             Request::Delete { keys, reply } => {
-                let gone = keys
+                let gone: Vec<Key> = keys
                     .into_iter()
                     .filter(|key| self.context.store.remove(key))
                     .collect();
                 self.store_changed();
-                let _ = reply.send(gone);
+                later(reply, gone)
             }
             Request::Scale {
                 key,
                 replicas,
                 reply,
-            } => {
-                let _ = reply.send(self.scale(&key, replicas));
-            }
+            } => later(reply, self.scale(&key, replicas)),
         }
     }
 

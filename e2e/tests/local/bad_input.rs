@@ -51,11 +51,11 @@ async fn the_last_good_state_stays_at_envoy_and_all_else_goes_on() -> Result<()>
     for (bad, message) in [
         (
             v2.replace("spec:", "spec: ["),
-            format!("{FILE}, document 1, line "),
+            format!("file={FILE}\tdocument=1\tline=9\t"),
         ),
         (
             v2.replace("  http:", "  http: none\n  https:"),
-            "VirtualService default/reviews: spec.http: ".to_owned(),
+            "object=VirtualService default/reviews\tfield=spec.http\t".to_owned(),
         ),
     ] {
         ensure!(bad != v2, "the file was not spoiled:\n{v2}");

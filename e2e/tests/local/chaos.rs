@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::check::stage::Summary;
-use e2e::mesh::{Mesh, wait_until};
+use e2e::mesh::Mesh;
 use tokio::task::JoinHandle;
 
 use crate::fixture::{LIMIT, Whole};
@@ -68,7 +68,8 @@ async fn pages(mesh: Mesh, stop: Arc<AtomicBool>) -> Result<(usize, Vec<String>)
 }
 
 /// Kills the main processes of `pods` at once and waits until each was started again and is ready.
-async fn kill(mesh: &Mesh, pods: &[&str]) -> Result<()> {
+async fn kill(whole: &Whole, pods: &[&str]) -> Result<()> {
+    let mesh = whole.mesh();
     let before = mesh.status(false).await?;
     let restarts = |status: &e2e::report::Status, pod: &str| -> Result<u32> {
         Ok(status.pod_named(pod)?.container_named(None)?.restarts)
@@ -84,13 +85,8 @@ async fn kill(mesh: &Mesh, pods: &[&str]) -> Result<()> {
     })
     .await?;
     // The proxies have found the new pilot.
-    let envoy = mesh.envoy(CLIENT);
-    wait_until("the client's proxy connected", LIMIT, || async {
-        let state = envoy.stat_sum("^control_plane.connected_state$").await?;
-        ensure!(state == 1, "connected_state is {state}");
-        Ok(())
-    })
-    .await
+    whole.all_proxies_connected().await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,9 +101,9 @@ async fn no_request_fails_while_processes_die_and_pods_come_and_go() -> Result<(
     let load = Load::start(mesh);
     let begun = std::time::Instant::now();
     for pod in CONTROL_PLANE {
-        kill(mesh, &[pod]).await?;
+        kill(&whole, &[pod]).await?;
     }
-    kill(mesh, &CONTROL_PLANE).await?;
+    kill(&whole, &CONTROL_PLANE).await?;
 
     mesh.scale("default/reviews-v1", 1).await?;
     mesh.wait_settled(LIMIT).await?;

@@ -102,4 +102,33 @@ impl Whole {
         let path = &status.pod_named(pod)?.container_named(None)?.log;
         std::fs::read_to_string(path).with_context(|| path.display().to_string())
     }
+
+    /// A counter or gauge of pilot, summed over its labels.
+    pub(crate) async fn pilot_metric(&self, name: &str) -> Result<f64> {
+        let url = "http://istio-pilot.istio-system.svc:15014/metrics";
+        let http = self.mesh().http_from_without_reuse("default/sleep");
+        let text = http.get(url).await?.text();
+        let mut values = text
+            .lines()
+            .filter(|line| line.starts_with(name) && !line.starts_with('#'))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .peekable();
+        ensure!(values.peek().is_some(), "pilot has no metric {name}");
+        Ok(values.sum())
+    }
+
+    /// Waits until pilot serves exactly the proxies of this mesh; how many that are.
+    pub(crate) async fn all_proxies_connected(&self) -> Result<f64> {
+        let status = self.mesh().status(false).await?;
+        let proxies = status.pods.iter().filter(|pod| pod.injected).count();
+        #[expect(clippy::cast_precision_loss, reason = "a handful of Pods")]
+        let proxies = proxies as f64;
+        wait_until("pilot serves all proxies", LIMIT, || async {
+            let streams = self.pilot_metric("pilot_xds{").await?;
+            ensure!(streams == proxies, "{streams} of {proxies}");
+            Ok(())
+        })
+        .await?;
+        Ok(proxies)
+    }
 }

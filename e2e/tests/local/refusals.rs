@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::load::raw::{Sized, SizedCodec};
-use e2e::mesh::Mesh;
+use e2e::mesh::{Mesh, wait_until};
 use hyper_util::rt::TokioIo;
 use istio_api::envoy::config::core::v3::Node;
 use istio_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
@@ -16,7 +16,7 @@ use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use crate::fixture::Whole;
+use crate::fixture::{LIMIT, Whole};
 
 const PILOT: &str = "istio-pilot.istio-system.svc:15012";
 const CLIENT: &str = "default/sleep";
@@ -91,7 +91,7 @@ async fn say(
         Ok(stream) => stream.into_inner(),
         Err(status) => return Ok(Err(status)),
     };
-    let answer = tokio::time::timeout(crate::fixture::LIMIT, stream.message()).await?;
+    let answer = tokio::time::timeout(LIMIT, stream.message()).await?;
     Ok(answer.and_then(|answer| answer.ok_or_else(|| Status::unknown("the stream ended"))))
 }
 
@@ -106,24 +106,11 @@ fn request(id: &str) -> DeltaDiscoveryRequest {
     }
 }
 
-/// A counter or gauge of pilot, summed over its labels.
-async fn metric(mesh: &Mesh, name: &str) -> Result<f64> {
-    let url = "http://istio-pilot.istio-system.svc:15014/metrics";
-    let text = mesh.http_from(CLIENT).get(url).await?.text();
-    let mut values = text
-        .lines()
-        .filter(|line| line.starts_with(name) && !line.starts_with('#'))
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .peekable();
-    ensure!(values.peek().is_some(), "pilot has no metric {name}");
-    Ok(values.sum())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_may_not_is_refused_counted_and_harms_no_one() -> Result<()> {
     let whole = Whole::start().await?;
     let mesh = whole.mesh();
-    let streams = metric(mesh, "pilot_xds{").await?;
+    let streams = whole.all_proxies_connected().await?;
     let certificates = mesh.layout().control_plane_certificates();
     let galley = || identity_in(&certificates.join("galley"));
     let own = "sidecar~10.244.0.99~g.istio-system~istio-system.svc.cluster.local";
@@ -160,14 +147,15 @@ async fn a_proxy_that_may_not_is_refused_counted_and_harms_no_one() -> Result<()
             "node",
         ),
     ] {
-        let before = metric(mesh, "pilot_xds_refused_streams")
+        let before = whole
+            .pilot_metric("pilot_xds_refused_streams")
             .await
             .unwrap_or(0.0);
         let status = say(mesh, identity, first).await?.err();
         let status = status.context("the stream was served")?;
         assert_eq!(status.code(), code, "{status:?}");
         assert!(status.message().contains(reason), "{status:?}");
-        refused = metric(mesh, "pilot_xds_refused_streams").await?;
+        refused = whole.pilot_metric("pilot_xds_refused_streams").await?;
         assert_eq!(refused, before + 1.0, "{status:?}");
     }
     assert_eq!(refused, 4.0);
@@ -188,7 +176,12 @@ async fn a_proxy_that_may_not_is_refused_counted_and_harms_no_one() -> Result<()
         .await;
     assert!(plain.is_err() || plain.is_ok_and(|answer| !answer.status.is_success()));
 
-    assert_eq!(metric(mesh, "pilot_xds{").await?, streams);
+    wait_until("streams of the mesh's own proxies only", LIMIT, || async {
+        let now = whole.pilot_metric("pilot_xds{").await?;
+        ensure!(now == streams, "{now}, not {streams}");
+        Ok(())
+    })
+    .await?;
     whole
         .apply("tasks/traffic-shifting/virtual-service-reviews-v3.yaml")
         .await?;
