@@ -80,8 +80,10 @@ async fn say(
     let mut grpc = Grpc::new(channel(mesh, identity).await?);
     grpc.ready().await?;
     let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-    let requests =
-        futures::StreamExt::chain(futures::stream::iter([first]), futures::stream::pending());
+    // The stream ends when the sender goes, at the end of this function.
+    let (sender, requests) = tokio::sync::mpsc::channel(1);
+    sender.send(first).await?;
+    let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
     let codec = SizedCodec::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>::default();
     let path = http::uri::PathAndQuery::from_static(path);
     let opened = grpc
