@@ -2,10 +2,10 @@
 
 mod check;
 mod inside;
+mod output;
 mod show;
 mod up;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::layout::Layout;
 use crate::manifest;
 use crate::mesh::Mesh;
 use crate::node::api::Applied;
+use output::say;
 
 /// Exit code for a command line that is not understood.
 const USAGE: u8 = 64;
@@ -154,7 +155,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             if json {
-                println!("{}", serde_json::json!({"error": format!("{error:#}")}));
+                say!("{}", serde_json::json!({"error": format!("{error:#}")}));
             } else {
                 eprintln!("error: {error:#}");
             }
@@ -173,7 +174,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Enter { node, pid, command } => return inside::enter(*node, *pid, command),
         Command::Envoy => {
             let path = crate::start::envoy::find(None, &target_directory()?)?;
-            println!("{}", path.display());
+            say!("{}", path.display());
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}
@@ -213,7 +214,7 @@ fn layout(common: &Common) -> Result<Layout> {
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!(
+    say!(
         "{}",
         serde_json::to_string_pretty(value).context("encode the answer")?
     );
@@ -226,7 +227,7 @@ fn print_applied(common: &Common, applied: &[Applied]) -> Result<()> {
     }
     for each in applied {
         let outcome = serde_json::to_value(each.outcome).context("encode the answer")?;
-        println!("{} {}", each.object, outcome.as_str().unwrap_or_default());
+        say!("{} {}", each.object, outcome.as_str().unwrap_or_default());
     }
     Ok(())
 }
@@ -257,7 +258,7 @@ async fn serve(cli: Cli) -> Result<ExitCode> {
             let gone = mesh.delete_sources(&manifest::read_paths(&files)?).await?;
             print_applied(&common, &gone)?;
             if gone.is_empty() && !common.json {
-                println!("nothing of this was there");
+                say!("nothing of this was there");
             }
         }
         Command::Exec {
@@ -296,7 +297,7 @@ async fn serve(cli: Cli) -> Result<ExitCode> {
             if common.json {
                 print_json(&serde_json::json!({"deployment": deployment, "replicas": replicas}))?;
             } else {
-                println!("{deployment} scaled to {replicas}");
+                say!("{deployment} scaled to {replicas}");
             }
         }
         Command::Kill {
@@ -316,7 +317,7 @@ async fn serve(cli: Cli) -> Result<ExitCode> {
             if common.json {
                 print_json(&serde_json::json!({"pids": pids, "signal": signal}))?;
             } else {
-                println!("sent {signal} to {} process(es) of {pod}", pids.len());
+                say!("sent {signal} to {} process(es) of {pod}", pids.len());
             }
         }
         Command::Check { tasks } => return check::check(&mesh, &tasks, common.json).await,
@@ -325,11 +326,10 @@ async fn serve(cli: Cli) -> Result<ExitCode> {
             if common.json {
                 print_json(&serde_json::json!({"down": true}))?;
             } else {
-                println!("the mesh is down; nothing of it is left but its logs");
+                say!("the mesh is down; nothing of it is left but its logs");
             }
         }
         _ => bail!("this command was handled before"),
     }
-    std::io::stdout().flush().context("write the answer")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -61,6 +61,8 @@ pub struct Context {
     pub files: watch::Receiver<u64>,
     /// Processors of the machine.
     pub cpus: usize,
+    /// Whether the user namespace has one id only.
+    pub single_id: bool,
 }
 
 impl Context {

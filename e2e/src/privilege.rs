@@ -11,25 +11,15 @@ pub const NAMESPACES_REFUSED: &str = "make namespaces: this needs root, or unpri
      namespaces (sysctl kernel.unprivileged_userns_clone=1 on older Debian, \
      kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu, user.max_user_namespaces above 0)";
 
-/// How the caller's ids appear inside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Ids {
-    /// All ids of the host (root).
-    All,
-    /// Root and a range of subordinate ids.
-    Subordinate,
-    /// Root only.
-    Single,
-}
-
-/// Enters a user namespace in which the caller is root, unless it is root already. Must be
-/// called while the process has one thread.
+/// Enters a user namespace in which the caller is root, unless it is root already: with its
+/// subordinate ids if it has some, else with no other id. Must be called while the process has
+/// one thread.
 ///
 /// # Errors
 /// When the kernel refuses; the text names the setting that allows it.
-pub fn enter_user_namespace() -> Result<Ids> {
+pub fn enter_user_namespace() -> Result<()> {
     if getuid().is_root() {
-        return Ok(Ids::All);
+        return Ok(());
     }
     let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
     let own = std::process::id();
@@ -44,7 +34,7 @@ pub fn enter_user_namespace() -> Result<Ids> {
     std::fs::write("/proc/self/setgroups", "deny").context("forbid changes of groups")?;
     std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")).context("map the user id")?;
     std::fs::write("/proc/self/gid_map", format!("0 {gid} 1")).context("map the group id")?;
-    Ok(Ids::Single)
+    Ok(())
 }
 
 /// Joins the user namespace of the process `pid`, unless the caller is in it already. Must be
@@ -90,7 +80,7 @@ fn with_subordinate_ids(
     own: u32,
     (uid, uids): (u32, (u32, u32)),
     (gid, gids): (u32, (u32, u32)),
-) -> Result<Ids> {
+) -> Result<()> {
     let script = format!(
         "read go && newuidmap {own} 0 {uid} 1 1 {} {} && newgidmap {own} 0 {gid} 1 1 {} {}",
         uids.0, uids.1, gids.0, gids.1
@@ -111,7 +101,7 @@ fn with_subordinate_ids(
     if !child.wait().context("wait for newuidmap")?.success() {
         bail!("newuidmap or newgidmap failed: check /etc/subuid and /etc/subgid");
     }
-    Ok(Ids::Subordinate)
+    Ok(())
 }
 
 /// Whether the calling process, being in its user namespace, can become `id`.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::output::say;
 use crate::check::{self, Row};
 use crate::mesh::Mesh;
 
@@ -19,7 +20,7 @@ pub(super) async fn check(mesh: &Mesh, tasks: &[String], json: bool) -> Result<E
         super::print_json(&results)?;
     } else {
         let failed = results.rows.iter().filter(|row| !row.passed).count();
-        println!(
+        say!(
             "\n{} passed, {failed} failed, in {:.0} s",
             results.rows.len() - failed,
             results.seconds
@@ -34,11 +35,14 @@ pub(super) async fn check(mesh: &Mesh, tasks: &[String], json: bool) -> Result<E
 
 fn print(row: &Row) {
     let result = if row.passed { "ok    " } else { "FAILED" };
-    println!(
+    say!(
         "{result}  {:<24}  {:<48}  {:>5.1} s  {}",
-        row.task, row.check, row.seconds, row.seen
+        row.task,
+        row.check,
+        row.seconds,
+        row.seen
     );
     if !row.passed {
-        println!("        {:<24}  wanted: {}", "", row.wanted);
+        say!("        {:<24}  wanted: {}", "", row.wanted);
     }
 }

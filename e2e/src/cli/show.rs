@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use notify::Watcher as _;
 
+use super::output::say;
 use crate::node::pod::status::{Phase, Role, State};
 use crate::report::{PodReport, ProcessReport, Status};
 
@@ -82,7 +83,7 @@ fn table(rows: &[Vec<String>]) {
                 format!("{cell:width$}")
             })
             .collect();
-        println!("{}", cells.join("  ").trim_end());
+        say!("{}", cells.join("  ").trim_end());
     }
 }
 
@@ -148,24 +149,28 @@ pub(super) fn status(status: &Status, with_processes: bool) {
         }
     }
     table(&rows);
-    println!("\n* control plane");
+    say!("\n* control plane");
     if let Some(node) = &status.node {
-        println!(
+        say!(
             "node: up {}, {}, {:.1}s CPU",
             age(status.uptime_seconds),
             megabytes(node.resident_bytes),
             node.cpu_seconds
         );
     }
-    println!(
+    say!(
         "objects for the control plane: {}",
         status.objects.display()
     );
     for published in &status.published {
         let target = &published.target;
-        println!(
+        say!(
             "{} -> {}/{} {} {}",
-            published.address, target.namespace, target.service, target.port, target.port_name
+            published.address,
+            target.namespace,
+            target.service,
+            target.port,
+            target.port_name
         );
     }
 }

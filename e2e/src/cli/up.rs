@@ -10,6 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::output::say;
 use super::show;
 use crate::layout::Layout;
 use crate::manifest;
@@ -101,7 +102,7 @@ pub(super) async fn up(up: Up, layout: Layout, json: bool) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if !json {
-        println!("\nCtrl-C ends the mesh");
+        say!("\nCtrl-C ends the mesh");
     }
     stay(started, &mut interrupts).await
 }
@@ -183,7 +184,7 @@ async fn follow(mesh: &Mesh, limit: Duration, json: bool) -> Result<Status> {
 }
 
 fn greet(status: &Status, elapsed: Duration) {
-    println!(
+    say!(
         "the mesh is up: {} Pods ready after {:.1} s\n",
         status.pods.len(),
         elapsed.as_secs_f64()
@@ -196,13 +197,13 @@ fn greet(status: &Status, elapsed: Duration) {
             .map(|published| published.address)
     };
     if let Some(address) = gateway(80) {
-        println!("  product page   http://{address}/productpage");
+        say!("  product page   http://{address}/productpage");
     }
     if let Some(address) = gateway(443) {
-        println!("  ingress, TLS   https://{address}");
+        say!("  ingress, TLS   https://{address}");
     }
-    println!("  objects        {}", status.objects.display());
-    println!(
+    say!("  objects        {}", status.objects.display());
+    say!(
         "\ntry next:\n\
          \x20 cargo mesh status                        Pods, memory, CPU\n\
          \x20 cargo mesh check                         every task of the samples with real requests\n\

@@ -3,6 +3,7 @@
 pub mod container;
 pub mod env;
 pub mod probe;
+pub mod single_id;
 pub mod status;
 pub mod volume;
 
@@ -199,7 +200,7 @@ impl PodTask {
 
     /// Every step is tried until it works: what is missing may be applied later.
     async fn bring_up(&mut self) {
-        let (sandbox, ()) = tokio::join!(self.make_sandbox(), self.admit());
+        let (sandbox, ()) = tokio::join!(self.make_sandbox(), self.prepare());
         self.reporter
             .update(|status| status.sandbox = Some(sandbox.clone()));
         let pod = self.reporter.get().pod;
@@ -245,6 +246,16 @@ impl PodTask {
                 Err(error) => self.waiting(&error),
             }
             sleep(RETRY).await;
+        }
+    }
+
+    /// What is run: the Pod, injected where that is wanted.
+    async fn prepare(&self) {
+        self.admit().await;
+        if self.environment.context.single_id {
+            let mut pod = (*self.reporter.get().pod).clone();
+            single_id::adapt(&mut pod);
+            self.reporter.update(|status| status.pod = Arc::new(pod));
         }
     }
 

@@ -23,6 +23,9 @@ pub const ANNOUNCEMENT: &str = "ready";
 /// The line on standard input that lets the node live on without whoever started it.
 pub const DETACH: &str = "detach";
 
+/// The user that Envoy runs as in a Pod.
+const PROXY_ID: u32 = 1337;
+
 /// Runs the node until it is told to end.
 ///
 /// # Errors
@@ -65,6 +68,7 @@ pub async fn run(config: NodeConfig, listeners: Vec<(Published, TcpListener)>) -
         changed,
         generation: views.generation.subscribe(),
         files,
+        single_id: !crate::privilege::is_mapped(PROXY_ID),
         cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     });
     let (requests, received) = mpsc::channel(64);
