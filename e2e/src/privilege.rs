@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{getgid, getuid};
+use nix::unistd::{AccessFlags, access, getgid, getuid};
 
 /// Text for a refused namespace.
 pub const NAMESPACES_REFUSED: &str = "make namespaces: this needs root, or unprivileged user \
@@ -27,7 +27,9 @@ pub fn enter_user_namespace() -> Result<()> {
         subordinate_range("/etc/subuid", uid)?,
         subordinate_range("/etc/subgid", uid)?,
     );
-    if let (Some(uids), Some(gids)) = subordinate {
+    if let (Some(uids), Some(gids)) = subordinate
+        && ["newuidmap", "newgidmap"].into_iter().all(is_installed)
+    {
         return with_subordinate_ids(own, (uid, uids), (gid, gids));
     }
     unshare(CloneFlags::CLONE_NEWUSER).context(NAMESPACES_REFUSED)?;
@@ -50,6 +52,13 @@ pub fn join_user_namespace(pid: u32) -> Result<()> {
     }
     let file = std::fs::File::open(&theirs).with_context(|| format!("open {theirs}"))?;
     nix::sched::setns(&file, CloneFlags::CLONE_NEWUSER).context("join the mesh's user namespace")
+}
+
+fn is_installed(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path)
+            .any(|directory| access(&directory.join(program), AccessFlags::X_OK).is_ok())
+    })
 }
 
 /// The first range (start, count) of at least 65,536 ids that `file` gives the caller.
@@ -90,7 +99,7 @@ fn with_subordinate_ids(
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
         .spawn()
-        .context("start sh for newuidmap (package uidmap)")?;
+        .context("start sh for newuidmap")?;
     unshare(CloneFlags::CLONE_NEWUSER).context(NAMESPACES_REFUSED)?;
     if let Some(mut stdin) = child.stdin.take() {
         use std::io::Write as _;

@@ -58,12 +58,7 @@ impl RunState {
     /// # Errors
     /// When it exists and cannot be removed.
     pub fn remove(layout: &Layout) -> Result<()> {
-        match std::fs::remove_file(layout.state_file()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).context("remove the state file")
-            }
-            _ => Ok(()),
-        }
+        absent_or(std::fs::remove_file(layout.state_file())).context("remove the state file")
     }
 }
 
@@ -80,6 +75,26 @@ pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<()> {
     std::fs::write(&temporary, contents)
         .with_context(|| format!("write {}", temporary.display()))?;
     std::fs::rename(&temporary, path).with_context(|| format!("put {} in place", path.display()))
+}
+
+/// Removes keys, configuration and the control socket of a mesh whose node has ended. What stays
+/// are its logs, an empty mount point, and the node's settings, by which [`clear`] knows the
+/// directory again.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn tidy(layout: &Layout) -> Result<()> {
+    let shared = layout.shared();
+    absent_or(std::fs::remove_dir_all(&shared))
+        .with_context(|| format!("remove {}", shared.display()))?;
+    absent_or(std::fs::remove_file(layout.control_socket())).context("remove the control socket")
+}
+
+fn absent_or(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Removes what an ended mesh left in its directory. Nothing else can be left: namespaces,

@@ -56,7 +56,10 @@ pub fn supervise(config: &Path) -> Result<ExitCode> {
     // The node's copy is the one that counts: its end is the end of the announcement.
     close_standard_output()?;
     let status = child.wait().context("wait for the node")?;
+    // Whoever waits for the end waits for the state file, so that goes last.
+    let tidied = state::tidy(&settings.layout);
     RunState::remove(&settings.layout)?;
+    tidied?;
     Ok(if status.success() {
         ExitCode::SUCCESS
     } else {

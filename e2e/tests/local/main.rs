@@ -7,4 +7,5 @@ mod chaos;
 mod fixture;
 mod pods;
 mod refusals;
+mod rootless;
 mod tasks;

@@ -241,6 +241,8 @@ async fn nothing_is_left_after_down_a_kill_or_a_lost_parent() -> Result<()> {
     assert!(pids.len() >= 2, "{pids:?}");
     mesh.down().await?;
     wait_gone(&pids).await?;
+    assert!(mesh.layout().logs().exists());
+    assert!(!mesh.layout().shared().exists() && !mesh.layout().control_socket().exists());
     let error = Mesh::attach(mesh.layout().clone()).unwrap_err();
     assert!(error.to_string().contains("no mesh is up"), "{error:#}");
 
