@@ -5,7 +5,7 @@
 //!
 //! * [`source::machine`] and [`sink::machine`] are the protocol: plain state, no IO, no clock.
 //! * [`source::Server`] and [`sink::Client`] put them on tonic.
-//! * [`Snapshot`] is what a source serves. Its maps share structure ([`ordmap`]), so publishing a
+//! * [`Snapshot`] is what a source serves. Its maps share structure, so publishing a
 //!   change and computing what a stream lacks both cost what changed, not what exists.
 //!
 //! # Using the sink
@@ -35,7 +35,6 @@
 //! instead of ending the stream, one-second limit on repeated subscriptions.
 
 mod limit;
-pub mod ordmap;
 pub mod sink;
 mod snapshot;
 pub mod source;
@@ -44,5 +43,4 @@ mod tests;
 
 pub use istio_api::synthetic;
 pub use limit::{LogLimit, TokenBucket};
-pub use ordmap::OrdMap;
 pub use snapshot::{Collection, Resources, Snapshot};

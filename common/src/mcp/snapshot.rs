@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use istio_api::mcp::v1alpha1::{Metadata, Resource};
 
-use super::ordmap::OrdMap;
-
 /// Resources by name. Sharing is by `Arc`: a resource is encoded once, whoever receives it.
-pub type Resources = OrdMap<Arc<Resource>>;
+/// Versions of a map share structure: a change costs the same among ten resources and among a
+/// hundred thousand, for the publisher and for every stream that is behind.
+pub type Resources = OrdMap<Arc<str>, Arc<Resource>>;
 
 /// One collection at one moment.
 #[derive(Debug, Clone, Default)]

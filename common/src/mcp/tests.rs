@@ -587,9 +587,9 @@ proptest! {
             match event {
                 Event::Set(name, version) => {
                     let name = format!("n/{name}");
-                    resources.insert(name.clone(), resource(&name, &version.to_string()));
+                    resources.insert(name.as_str().into(), resource(&name, &version.to_string()));
                 }
-                Event::Remove(name) => { resources.remove(&format!("n/{name}")); }
+                Event::Remove(name) => { resources.remove(format!("n/{name}").as_str()); }
                 Event::Publish => publish(&mut pair, &resources),
                 Event::Deliver => { pair.deliver(true); }
                 Event::Refuse => { pair.deliver(false); }

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use imbl::ordmap::DiffItem;
 use istio_api::mcp::v1alpha1::{RequestResources, Resource, Resources as Message};
 
-use crate::mcp::ordmap::Difference;
 use crate::mcp::snapshot::{Resources, Snapshot, metadata};
 
 /// A sink that asks for more collections than this on one stream is refused.
@@ -292,12 +292,15 @@ fn fill(message: &mut Message, watch: &Watch, resources: &Resources) {
     match &watch.held {
         Held::Acked(held) if deltas => {
             message.incremental = true;
-            resources.diff(held, &unchanged, &mut |difference| match difference {
-                Difference::Added(_, new) | Difference::Changed(_, _, new) => {
-                    message.resources.push(Resource::clone(new));
+            for difference in held.diff(resources) {
+                match difference {
+                    DiffItem::Update { old, new } if unchanged(old.1, new.1) => {}
+                    DiffItem::Add(_, new) | DiffItem::Update { new: (_, new), .. } => {
+                        message.resources.push(Resource::clone(new));
+                    }
+                    DiffItem::Remove(name, _) => message.removed_resources.push(name.to_string()),
                 }
-                Difference::Removed(name, _) => message.removed_resources.push(name.to_string()),
-            });
+            }
         }
         Held::Told(held) if deltas => {
             message.incremental = true;
@@ -308,7 +311,9 @@ fn fill(message: &mut Message, watch: &Watch, resources: &Resources) {
             message.resources = news
                 .map(|(_, resource)| Resource::clone(resource))
                 .collect();
-            let gone = held.keys().filter(|name| resources.get(name).is_none());
+            let gone = held
+                .keys()
+                .filter(|name| resources.get(name.as_str()).is_none());
             message.removed_resources = gone.cloned().collect();
         }
         _ => {
