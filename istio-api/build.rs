@@ -2,7 +2,7 @@
 //!
 //! Two trees go in: the Istio messages of this crate (`proto/`) and Envoy's, which come
 //! with the pinned `envoy-types` package. Out come one Rust file per protobuf package,
-//! `proto.rs` that nests them, and `descriptors.bin`.
+//! `proto.rs` that nests them, and the descriptors: Istio's, and all.
 
 #[path = "build/compile.rs"]
 mod compile;
@@ -35,9 +35,12 @@ fn main() -> Result<()> {
     );
 
     let set = compile::descriptor_set(&here.join("proto"), &envoy)?;
-    std::fs::write(
-        out.join("descriptors.bin"),
-        prost::Message::encode_to_vec(&set),
-    )?;
+    // Istio's own are a fraction of all, and all that most processes ever look up.
+    for (name, part) in [
+        ("descriptors-istio.bin", compile::closure(&set, "istio")),
+        ("descriptors.bin", set.clone()),
+    ] {
+        std::fs::write(out.join(name), prost::Message::encode_to_vec(&part))?;
+    }
     generate::rust(set, &out)
 }

@@ -50,6 +50,28 @@ pub(crate) fn descriptor_set(istio: &Path, envoy: &Path) -> Result<FileDescripto
     Ok(compiler.file_descriptor_set())
 }
 
+/// The files of package `root` and what is below it, with all that they import.
+pub(crate) fn closure(set: &FileDescriptorSet, root: &str) -> FileDescriptorSet {
+    let mut wanted: BTreeSet<&str> = BTreeSet::new();
+    // Imports come first, so from the end every importer is met before what it imports.
+    let mut files: Vec<_> = set
+        .file
+        .iter()
+        .rev()
+        .filter(|file| {
+            let own = file.package().split('.').next() == Some(root);
+            let taken = own || wanted.contains(file.name());
+            if taken {
+                wanted.extend(file.dependency.iter().map(String::as_str));
+            }
+            taken
+        })
+        .cloned()
+        .collect();
+    files.reverse();
+    FileDescriptorSet { file: files }
+}
+
 /// The named files and all that they import, except the well-known types.
 fn parse(names: &[String], trees: &[PathBuf]) -> Result<Vec<prost_types::FileDescriptorProto>> {
     let mut open = names.to_vec();

@@ -4,29 +4,45 @@ use std::sync::LazyLock;
 
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
-static BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
-
-static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    #[expect(
-        clippy::expect_used,
-        reason = "the bytes are part of the program; a test decodes them"
-    )]
-    DescriptorPool::decode(BYTES).expect("the embedded descriptor set decodes")
+/// Istio's messages and the well-known types.
+static ISTIO: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    decode(include_bytes!(concat!(
+        env!("OUT_DIR"),
+        "/descriptors-istio.bin"
+    )))
 });
+/// Envoy's, too.
+static ALL: LazyLock<DescriptorPool> =
+    LazyLock::new(|| decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"))));
 
-/// The pool, decoded at the first call (about 20 ms and 20 MB): a process that never needs
-/// messages by name should not call this.
+#[expect(
+    clippy::expect_used,
+    reason = "the bytes are part of the program; a test decodes them"
+)]
+fn decode(bytes: &'static [u8]) -> DescriptorPool {
+    DescriptorPool::decode(bytes).expect("the embedded descriptor set decodes")
+}
+
+/// Every message, decoded at the first call (about 20 ms and 20 MB): a process that looks up
+/// Istio's messages only should call [`message`].
 ///
 /// It knows more Envoy messages than have Rust types in [`crate::envoy`].
 #[must_use]
 pub fn pool() -> &'static DescriptorPool {
-    &POOL
+    &ALL
 }
 
-/// The message of this full name, e.g. `istio.networking.v1alpha3.Gateway`.
+/// The message of this full name, e.g. `istio.networking.v1alpha3.Gateway`. Istio's messages and
+/// the well-known types have a pool of their own, which is small.
 #[must_use]
 pub fn message(full_name: &str) -> Option<MessageDescriptor> {
-    POOL.get_message_by_name(full_name)
+    let istio = ["istio.", "google.protobuf."]
+        .iter()
+        .any(|package| full_name.starts_with(package));
+    istio
+        .then(|| ISTIO.get_message_by_name(full_name))
+        .flatten()
+        .or_else(|| ALL.get_message_by_name(full_name))
 }
 
 #[cfg(test)]
@@ -51,6 +67,24 @@ mod tests {
         ] {
             assert!(message(name).is_some(), "{name}");
         }
+    }
+
+    #[test]
+    fn istio_needs_no_descriptor_of_envoy() {
+        let envoy = |pool: &DescriptorPool| {
+            let mut packages = pool.files().map(|file| file.package_name().to_owned());
+            packages.any(|package| package.starts_with("envoy."))
+        };
+        assert!(!envoy(&ISTIO) && envoy(&ALL));
+        let names = |pool: &DescriptorPool| {
+            let istio = pool
+                .all_messages()
+                .map(|message| message.full_name().to_owned());
+            istio
+                .filter(|name| name.starts_with("istio."))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(&ISTIO), names(&ALL));
     }
 
     #[test]
