@@ -1,11 +1,18 @@
 //! What a class of proxies is sent: per type a persistent map, so that two versions of it share
 //! what they have in common and differ in the time of their difference.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::BuildHasherDefault,
+    sync::{Arc, OnceLock},
+};
 
 use imbl::{OrdMap, ordmap::DiffItem};
 
-use crate::resource::{Resource, Skipped};
+use crate::{
+    hash::TextHasher,
+    resource::{Resource, Skipped},
+};
 
 /// Resources of one type by name.
 pub type Set = OrdMap<Arc<str>, Arc<Resource>>;
@@ -20,7 +27,65 @@ pub struct Manifests {
     pub routes: Set,
     pub secrets: Set,
     /// What was left out, by the generator's unit of work.
-    pub skipped: BTreeMap<Arc<str>, Arc<[Skipped]>>,
+    pub skipped: OrdMap<Arc<str>, Arc<[Skipped]>>,
+    pub indices: Indices,
+}
+
+/// Names and versions of one type's resources, for looking up thousands at once. Holds no
+/// resource, so that whoever keeps it keeps no bytes alive.
+#[derive(Debug, Default)]
+pub struct Index(HashMap<Arc<str>, Slot, BuildHasherDefault<TextHasher>>);
+
+/// A name of an [`Index`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// From 0 on, without gaps.
+    pub at: usize,
+    pub version: u64,
+}
+
+impl Index {
+    pub fn of(set: &Set) -> Self {
+        let slots = set.values().enumerate();
+        let slots = slots.map(|(at, resource)| {
+            let version = resource.version;
+            (resource.name.clone(), Slot { at, version })
+        });
+        Self(slots.collect())
+    }
+
+    pub fn get(&self, name: &str) -> Option<(&Arc<str>, Slot)> {
+        self.0.get_key_value(name).map(|(name, slot)| (name, *slot))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, Slot)> {
+        self.0.iter().map(|(name, slot)| (name, *slot))
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The indices of one version of a manifest, each made when it is first asked for.
+#[derive(Debug, Default)]
+pub struct Indices {
+    pub clusters: OnceLock<Arc<Index>>,
+    pub endpoints: OnceLock<Arc<Index>>,
+    pub listeners: OnceLock<Arc<Index>>,
+    pub routes: OnceLock<Arc<Index>>,
+    pub secrets: OnceLock<Arc<Index>>,
+}
+
+impl Clone for Indices {
+    /// Empty: whoever copies a manifest is about to change it.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// One name that two sets do not agree on.

@@ -10,10 +10,7 @@ use pilot_networking::{manifest::Manifests, resource::Resource};
 use serde_json::{Map, Value, json as object};
 
 use super::{Page, Params, State, failed, json as page};
-use crate::xds::{
-    kind::{Kind, View},
-    stream::hex,
-};
+use crate::xds::kind::{Kind, View};
 
 /// The view of a connected proxy, named by its id or the start of its connection id.
 async fn view(state: &State, params: &Params) -> Result<View, Response> {
@@ -67,7 +64,7 @@ fn entries(view: &View, kind: Kind, field: &str) -> Vec<Value> {
         .iter()
         .map(|r| {
             let sources: Vec<String> = r.sources.iter().map(ToString::to_string).collect();
-            object!({"versionInfo": hex(r.version), field: resource(kind, r), "sources": sources})
+            object!({"versionInfo": format!("{:016x}", r.version), field: resource(kind, r), "sources": sources})
         })
         .collect()
 }

@@ -207,10 +207,7 @@ impl Session<'_> {
 
     async fn send(&mut self, responses: Vec<Response>) -> Result<(), Status> {
         for response in responses {
-            let framed = Framed {
-                variant: self.variant,
-                response,
-            };
+            let framed = Framed::new(self.variant, response);
             self.context.metrics.sent(&framed);
             let sent = timeout(SEND_TIMEOUT, self.out.send(Ok(framed))).await;
             match sent {

@@ -83,7 +83,7 @@ impl Inbound {
             .into_iter()
             .chain(listeners.skipped)
             .collect();
-        next.skipped = [("inbound".into(), skipped.into())].into();
+        next.skipped = imbl::OrdMap::unit("inbound".into(), skipped.into());
         let same = crate::manifest::differences(&self.manifests.clusters, &next.clusters)
             .is_empty()
             && crate::manifest::differences(&self.manifests.listeners, &next.listeners).is_empty()

@@ -171,8 +171,13 @@ impl Outbound {
         let mut ports: BTreeSet<u32> = BTreeSet::new();
         let note_ports = |scope: &Scope, ports: &mut BTreeSet<u32>| {
             for host in &dirt.listeners {
+                // Of a service that itself stays as it is, rules and routes reach into listeners
+                // of raw connections only. (A Sidecar may make such a one of any port.)
+                let itself = dirt.services.contains(host) || scope.sidecar.is_some();
                 if let Some(service) = scope.services.get(host) {
-                    ports.extend(service.ports.iter().map(|port| port.number));
+                    let concerned = service.ports.iter();
+                    let concerned = concerned.filter(|port| itself || !port.protocol.is_http());
+                    ports.extend(concerned.map(|port| port.number));
                 }
             }
         };
@@ -495,7 +500,10 @@ fn exchange<'a>(
 fn note<'a>(next: &mut Manifests, unit: String, skipped: impl IntoIterator<Item = &'a Skipped>) {
     let skipped: Arc<[Skipped]> = skipped.into_iter().cloned().collect();
     if skipped.is_empty() {
-        next.skipped.remove(unit.as_str());
+        // Looked up first: removing copies nodes even when there is nothing to remove.
+        if next.skipped.contains_key(unit.as_str()) {
+            next.skipped.remove(unit.as_str());
+        }
     } else {
         next.skipped.insert(unit.into(), skipped);
     }
@@ -508,5 +516,5 @@ fn same(old: &Manifests, new: &Manifests) -> bool {
         && unchanged(&old.listeners, &new.listeners)
         && unchanged(&old.routes, &new.routes)
         && unchanged(&old.secrets, &new.secrets)
-        && old.skipped == new.skipped
+        && (old.skipped.ptr_eq(&new.skipped) || old.skipped == new.skipped)
 }
