@@ -18,7 +18,7 @@ pub const MAX_NAMES: usize = 1_000_000;
 type Span = Range<usize>;
 
 /// Names as they came.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Names {
     message: Bytes,
     spans: Vec<Span>,
@@ -38,8 +38,14 @@ impl Names {
     }
 }
 
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
 /// Names with versions as they came.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Versions {
     message: Bytes,
     spans: Vec<(Span, Span)>,
@@ -57,6 +63,12 @@ impl Versions {
 
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Versions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 

@@ -118,12 +118,14 @@ impl Stream {
         let Wish::Names(names) = &request.wish else {
             return Event::Unknown(request.type_url);
         };
-        let known = self.watch_mut(kind).filter(|_| !request.nonce.is_empty());
-        let stale = known
-            .as_ref()
-            .is_some_and(|watch| watch.nonce != request.nonce);
+        // Without a nonce it was sent before the first response arrived: it answers none.
+        let known = self.watch_mut(kind);
         let started = known.is_some();
-        if let Some(watch) = known {
+        let mut stale = false;
+        if let Some(watch) = known
+            && !request.nonce.is_empty()
+        {
+            stale = watch.nonce != request.nonce;
             watch.settle(&request.nonce, request.error.as_deref());
         }
         if stale {
@@ -147,7 +149,7 @@ impl Stream {
         let watch = match self.watch_mut(kind) {
             Some(watch) if started => watch,
             _ => {
-                // First subscription, or one that starts over: everything named is answered.
+                // Everything named is answered.
                 let sent = if wildcard { Sets::default() } else { view };
                 let watch = Watch::new(wildcard, names.clone(), names, sent);
                 self.set(kind, watch);
@@ -250,21 +252,27 @@ impl Stream {
             let names = names.into_set();
             return Watch::new(true, names.clone(), names, believed(index, view, initial));
         }
-        // What it holds it wants to go on holding.
-        initial.iter().for_each(|(name, _)| names.mark(name));
-        unsubscribe.iter().for_each(|name| names.clear(name));
         let mut owed = names.clone();
+        let mut sent = view;
         for (name, version) in initial.iter() {
+            // What it holds it wants to go on holding.
+            names.mark(name);
+            owed.clear(name);
             let now = match index.get(name) {
                 Some((_, slot)) => Some(slot.version),
-                None => view.get(name).map(|resource| resource.version),
+                None => sent.get(name).map(|resource| resource.version),
             };
             let now = now.or_else(|| empty(kind, name).map(|resource| resource.version));
-            if now.is_some() && now == parse(version) {
-                owed.clear(name);
+            let held = claimed(version, now);
+            if now != Some(held) {
+                sent.keep(stub(name, held));
             }
         }
-        Watch::new(false, names.into_set(), owed.into_set(), view)
+        for name in unsubscribe.iter() {
+            names.clear(name);
+            owed.clear(name);
+        }
+        Watch::new(false, names.into_set(), owed.into_set(), sent)
     }
 
     fn unsubscribe(&mut self, kind: Kind) {
@@ -284,7 +292,12 @@ impl Stream {
         let mut out = Vec::new();
         self.send(Kind::Cluster, &mut out);
         self.send(Kind::Endpoint, &mut out);
-        if self.watch(Kind::Cluster).is_some_and(Watch::puts_in_flight) {
+        // Also while clusters could not be sent yet because of a response before them.
+        let clusters = self.view.sets(Kind::Cluster);
+        let warming = self.watch(Kind::Cluster).is_some_and(|watch| {
+            watch.puts_in_flight() || (watch.in_flight() && !watch.sent.is_same(&clusters))
+        });
+        if warming {
             return out;
         }
         for kind in [Kind::Listener, Kind::Route, Kind::Secret] {
@@ -312,7 +325,7 @@ impl Stream {
         // there it is better to wait for the secret.
         let answer = std::mem::take(&mut watch.owed_answer) && kind != Kind::Secret;
         if kind == Kind::Endpoint {
-            self.follow_clusters(&view, &mut pending.puts);
+            self.follow_clusters(&view, &mut pending);
         }
         let Pending {
             puts,
@@ -340,22 +353,22 @@ impl Stream {
     }
 
     /// Adds the endpoints of clusters that were put: Envoy waits for them, changed or not.
-    fn follow_clusters(&mut self, view: &Sets, puts: &mut Vec<Arc<Resource>>) {
+    fn follow_clusters(&mut self, view: &Sets, pending: &mut Pending) {
         if self.warming.is_empty() {
             return;
         }
         let mut warming = std::mem::take(&mut self.warming);
-        let Some(watch) = self.watch(Kind::Endpoint) else {
+        let Some(watch) = self.watch_mut(Kind::Endpoint) else {
             return;
         };
-        let mut there: Vec<Arc<str>> = puts.iter().map(|put| put.name.clone()).collect();
+        let mut there: Vec<Arc<str>> = pending.puts.iter().map(|put| put.name.clone()).collect();
         there.sort_unstable();
         warming.sort_unstable();
         warming.dedup();
-        let lacking = warming
-            .iter()
-            .filter(|name| watch.wants(name) && there.binary_search(name).is_err());
-        puts.extend(lacking.filter_map(|name| view.get(name)).cloned());
+        warming.retain(|name| watch.wants(name) && there.binary_search(name).is_err());
+        for put in warming.iter().filter_map(|name| view.get(name)) {
+            watch.repeat(put, pending);
+        }
     }
 
     /// Takes back the clusters that listeners and routes no longer point at.
@@ -425,8 +438,7 @@ fn believed(index: &Arc<Index>, view: Sets, initial: &Versions) -> Sets {
                 now
             }
         };
-        // A version that is none of ours is none that we would send.
-        let version = parse(version).unwrap_or(!now.unwrap_or(0));
+        let version = claimed(version, now);
         if now != Some(version) {
             differing.push((name, version));
         }
@@ -448,15 +460,25 @@ fn believed(index: &Arc<Index>, view: Sets, initial: &Versions) -> Sets {
         } else {
             &mut sent.outbound
         };
-        let resource = Resource {
-            name: name.into(),
-            version,
-            body: Default::default(),
-            sources: Arc::new([]),
-        };
-        set.insert(resource.name.clone(), Arc::new(resource));
+        let resource = stub(name, version);
+        set.insert(resource.name.clone(), resource);
     }
     sent
+}
+
+/// Stands for what a proxy holds of which only the version is known.
+fn stub(name: &str, version: u64) -> Arc<Resource> {
+    Arc::new(Resource {
+        name: name.into(),
+        version,
+        body: Default::default(),
+        sources: Arc::new([]),
+    })
+}
+
+/// A version that a proxy says it holds; one that is none of ours is not that of `now`.
+fn claimed(version: &str, now: Option<u64>) -> u64 {
+    parse(version).unwrap_or(!now.unwrap_or(0))
 }
 
 /// A version as it stands on the wire: 16 hex digits.

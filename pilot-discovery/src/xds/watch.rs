@@ -36,6 +36,13 @@ pub struct Watch {
     pub error: Option<String>,
 }
 
+/// Stands for a version that is held and not known; no content has it.
+const UNKNOWN: u64 = 0;
+
+fn version_of(kept: Option<&Arc<Resource>>) -> u64 {
+    kept.map_or(UNKNOWN, |kept| kept.version)
+}
+
 type Refused = BTreeMap<Arc<str>, Option<u64>>;
 
 /// A response that was sent.
@@ -52,7 +59,7 @@ struct Unanswered {
 pub(super) struct Undo {
     /// Names with the version held before, `None` = nothing.
     before: Vec<(Arc<str>, Option<u64>)>,
-    /// Names of which nothing was held before.
+    /// Names of which nobody knows what was held before.
     owed: NameSet,
     /// Nothing at all was held before.
     from_nothing: bool,
@@ -128,7 +135,7 @@ impl Watch {
             self.refused.entry(name).or_insert(held);
         }
         for name in undo.owed.iter() {
-            self.refused.entry(name.clone()).or_insert(None);
+            self.refused.entry(name.clone()).or_insert(Some(UNKNOWN));
         }
         if undo.from_nothing {
             for resource in self.sent.iter() {
@@ -157,9 +164,11 @@ impl Watch {
             match difference {
                 // What is owed is put below.
                 Difference::Put(put) if self.wants(&put.name) && !owed.contains(&put.name) => {
-                    let held = match self.lingering.remove(&put.name) {
-                        Some(kept) => kept.map(|kept| kept.version),
-                        None => self.sent.get(&put.name).map(|old| old.version),
+                    let kept = self.lingering.remove(&put.name);
+                    let held = match (self.refused.get(&put.name), kept) {
+                        (Some(held), _) => *held,
+                        (None, Some(kept)) => Some(version_of(kept.as_ref())),
+                        (None, None) => self.sent.get(&put.name).map(|old| old.version),
                     };
                     if held == Some(put.version) {
                         continue;
@@ -175,9 +184,13 @@ impl Watch {
                     };
                     let held = (name.clone(), Some(old.version));
                     match kind {
-                        Kind::Cluster => {
-                            self.lingering.insert(name, Some(old));
-                        }
+                        Kind::Cluster => match self.refused.remove(&name) {
+                            // It was never taken.
+                            Some(None) => {}
+                            // What is held is an older one.
+                            Some(Some(_)) => drop(self.lingering.insert(name, None)),
+                            None => drop(self.lingering.insert(name, Some(old))),
+                        },
                         Kind::Listener => {
                             pending.undo.before.push(held);
                             pending.removed.push(name);
@@ -237,31 +250,42 @@ impl Watch {
             if owed.contains(&name) || !self.wants(&name) {
                 continue;
             }
-            let now = view.get(&name);
+            let now = view.get(&name).cloned();
+            let now = now.or_else(|| empty(kind, &name).map(Arc::new));
             let known = before.insert(name.clone(), held).is_some();
-            if now.map(|now| now.version) == held {
+            if now.as_ref().map(|now| now.version) == held {
                 pending.puts.retain(|put| put.name != name);
                 pending.removed.retain(|gone| *gone != name);
                 before.remove(&name);
             } else if !known {
                 match now {
-                    Some(now) => pending.puts.push(now.clone()),
+                    Some(now) => pending.puts.push(now),
                     None if kind == Kind::Cluster => {
                         self.lingering.insert(name, None);
                     }
                     None if kind == Kind::Listener => pending.removed.push(name),
-                    None => pending.puts.extend(empty(kind, &name).map(Arc::new)),
+                    None => {}
                 }
             }
         }
         pending.undo.before = before.into_iter().collect();
     }
 
+    /// Puts what was sent before once more.
+    pub(super) fn repeat(&mut self, put: &Arc<Resource>, pending: &mut Pending) {
+        let held = match self.refused.remove(&put.name) {
+            Some(held) => held,
+            None => Some(put.version),
+        };
+        pending.undo.before.push((put.name.clone(), held));
+        pending.puts.push(put.clone());
+    }
+
     /// Takes what lingers; the proxy is told to forget it now.
     pub(super) fn withdraw(&mut self) -> (Vec<Arc<str>>, Undo) {
         let gone = std::mem::take(&mut self.lingering);
-        let held = |kept: Option<Arc<Resource>>| kept.map(|kept| kept.version);
         let names = gone.keys().cloned().collect();
+        let held = |kept: Option<Arc<Resource>>| Some(version_of(kept.as_ref()));
         let undo = Undo {
             before: gone
                 .into_iter()
