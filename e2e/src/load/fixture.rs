@@ -33,8 +33,8 @@ pub struct Fixture {
 /// What can change of one service.
 #[derive(Clone, Debug, Default)]
 struct State {
-    /// Addresses of endpoints beyond the first ones.
-    extra: Vec<String>,
+    /// Address of an endpoint beyond the first ones.
+    extra: Option<String>,
     /// Header value that its VirtualService sets; empty = it has none.
     marker: String,
     /// Connection limit of its DestinationRule; 0 = it has none.
@@ -113,21 +113,27 @@ impl Fixture {
         let state = self.services.get(service).cloned().unwrap_or_default();
         let own = (0..self.size.endpoints)
             .map(|endpoint| (version(endpoint), Self::address(service, endpoint)));
-        let extra = state.extra.iter().map(|address| ("v1", address.clone()));
-        let mut endpoints = std::collections::BTreeMap::from([("", Vec::new())]);
-        if state.connections > 0 {
-            endpoints.extend([("v1", Vec::new()), ("v2", Vec::new())]);
-        }
-        for (version, address) in own.chain(extra) {
-            for (subset, addresses) in &mut endpoints {
-                if subset.is_empty() || *subset == version {
-                    addresses.push(format!("{address}:{PORT}"));
-                }
-            }
-        }
+        let extra = state.extra.map(|address| ("v1", address));
+        let endpoints: Vec<(&str, String)> = own.chain(extra).collect();
+        let subsets: &[&str] = if state.connections > 0 {
+            &["", "v1", "v2"]
+        } else {
+            &[""]
+        };
+        let host = self.host(service);
+        let behind = |subset: &str| {
+            let of_subset = |version: &str| subset.is_empty() || subset == version;
+            let chosen = endpoints.iter().filter(|(version, _)| of_subset(version));
+            chosen
+                .map(|(_, address)| format!("{address}:{PORT}"))
+                .collect()
+        };
         Service {
-            host: self.host(service),
-            endpoints,
+            clusters: subsets
+                .iter()
+                .map(|subset| (format!("outbound|{PORT}|{subset}|{host}"), behind(subset)))
+                .collect(),
+            host,
             connections: state.connections,
             marker: state.marker,
         }
@@ -144,13 +150,13 @@ impl Fixture {
         Ok(service)
     }
 
-    /// Adds one endpoint to a service.
+    /// Gives a service one endpoint beyond its first ones.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn add_endpoint(&mut self, service: usize, address: &str) -> anyhow::Result<()> {
+    pub fn set_endpoint(&mut self, service: usize, address: &str) -> anyhow::Result<()> {
         if let Some(state) = self.services.get_mut(service) {
-            state.extra.push(address.to_owned());
+            state.extra = Some(address.to_owned());
         }
         self.write_service(service)
     }

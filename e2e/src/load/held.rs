@@ -1,13 +1,10 @@
 //! What one simulated sidecar holds, and what it waits for.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     decode::{Content, Resource},
-    fixture::{PORT, ROUTE},
+    fixture::ROUTE,
     kind::Kind,
 };
 
@@ -50,8 +47,8 @@ impl Held {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     pub host: String,
-    /// Addresses with ports, by subset; the whole service is the empty name.
-    pub endpoints: BTreeMap<&'static str, Vec<String>>,
+    /// Names of its clusters, with the addresses and ports behind each.
+    pub clusters: Vec<(String, Vec<String>)>,
     /// Connection limit; 0 = whatever is the default.
     pub connections: u32,
     /// Request header that its routes set; empty = none.
@@ -61,12 +58,11 @@ pub struct Service {
 impl Service {
     /// Cluster, assignment and virtual host are there and say the same.
     fn is_held(&self, held: &Held) -> bool {
-        let clusters = self.endpoints.iter().all(|(subset, addresses)| {
-            let name = format!("outbound|{PORT}|{subset}|{}", self.host);
+        let clusters = self.clusters.iter().all(|(name, addresses)| {
             let Some(Content::Cluster {
                 assignment: Some(assignment),
                 max_connections,
-            }) = held.content(Kind::Cluster, &name)
+            }) = held.content(Kind::Cluster, name)
             else {
                 return false;
             };
@@ -96,7 +92,7 @@ pub struct Expectation {
 
 impl Expectation {
     pub fn is_met(&self, held: &Held) -> bool {
-        let clusters: usize = self.services.iter().map(|s| s.endpoints.len()).sum();
+        let clusters: usize = self.services.iter().map(|s| s.clusters.len()).sum();
         // The cheap look first: it is asked after every response.
         held.of(Kind::Endpoint).len() >= clusters
             && self.services.iter().all(|service| service.is_held(held))
@@ -128,7 +124,7 @@ mod tests {
             round: 1,
             services: Arc::new([Service {
                 host: "a".into(),
-                endpoints: [("", vec!["10.0.0.1:8080".into()])].into(),
+                clusters: vec![("outbound|8080||a".into(), vec!["10.0.0.1:8080".into()])],
                 connections: 7,
                 marker: "m".into(),
             }]),

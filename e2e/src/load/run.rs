@@ -172,6 +172,7 @@ impl Bench {
                 reports: reports_tx.clone(),
                 held: Held::default(),
                 met: 0,
+                prepared: Vec::new(),
             })
             .collect();
         Ok(Self {
@@ -197,7 +198,7 @@ impl Bench {
         // Services that nothing else refers to, with a VirtualService, with a rule.
         let plain = self.fixture.len() - 1;
         self.change(&mut running, "one endpoint", repeat, |fixture, n| {
-            fixture.add_endpoint(plain, &format!("10.200.0.{}", n + 1))?;
+            fixture.set_endpoint(plain, &format!("10.200.0.{}", n + 1))?;
             Ok(plain)
         })
         .await?;
@@ -223,7 +224,7 @@ impl Bench {
         let mut running = self.connect("reconnect of all").await?;
         // They were sent nothing; what comes now shows that the streams work all the same.
         self.change(&mut running, "endpoint afterwards", 1, |fixture, _| {
-            fixture.add_endpoint(plain, "10.201.0.1")?;
+            fixture.set_endpoint(plain, "10.201.0.1")?;
             Ok(plain)
         })
         .await?;
@@ -246,6 +247,9 @@ impl Bench {
             stop,
         };
         let number = self.expect(self.fixture.all());
+        for sidecar in &mut self.sidecars {
+            sidecar.prepare();
+        }
         let round = Round::start(self)?;
         for mut sidecar in std::mem::take(&mut self.sidecars) {
             let (address, stopped) = (address.clone(), stopped.clone());

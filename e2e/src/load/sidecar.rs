@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use istio_api::envoy::config::core::v3::Node;
+use istio_api::envoy::{config::core::v3::Node, service::discovery::v3::DeltaDiscoveryRequest};
 use prost_types::{Struct, Value, value::Kind as ValueKind};
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
@@ -68,6 +68,8 @@ pub struct Sidecar {
     pub held: Held,
     /// Last round that was reported as met.
     pub met: u64,
+    /// Requests that the next delta stream begins with.
+    pub prepared: Vec<DeltaDiscoveryRequest>,
 }
 
 /// A resource of a response, whichever variant.

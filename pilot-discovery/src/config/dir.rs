@@ -202,7 +202,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
 type Parsed = (BTreeMap<Id, Object>, Vec<String>);
 
 /// Every object of a file, or the first reason why it cannot be taken.
-fn parse(bytes: &[u8]) -> Result<Parsed, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let (mut objects, mut warnings) = (BTreeMap::new(), Vec::new());
     for document in yaml::split(text) {

@@ -9,15 +9,14 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::Stream;
 use http::HeaderMap;
 use http_body::Frame;
+use http_body_util::BodyExt as _;
 use istio_api::envoy::config::core::v3::Node;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use tokio::sync::mpsc;
-use tonic::{
-    Status,
-    codec::{DecodeBuf, Decoder},
-};
+use tonic::Status;
 
 use super::{
     request::{self, Malformed, Request},
@@ -258,32 +257,85 @@ impl http_body::Body for Body {
     }
 }
 
-/// Reads requests of one variant.
-#[derive(Debug)]
-pub struct RequestDecoder {
+/// Largest discovery request, in bytes.
+const MAX_REQUEST: usize = 4 << 20;
+
+/// The requests in the body of a call.
+///
+/// A proxy that comes back sends hundreds of kilobytes once and a few bytes at a time from then
+/// on: no memory is kept between two messages.
+pub fn requests(
     variant: Variant,
+    body: tonic::body::Body,
+) -> impl Stream<Item = Result<(Option<Node>, Request), Status>> + Send {
+    let incoming = Incoming {
+        variant,
+        body,
+        pending: BytesMut::new(),
+    };
+    futures::stream::try_unfold(incoming, |mut incoming| async move {
+        let request = incoming.next().await?;
+        Ok(request.map(|request| (request, incoming)))
+    })
 }
 
-impl RequestDecoder {
-    pub fn new(variant: Variant) -> Self {
-        Self { variant }
+struct Incoming {
+    variant: Variant,
+    body: tonic::body::Body,
+    pending: BytesMut,
+}
+
+impl Incoming {
+    async fn next(&mut self) -> Result<Option<(Option<Node>, Request)>, Status> {
+        loop {
+            if let Some(message) = self.message()? {
+                let read = match self.variant {
+                    Variant::Sotw => request::read_sotw(&message),
+                    Variant::Delta => request::read_delta(&message),
+                };
+                return read.map(Some).map_err(|error: Malformed| {
+                    Status::invalid_argument(format!("malformed discovery request: {error}"))
+                });
+            }
+            let Some(frame) = self.body.frame().await else {
+                if self.pending.is_empty() {
+                    return Ok(None);
+                }
+                return Err(Status::invalid_argument(
+                    "the stream ended within a message",
+                ));
+            };
+            if let Ok(data) = frame?.into_data() {
+                self.pending.extend_from_slice(&data);
+            }
+        }
     }
-}
 
-impl Decoder for RequestDecoder {
-    type Item = (Option<Node>, Request);
-    type Error = Status;
-
-    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        use bytes::Buf as _;
-        let message = buf.copy_to_bytes(buf.remaining());
-        let read = match self.variant {
-            Variant::Sotw => request::read_sotw(&message),
-            Variant::Delta => request::read_delta(&message),
+    /// The next message, if all of it is there.
+    fn message(&mut self) -> Result<Option<Bytes>, Status> {
+        let Some((prefix, _)) = self.pending.split_first_chunk::<PREFIX>() else {
+            return Ok(None);
         };
-        read.map(Some).map_err(|error: Malformed| {
-            Status::invalid_argument(format!("malformed discovery request: {error}"))
-        })
+        let [compressed, length @ ..] = *prefix;
+        if compressed != 0 {
+            return Err(Status::unimplemented("compressed requests are not taken"));
+        }
+        let length = u32::from_be_bytes(length) as usize;
+        if length > MAX_REQUEST {
+            return Err(Status::out_of_range(format!(
+                "a discovery request of {length} bytes, at most {MAX_REQUEST} are taken"
+            )));
+        }
+        if self.pending.len() < PREFIX + length {
+            self.pending.reserve(PREFIX + length - self.pending.len());
+            return Ok(None);
+        }
+        let mut message = self.pending.split_to(PREFIX + length);
+        if self.pending.is_empty() {
+            // Lets go of the memory.
+            self.pending = BytesMut::new();
+        }
+        Ok(Some(message.split_off(PREFIX).freeze()))
     }
 }
 
@@ -291,7 +343,6 @@ impl Decoder for RequestDecoder {
 mod tests {
     use std::sync::Arc;
 
-    use http_body_util::BodyExt as _;
     use istio_api::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
     use pilot_networking::resource::Resource;
     use prost::Message as _;
@@ -364,6 +415,61 @@ mod tests {
             assert_eq!(read.type_url, Kind::Cluster.type_url());
             assert_eq!(read.value, sent.body);
         }
+    }
+
+    /// What a call gives whose body comes in these pieces.
+    async fn read(pieces: Vec<Vec<u8>>) -> Vec<Result<String, tonic::Code>> {
+        let frames = pieces
+            .into_iter()
+            .map(|piece| Ok::<_, Status>(Frame::data(Bytes::from(piece))));
+        let body = http_body_util::StreamBody::new(futures::stream::iter(frames));
+        let requests = requests(Variant::Delta, tonic::body::Body::new(body));
+        let read = futures::StreamExt::map(requests, |request| match request {
+            Ok((_, request)) => Ok(request.nonce),
+            Err(status) => Err(status.code()),
+        });
+        futures::StreamExt::collect(read).await
+    }
+
+    fn prefixed(nonce: &str) -> Vec<u8> {
+        use istio_api::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+        let message = DeltaDiscoveryRequest {
+            response_nonce: nonce.into(),
+            ..Default::default()
+        }
+        .encode_to_vec();
+        let mut bytes = vec![0];
+        bytes.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        bytes.extend(message);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn requests_are_read_however_they_are_cut() {
+        let all = [prefixed("1"), prefixed(""), prefixed("22")].concat();
+        let expected: Vec<_> = ["1", "", "22"].map(|nonce| Ok(nonce.to_owned())).into();
+        for size in 1..=all.len() {
+            let pieces = all.chunks(size).map(<[u8]>::to_vec).collect();
+            assert_eq!(read(pieces).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_that_are_none_end_the_stream() {
+        use tonic::Code;
+        let cut = prefixed("long enough");
+        assert_eq!(
+            read(vec![cut[..8].to_vec()]).await,
+            [Err(Code::InvalidArgument)]
+        );
+        assert_eq!(
+            read(vec![vec![1, 0, 0, 0, 0]]).await,
+            [Err(Code::Unimplemented)]
+        );
+        let huge = vec![0, 0xff, 0, 0, 0];
+        assert_eq!(read(vec![huge]).await, [Err(Code::OutOfRange)]);
+        let wrong = vec![0, 0, 0, 0, 2, 0x0a, 9];
+        assert_eq!(read(vec![wrong]).await, [Err(Code::InvalidArgument)]);
     }
 
     #[tokio::test]

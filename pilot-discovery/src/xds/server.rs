@@ -12,17 +12,14 @@ use http::{HeaderValue, header::CONTENT_TYPE};
 use mesh_common::mcp::TokenBucket;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tonic::{Request, Status, Streaming, body::Body, server::NamedService};
+use tonic::{Request, Status, body::Body, server::NamedService};
 
 use super::{
     auth::Peer,
-    codec::{self, RequestDecoder},
+    codec,
     connection::{Context, serve},
     stream::Variant,
 };
-
-/// Largest discovery request, in bytes.
-const MAX_REQUEST_BYTES: usize = 4 << 20;
 
 /// Serves ADS on one port.
 #[derive(Clone, Debug)]
@@ -89,12 +86,7 @@ impl Port {
         let request = Request::from_http(request);
         self.admit().await?;
         let (peer, address) = (self.peer(&request), address(&request));
-        let requests = Streaming::new_request(
-            RequestDecoder::new(variant),
-            request.into_inner(),
-            None,
-            Some(MAX_REQUEST_BYTES),
-        );
+        let requests = codec::requests(variant, request.into_inner());
         let (out, responses) = mpsc::channel(1);
         let context = self.context.clone();
         tokio::spawn(serve(context, variant, peer, address, requests, out));

@@ -24,15 +24,14 @@ impl Sidecar {
     ) -> anyhow::Result<()> {
         let (requests, outgoing) = mpsc::channel::<DeltaDiscoveryRequest>(64);
         let mut session = Session::default();
-        // One that comes back asks for every type at once, a new one follows what it learns.
-        let first: &[Kind] = if self.held.is_empty() {
-            &[Kind::Cluster]
-        } else {
-            &Kind::ALL
-        };
-        for (index, kind) in first.iter().enumerate() {
-            let mut request = self.subscription(*kind, &mut session);
-            request.node = (index == 0).then(|| self.node());
+        let mut listening = false;
+        for request in std::mem::take(&mut self.prepared) {
+            let kind = kind_of(&request.type_url)?;
+            if kind.is_named() {
+                let held = self.held.of(kind).keys().cloned();
+                session.asked.insert(kind, held.collect());
+            }
+            listening |= kind == Kind::Listener;
             requests.send(request).await?;
         }
         let mut grpc = Grpc::new(channel).max_decoding_message_size(usize::MAX);
@@ -47,7 +46,6 @@ impl Sidecar {
             .await
             .context("opening the stream")?;
         let mut stream = stream.into_inner();
-        let mut listening = first.contains(&Kind::Listener);
         loop {
             let received = tokio::select! {
                 _ = stop.changed() => return Ok(()),
@@ -95,8 +93,7 @@ impl Sidecar {
                 })
                 .await?;
             if kind == Kind::Endpoint && !std::mem::replace(&mut listening, true) {
-                let request = self.subscription(Kind::Listener, &mut session);
-                requests.send(request).await?;
+                requests.send(self.subscription(Kind::Listener)).await?;
             }
             session.answered.insert(kind);
             if session.is_up() {
@@ -105,13 +102,27 @@ impl Sidecar {
         }
     }
 
-    fn subscription(&self, kind: Kind, session: &mut Session) -> DeltaDiscoveryRequest {
+    /// Makes the requests of the next stream beforehand: a proxy would spend its own time on it,
+    /// not the server's.
+    pub fn prepare(&mut self) {
+        // One that comes back asks for every type at once, a new one follows what it learns.
+        let first: &[Kind] = if self.held.is_empty() {
+            &[Kind::Cluster]
+        } else {
+            &Kind::ALL
+        };
+        self.prepared = first.iter().map(|kind| self.subscription(*kind)).collect();
+        let node = self.node();
+        if let Some(first) = self.prepared.first_mut() {
+            first.node = Some(node);
+        }
+    }
+
+    fn subscription(&self, kind: Kind) -> DeltaDiscoveryRequest {
         let mut names = Vec::new();
         if kind.is_named() {
             // In the order of a hash map, as Envoy sends them.
-            let held = self.held.of(kind);
-            names.extend(held.keys().map(ToString::to_string));
-            session.asked.insert(kind, held.keys().cloned().collect());
+            names.extend(self.held.of(kind).keys().map(ToString::to_string));
         }
         DeltaDiscoveryRequest {
             type_url: kind.type_url().to_owned(),
