@@ -114,11 +114,12 @@ pub fn differences(old: &Set, new: &Set) -> Vec<Difference> {
         .collect()
 }
 
-/// Inserts a resource unless the set holds the same version already; keeps structure shared.
+/// Inserts a resource unless the set holds the same already; keeps structure shared. One with
+/// the same bytes from other sources is put too: it is no difference, but provenance is shown.
 pub fn put(set: &mut Set, resource: Arc<Resource>) {
     let same = set
         .get(&resource.name)
-        .is_some_and(|held| held.version == resource.version);
+        .is_some_and(|held| held.version == resource.version && held.sources == resource.sources);
     if !same {
         set.insert(resource.name.clone(), resource);
     }
@@ -152,5 +153,22 @@ mod tests {
             ]
         );
         assert!(differences(&new, &new.clone()).is_empty());
+    }
+
+    #[test]
+    fn other_sources_are_taken_over_and_make_no_difference() {
+        let mut old = Set::new();
+        put(&mut old, resource("a", "1"));
+        let source = pilot_model::config::ConfigRef {
+            kind: "DestinationRule",
+            namespace: "demo".into(),
+            name: "a".into(),
+            version: "1".into(),
+        };
+        let mut new = old.clone();
+        let ruled = Resource::from_bytes("a", "1".into(), [source.clone()]);
+        put(&mut new, Arc::new(ruled));
+        assert_eq!(*new["a"].sources, [source]);
+        assert!(differences(&old, &new).is_empty());
     }
 }

@@ -33,6 +33,7 @@ async fn view(state: &State, params: &Params) -> Result<View, Response> {
                         .map(|class| writer.classes.inbound(class))
                         .unwrap_or_default(),
                     version: writer.snapshot.version,
+                    times: None,
                 })
         })
         .await

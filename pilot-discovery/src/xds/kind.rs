@@ -1,6 +1,6 @@
 //! The resource types that are served.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use pilot_networking::{
     manifest::{Difference, Index, Manifests, Set, differences},
@@ -94,6 +94,16 @@ pub struct View {
     pub inbound: Arc<Manifests>,
     /// Version of the snapshot that both were made from.
     pub version: u64,
+    /// `None` in the view that a stream begins with.
+    pub times: Option<Times>,
+}
+
+/// When a view came about; for metrics only.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The first of its changes arrived.
+    pub changed: Instant,
+    pub published: Instant,
 }
 
 impl View {

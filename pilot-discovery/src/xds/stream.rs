@@ -96,6 +96,18 @@ impl Stream {
             .and_then(Option::as_mut)
     }
 
+    /// Something of the view was not sent yet.
+    pub fn lags(&self) -> bool {
+        let clusters_first = self
+            .watch(Kind::Cluster)
+            .is_some_and(|watch| watch.puts_in_flight() || !watch.lingering.is_empty());
+        Kind::ALL.into_iter().any(|kind| {
+            self.watch(kind).is_some_and(|watch| {
+                (clusters_first || watch.in_flight()) && !watch.sent.is_same(&self.view.sets(kind))
+            })
+        })
+    }
+
     /// Takes the newest view; older ones that were not sent are skipped.
     pub fn on_view(&mut self, view: View) -> Vec<Response> {
         self.view = view;

@@ -142,7 +142,7 @@ impl Outbound {
             self.follow(snapshot, dirt, cache, &mut next);
         }
         let changed = !same(&self.manifests, &next);
-        if changed {
+        if changed || !is_untouched(&self.manifests, &next) {
             self.manifests = Arc::new(next);
         }
         changed
@@ -549,6 +549,15 @@ fn note<'a>(next: &mut Manifests, unit: String, skipped: impl IntoIterator<Item 
     } else {
         next.skipped.insert(unit.into(), skipped);
     }
+}
+
+/// Not even provenance differs.
+fn is_untouched(old: &Manifests, new: &Manifests) -> bool {
+    old.clusters.ptr_eq(&new.clusters)
+        && old.endpoints.ptr_eq(&new.endpoints)
+        && old.listeners.ptr_eq(&new.listeners)
+        && old.routes.ptr_eq(&new.routes)
+        && old.secrets.ptr_eq(&new.secrets)
 }
 
 fn same(old: &Manifests, new: &Manifests) -> bool {

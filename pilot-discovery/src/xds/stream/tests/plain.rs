@@ -247,6 +247,7 @@ fn a_proxy_that_comes_back_is_sent_only_what_it_lacks() {
 fn a_cluster_goes_after_the_route_that_used_it() {
     let world = base();
     let (mut stream, old) = settled(&world);
+    assert!(!stream.lags());
     let next = World {
         clusters: [None; 4],
         ..world
@@ -271,8 +272,10 @@ fn a_listener_waits_for_the_new_cluster_behind_it() {
     };
     let sent = stream.on_view(next.view(&old));
     assert_eq!(kinds(&sent), [Kind::Cluster]);
+    assert!(stream.lags(), "the listener is still to come");
     let (_, sent) = ack(&mut stream, &sent[0]);
     assert_eq!(kinds(&sent), [Kind::Listener]);
+    assert!(!stream.lags());
 }
 
 #[test]

@@ -143,6 +143,7 @@ impl World {
                 ..Manifests::default()
             }),
             version: old.version + 1,
+            times: None,
         }
     }
 }
