@@ -85,7 +85,7 @@ fn run(variant: Variant, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, max_shrink_iters: 20000, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, max_shrink_iters: 20000, ..Default::default() })]
 
     #[test]
     fn a_delta_client_ends_with_what_it_subscribed_to(steps in steps(false)) {
