@@ -62,7 +62,7 @@ impl Kind {
     }
 
     /// Names and versions of this type in `manifests`.
-    pub fn index(self, manifests: &Manifests) -> &Arc<Index> {
+    pub fn index_in(self, manifests: &Manifests) -> &Arc<Index> {
         let indices = &manifests.indices;
         let slot = match self {
             Self::Cluster => &indices.clusters,

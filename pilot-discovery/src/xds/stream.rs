@@ -150,7 +150,7 @@ impl Stream {
             self.unsubscribe(kind);
             return Event::Unsubscribed(kind);
         }
-        let mut marks = Marks::new(kind.index(&self.view.outbound));
+        let mut marks = Marks::new(kind.index_in(&self.view.outbound));
         names
             .iter()
             .filter(|name| *name != "*")
@@ -196,7 +196,7 @@ impl Stream {
             self.set(kind, watch);
             return Event::Subscribed(kind);
         }
-        let index = kind.index(&self.view.outbound).clone();
+        let index = kind.index_in(&self.view.outbound).clone();
         let Some(watch) = self.watch_mut(kind) else {
             return Event::Unknown(request.type_url);
         };
@@ -249,7 +249,7 @@ impl Stream {
         unsubscribe: &Names,
         initial: &Versions,
     ) -> Watch {
-        let index = kind.index(&self.view.outbound);
+        let index = kind.index_in(&self.view.outbound);
         let view = self.view.sets(kind);
         let star = |names: &Names| names.iter().any(|name| name == "*");
         let legacy = kind.is_wildcard() && subscribe.is_empty();
@@ -348,7 +348,7 @@ impl Stream {
             return;
         }
         if kind == Kind::Cluster {
-            let endpoints = Kind::Endpoint.index(&self.view.outbound).clone();
+            let endpoints = Kind::Endpoint.index_in(&self.view.outbound).clone();
             let names = puts.iter().map(|put| &put.name);
             self.warming
                 .extend(names.filter(|name| endpoints.get(name).is_some()).cloned());
@@ -490,7 +490,7 @@ fn stub(name: &str, version: u64) -> Arc<Resource> {
 
 /// A version that a proxy says it holds; one that is none of ours is not that of `now`.
 fn claimed(version: &str, now: Option<u64>) -> u64 {
-    parse(version).unwrap_or(!now.unwrap_or(0))
+    parse(version).unwrap_or_else(|| !now.unwrap_or(0))
 }
 
 /// A version as it stands on the wire: 16 hex digits.

@@ -110,7 +110,7 @@ fn a_refusal_is_not_answered_and_the_next_change_says_it_again() {
     let (mut stream, old) = settled(&world);
     let bad = World {
         clusters: [Some(1), None, None, None],
-        ..world.clone()
+        ..world
     };
     let old = bad.view(&old);
     let sent = stream.on_view(old.clone());
@@ -124,7 +124,7 @@ fn a_refusal_is_not_answered_and_the_next_change_says_it_again() {
     );
     let more = World {
         clusters: [Some(1), Some(0), None, None],
-        ..world.clone()
+        ..world
     };
     let sent = stream.on_view(more.view(&old));
     let mut named = names(&sent[0]);
@@ -138,7 +138,7 @@ fn a_change_that_takes_back_what_was_refused_sends_nothing_of_it() {
     let (mut stream, start) = settled(&world);
     let bad = World {
         clusters: [Some(1), None, None, None],
-        ..world.clone()
+        ..world
     };
     let view = bad.view(&start);
     let sent = stream.on_view(view.clone());
