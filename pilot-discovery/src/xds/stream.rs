@@ -196,7 +196,16 @@ impl Stream {
             self.set(kind, watch);
             return Event::Subscribed(kind);
         }
-        let index = kind.index_in(&self.view.outbound).clone();
+        // Names in the text of the view, so that streams share it. (Not by the index: it would be
+        // made anew after every change.)
+        let named: Vec<Arc<str>> = subscribe
+            .iter()
+            .filter(|name| *name != "*")
+            .map(|name| {
+                let known = self.view.get(kind, name);
+                known.map_or_else(|| name.into(), |resource| resource.name.clone())
+            })
+            .collect();
         let Some(watch) = self.watch_mut(kind) else {
             return Event::Unknown(request.type_url);
         };
@@ -210,23 +219,16 @@ impl Stream {
                 watch.leave(name);
             }
         }
-        for name in subscribe.iter() {
-            if name == "*" {
-                if !std::mem::replace(&mut watch.wildcard, true) {
-                    // Of what was not asked for by name, nothing is held.
-                    let names = std::mem::take(&mut watch.names);
-                    let sent = watch.sent.only(|name| names.contains(name));
-                    watch.sent = sent;
-                    watch.names = names;
-                    watch.owed_answer = true;
-                    grown = true;
-                }
-                continue;
-            }
-            // The text of the index, so that streams share it.
-            let name = index
-                .get(name)
-                .map_or_else(|| name.into(), |(name, _)| name.clone());
+        if subscribe.iter().any(|name| name == "*") && !watch.wildcard {
+            // Of what was not asked for by name, nothing is held.
+            let names = std::mem::take(&mut watch.names);
+            watch.sent = watch.sent.only(|name| names.contains(name));
+            watch.names = names;
+            watch.wildcard = true;
+            watch.owed_answer = true;
+            grown = true;
+        }
+        for name in named {
             watch.names.insert(name.clone());
             watch.owed.insert(name);
             grown = true;
@@ -348,10 +350,10 @@ impl Stream {
             return;
         }
         if kind == Kind::Cluster {
-            let endpoints = Kind::Endpoint.index_in(&self.view.outbound).clone();
+            let endpoints = Kind::Endpoint.of(&self.view.outbound);
             let names = puts.iter().map(|put| &put.name);
             self.warming
-                .extend(names.filter(|name| endpoints.get(name).is_some()).cloned());
+                .extend(names.filter(|name| endpoints.contains_key(*name)).cloned());
         }
         let any_put = !puts.is_empty();
         let (resources, removed) = match (variant, self.watch(kind)) {
