@@ -19,7 +19,7 @@ use super::{POLL, POLL_WITHOUT_EVENTS, Watched};
 pub enum Changed {
     /// Nobody knows; look at everything.
     Anything,
-    /// These files, which may be gone by now.
+    /// These files, by their paths without links; they may be gone by now.
     Files(Vec<PathBuf>),
 }
 
@@ -35,8 +35,8 @@ pub fn watch_files(dir: PathBuf, debounce: Duration) -> mpsc::Receiver<Changed> 
     let (tell, told) = mpsc::channel(1);
     let seen = Arc::new(Seen::default());
     let noting = seen.clone();
-    let watched = Watched::new(vec![dir], move |event| noting.note(event));
-    tokio::spawn(run(watched, debounce, seen, tell));
+    let watched = Watched::new(vec![dir.clone()], move |event| noting.note(event));
+    tokio::spawn(run(watched, dir, debounce, seen, tell));
     told
 }
 
@@ -78,17 +78,30 @@ impl Seen {
         !pending.anything && pending.files.values().all(|finished| *finished)
     }
 
-    fn take(&self) -> Changed {
-        let pending = std::mem::take(&mut *self.pending.lock());
+    /// What changed below `dir`; `None` when it was something else.
+    fn take(&self, dir: &Path) -> Option<Changed> {
+        let mut pending = std::mem::take(&mut *self.pending.lock());
+        let target = dir.canonicalize().ok();
+        let inside = |path: &Path| target.as_ref().is_some_and(|dir| path.starts_with(dir));
+        // Beside a directory that is reached by links, one of them may have changed.
+        let linked = target != std::path::absolute(dir).ok();
+        if !linked {
+            // The directory around it is watched as well, and of no interest.
+            pending
+                .files
+                .retain(|path, _| path.starts_with(dir) || inside(path));
+        }
         // A directory that came or went, or a link, concerns more than itself.
         let plain = |path: &Path| match path.symlink_metadata() {
             Ok(metadata) => metadata.is_file(),
             Err(_) => path.extension().is_some(),
         };
-        if pending.anything || !pending.files.keys().all(|path| plain(path)) {
-            return Changed::Anything;
+        let known = |path: &PathBuf| inside(path) && plain(path);
+        if pending.anything || !pending.files.keys().all(known) {
+            return Some(Changed::Anything);
         }
-        Changed::Files(pending.files.into_keys().collect())
+        let files: Vec<PathBuf> = pending.files.into_keys().collect();
+        (!files.is_empty()).then_some(Changed::Files(files))
     }
 }
 
@@ -107,6 +120,7 @@ fn finished(kind: EventKind) -> Option<bool> {
 
 async fn run(
     mut watched: Watched,
+    dir: PathBuf,
     debounce: Duration,
     seen: Arc<Seen>,
     tell: mpsc::Sender<Changed>,
@@ -124,7 +138,8 @@ async fn run(
             _ = poll.tick() => Changed::Anything,
             () = seen.more.notified() => {
                 settle(&seen, debounce).await;
-                seen.take()
+                let Some(changed) = seen.take(&dir) else { continue };
+                changed
             }
         };
         if changed == Changed::Anything {
@@ -211,6 +226,22 @@ mod tests {
         told_of(&mut changes, &below).await;
         symlink(&below, dir.join("link")).unwrap();
         assert_eq!(told(&mut changes).await, Changed::Anything);
+    }
+
+    #[tokio::test]
+    async fn the_neighbours_of_the_directory_are_of_no_interest() {
+        let around = tempfile::tempdir().unwrap();
+        let around = around.path().canonicalize().unwrap();
+        let dir = around.join("dir");
+        fs::create_dir(&dir).unwrap();
+        let mut changes = watch_files(dir.clone(), QUIET);
+        fs::create_dir(around.join("other")).unwrap();
+        fs::write(around.join("other.yaml"), "a").unwrap();
+        fs::write(dir.join("a.yaml"), "a").unwrap();
+        assert_eq!(
+            told(&mut changes).await,
+            Changed::Files(vec![dir.join("a.yaml")])
+        );
     }
 
     #[tokio::test]

@@ -302,7 +302,8 @@ pub async fn follow(
     let mut changed = Changed::Anything;
     loop {
         let read = match changed {
-            Changed::Anything => tree.read(&dir),
+            // Files are known by their paths without links, as changes name them.
+            Changed::Anything => tree.read(&dir.canonicalize().unwrap_or_else(|_| dir.clone())),
             // The cost of a change must not grow with the number of files.
             Changed::Files(files) => Ok(tree.read_files(files.into_iter().filter(|f| is_yaml(f)))),
         };
