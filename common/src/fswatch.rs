@@ -13,6 +13,10 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
+mod files;
+
+pub use files::{Changed, watch_files};
+
 /// Period of the signal without an event.
 const POLL: Duration = Duration::from_secs(60);
 
@@ -27,7 +31,7 @@ const POLL_WITHOUT_EVENTS: Duration = Duration::from_secs(5);
 pub fn watch(paths: Vec<PathBuf>, debounce: Duration) -> mpsc::Receiver<()> {
     let (signal_tx, signal_rx) = mpsc::channel(1);
     let (event_tx, event_rx) = mpsc::channel(1);
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+    let watched = Watched::new(paths, move |event| {
         // Reading the files is an event as well, and not one of interest.
         let relevant = event.map_or(true, |event| !matches!(event.kind, EventKind::Access(_)));
         if relevant {
@@ -35,20 +39,6 @@ pub fn watch(paths: Vec<PathBuf>, debounce: Duration) -> mpsc::Receiver<()> {
             let _ = event_tx.try_send(());
         }
     });
-    let watcher = match watcher {
-        Ok(watcher) => Some(watcher),
-        Err(error) => {
-            tracing::warn!(error = %error, "no file events, files are polled");
-            None
-        }
-    };
-    let mut watched = Watched {
-        paths,
-        watcher,
-        current: BTreeSet::new(),
-    };
-    // Before the task starts: what the caller does after this call is seen.
-    watched.refresh();
     tokio::spawn(run(watched, debounce, event_rx, signal_tx));
     signal_rx
 }
@@ -59,7 +49,7 @@ async fn run(
     mut events: mpsc::Receiver<()>,
     signal: mpsc::Sender<()>,
 ) {
-    let period = if watched.watcher.is_some() {
+    let period = if watched.has_events() {
         POLL
     } else {
         POLL_WITHOUT_EVENTS
@@ -67,7 +57,7 @@ async fn run(
     let mut poll = tokio::time::interval_at(Instant::now() + period, period);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Without a watcher there are no events, which must not look like a stream of them.
-    let has_events = watched.watcher.is_some();
+    let has_events = watched.has_events();
     loop {
         tokio::select! {
             () = signal.closed() => return,
@@ -100,6 +90,31 @@ struct Watched {
 }
 
 impl Watched {
+    /// Starts watching at once: what the caller does after this is seen.
+    fn new(
+        paths: Vec<PathBuf>,
+        on_event: impl FnMut(notify::Result<notify::Event>) + Send + 'static,
+    ) -> Self {
+        let watcher = match notify::recommended_watcher(on_event) {
+            Ok(watcher) => Some(watcher),
+            Err(error) => {
+                tracing::warn!(error = %error, "no file events, files are polled");
+                None
+            }
+        };
+        let mut watched = Self {
+            paths,
+            watcher,
+            current: BTreeSet::new(),
+        };
+        watched.refresh();
+        watched
+    }
+
+    fn has_events(&self) -> bool {
+        self.watcher.is_some()
+    }
+
     /// Follows links anew and brings the watches in line with where they lead now.
     fn refresh(&mut self) {
         let Some(watcher) = &mut self.watcher else {

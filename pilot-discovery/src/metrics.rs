@@ -27,6 +27,8 @@ pub struct Metrics {
     pub refused: IntCounterVec,
     pub throttled: IntCounter,
     pub snapshot_build: Histogram,
+    pub debounce: Histogram,
+    pub queue: Histogram,
     pub convergence: Histogram,
     pub triggers: IntCounterVec,
     pub invalid_objects: IntCounterVec,
@@ -86,9 +88,19 @@ impl Metrics {
                 "time from taking changes to published views",
                 push_buckets,
             ),
+            debounce: registry.histogram(
+                "pilot_debounce_time",
+                "seconds from the first change to the start of the snapshot that holds it",
+                push_buckets,
+            ),
+            queue: registry.histogram(
+                "pilot_proxy_queue_time",
+                "seconds from a published view until the task of a proxy takes it",
+                push_buckets,
+            ),
             convergence: registry.histogram(
                 "pilot_proxy_convergence_time",
-                "time from a published view to the last response sent, per proxy",
+                "seconds from a change to the last response for it, per proxy",
                 push_buckets,
             ),
             triggers: registry.counter_vec(
@@ -138,17 +150,11 @@ impl Metrics {
         }
     }
 
-    pub fn snapshot_built(
-        &self,
-        elapsed: Duration,
-        _told: usize,
-        snapshot: &Snapshot,
-        changes: &Changes,
-    ) {
+    pub fn snapshot_built(&self, elapsed: Duration, snapshot: &Snapshot, changes: &Changes) {
         self.snapshot_build.observe(elapsed.as_secs_f64());
         self.services.set(snapshot.services.len() as f64);
         self.virtual_services
-            .set(snapshot.virtual_services.iter().count() as f64);
+            .set(snapshot.virtual_services.len() as f64);
         let reason = if changes.everything {
             "global"
         } else if changes.is_endpoints_only() {

@@ -18,15 +18,8 @@ use crate::{
     config, debug,
     metrics::Metrics,
     world::{self, Command, pace::Pace},
-    xds::{
-        connection::Context,
-        registry,
-        server::{Ads, AggregatedDiscoveryServiceServer},
-    },
+    xds::{connection::Context, registry, server::Ads},
 };
-
-/// Largest discovery request, in bytes.
-const MAX_REQUEST_BYTES: usize = 4 << 20;
 
 /// How long own certificates may be missing at the start.
 const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(300);
@@ -117,10 +110,7 @@ pub async fn run_reporting(
         0 => 200 * u32::try_from(std::thread::available_parallelism()?.get()).unwrap_or(1),
         limit => limit,
     };
-    let service = |authenticated| {
-        AggregatedDiscoveryServiceServer::new(Ads::new(context.clone(), authenticated, per_second))
-            .max_decoding_message_size(MAX_REQUEST_BYTES)
-    };
+    let service = |authenticated| Ads::new(context.clone(), authenticated, per_second);
     let mut servers = tokio::task::JoinSet::new();
     if let Some(address) = listen_address(&args.grpc) {
         let listener = listen(&address).await?;

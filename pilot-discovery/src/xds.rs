@@ -10,6 +10,7 @@ pub mod auth;
 pub mod codec;
 pub mod connection;
 pub mod kind;
+pub mod names;
 pub mod registry;
 pub mod request;
 pub mod server;

@@ -20,31 +20,28 @@ pub(crate) struct Args {
 /// Builds in release mode and runs.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // The server must be there before the client starts it.
+    let bench = format!("bench-{}", args.name);
+    // Both in one build: apart they would get other features of shared libraries, and everything
+    // would be compiled twice. What cargo says goes to standard error.
     let built = Command::new(&cargo)
         .args(["build", "--release", "--locked"])
         .args(["--package", "pilot-discovery", "--bin", "pilot-discovery"])
-        .args(["--package", "e2e", "--bin", &format!("bench-{}", args.name)])
+        .args(["--package", "e2e", "--bin", &bench])
         .status()
         .context("starting cargo")?;
     ensure!(built.success(), "the build failed");
-    let mut command = Command::new(&cargo);
-    command
-        .args(["run", "--quiet", "--release", "--locked"])
-        .args([
-            "--package",
-            "e2e",
-            "--bin",
-            &format!("bench-{}", args.name),
-            "--",
-        ]);
+    // <target>/<profile>/xtask
+    let own = std::env::current_exe().context("finding the own program")?;
+    let target = own.ancestors().nth(2).context("the target directory")?;
+    let program = target.join("release").join(&bench);
+    let mut command = Command::new(&program);
     if args.json {
         command.arg("--json");
     }
     let ran = command
         .args(&args.rest)
         .status()
-        .context("starting the benchmark")?;
+        .with_context(|| format!("starting {}", program.display()))?;
     ensure!(ran.success(), "the benchmark failed");
     Ok(())
 }

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use e2e::load::run::{Args, run, table};
+use e2e::load::{
+    run::{Args, run},
+    table::table,
+};
 
 fn main() -> ExitCode {
     let args = Args::parse();

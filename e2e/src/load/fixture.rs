@@ -1,18 +1,22 @@
-//! The configuration of the benchmark, as files.
+//! The configuration of the benchmark: as files, and as what sidecars must make of it.
 
 use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::Context as _;
+
+use super::held::Service;
 
 /// Size of the mesh.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     pub namespaces: usize,
     pub services: usize,
+    /// Endpoints of each service.
     pub endpoints: usize,
     pub virtual_services: usize,
     pub destination_rules: usize,
@@ -23,10 +27,24 @@ pub struct Size {
 pub struct Fixture {
     dir: PathBuf,
     size: Size,
+    services: Vec<State>,
+}
+
+/// What can change of one service.
+#[derive(Clone, Debug, Default)]
+struct State {
+    /// Address of an endpoint beyond the first ones.
+    extra: Option<String>,
+    /// Header value that its VirtualService sets; empty = it has none.
+    marker: String,
+    /// Connection limit of its DestinationRule; 0 = it has none.
+    connections: u32,
 }
 
 /// Port of every service.
 pub const PORT: u32 = 8080;
+/// Name of the route configuration of that port.
+pub const ROUTE: &str = "8080";
 
 impl Fixture {
     /// Writes everything into `dir`.
@@ -35,57 +53,132 @@ impl Fixture {
     /// When files cannot be written.
     pub fn create(dir: &Path, size: Size) -> anyhow::Result<Self> {
         fs::create_dir_all(dir)?;
-        let fixture = Self {
+        let mut fixture = Self {
             dir: dir.to_owned(),
             size,
+            services: Vec::new(),
         };
         for service in 0..size.services {
-            fixture.service(service, "")?;
-        }
-        for service in 0..size.virtual_services {
-            fixture.virtual_service(service, "start")?;
-        }
-        for service in 0..size.destination_rules {
-            fixture.destination_rule(service, 100)?;
+            fixture.add_service()?;
+            if service < size.virtual_services {
+                fixture.mark(service, "start")?;
+            }
+            if service < size.destination_rules {
+                fixture.limit(service, 100)?;
+            }
         }
         Ok(fixture)
     }
 
-    pub fn namespace(&self, service: usize) -> String {
+    /// The same mesh in another directory, in which what is changed later is written.
+    pub fn elsewhere(&self, dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            size: self.size,
+            services: self.services.clone(),
+        }
+    }
+
+    fn namespace(&self, service: usize) -> String {
         format!("ns{}", service % self.size.namespaces)
     }
 
-    pub fn host(&self, service: usize) -> String {
+    fn host(&self, service: usize) -> String {
         format!("svc{service}.{}.svc.cluster.local", self.namespace(service))
     }
 
-    pub fn cluster(&self, service: usize) -> String {
-        format!("outbound|{PORT}||{}", self.host(service))
+    /// Address of an endpoint of a service; sidecars stand at the first ones.
+    pub fn address(service: usize, endpoint: usize) -> String {
+        format!("10.{}.{}.{}", service / 250, service % 250, endpoint + 1)
     }
 
-    /// Writes a service; `extra` is the address of one endpoint more.
+    /// Number of services now.
+    pub fn len(&self) -> usize {
+        self.services.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty()
+    }
+
+    /// What sidecars are to hold of every service.
+    pub fn all(&self) -> Arc<[Service]> {
+        (0..self.len())
+            .map(|service| self.expected(service))
+            .collect()
+    }
+
+    /// What sidecars are to hold of one service.
+    pub fn expected(&self, service: usize) -> Service {
+        let state = self.services.get(service).cloned().unwrap_or_default();
+        let own = (0..self.size.endpoints)
+            .map(|endpoint| (version(endpoint), Self::address(service, endpoint)));
+        let extra = state.extra.map(|address| ("v1", address));
+        let endpoints: Vec<(&str, String)> = own.chain(extra).collect();
+        let subsets: &[&str] = if state.connections > 0 {
+            &["", "v1", "v2"]
+        } else {
+            &[""]
+        };
+        let host = self.host(service);
+        let behind = |subset: &str| {
+            let of_subset = |version: &str| subset.is_empty() || subset == version;
+            let chosen = endpoints.iter().filter(|(version, _)| of_subset(version));
+            chosen
+                .map(|(_, address)| format!("{address}:{PORT}"))
+                .collect()
+        };
+        Service {
+            clusters: subsets
+                .iter()
+                .map(|subset| (format!("outbound|{PORT}|{subset}|{host}"), behind(subset)))
+                .collect(),
+            host,
+            connections: state.connections,
+            marker: state.marker,
+        }
+    }
+
+    /// Adds the next service; gives its number.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn service(&self, service: usize, extra: &str) -> anyhow::Result<()> {
+    pub fn add_service(&mut self) -> anyhow::Result<usize> {
+        let service = self.services.len();
+        self.services.push(State::default());
+        self.write_service(service)?;
+        Ok(service)
+    }
+
+    /// Gives a service one endpoint beyond its first ones.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_endpoint(&mut self, service: usize, address: &str) -> anyhow::Result<()> {
+        if let Some(state) = self.services.get_mut(service) {
+            state.extra = Some(address.to_owned());
+        }
+        self.write_service(service)
+    }
+
+    fn write_service(&self, service: usize) -> anyhow::Result<()> {
+        let own = (0..self.size.endpoints)
+            .map(|endpoint| (version(endpoint), Self::address(service, endpoint)));
+        let extra = self
+            .services
+            .get(service)
+            .into_iter()
+            .flat_map(|state| &state.extra);
+        let extra = extra.map(|address| ("v1", address.clone()));
         let mut endpoints = String::new();
-        for endpoint in 0..self.size.endpoints {
-            let (high, low) = (service / 250, service % 250);
+        for (version, address) in own.chain(extra) {
+            // Writing to a String cannot fail.
             let _infallible = write!(
                 endpoints,
-                "\n  - {{address: 10.{high}.{low}.{endpoint}, labels: {{app: svc{service}, \
-                 version: v{}, security.istio.io/tlsMode: istio}}, serviceAccount: svc{service}}}",
-                endpoint % 2 + 1
+                "\n  - {{address: {address}, labels: {{app: svc{service}, version: {version}, \
+                 security.istio.io/tlsMode: istio}}, serviceAccount: svc{service}}}",
             );
         }
-        if !extra.is_empty() {
-            let _infallible = write!(
-                endpoints,
-                "\n  - {{address: {extra}, labels: {{app: svc{service}, version: v1, \
-                 security.istio.io/tlsMode: istio}}, serviceAccount: svc{service}}}"
-            );
-        }
-        let (high, low) = (service / 250, service % 250);
         self.write(
             &format!("service-{service}"),
             &format!(
@@ -96,6 +189,8 @@ impl Fixture {
                  location: MESH_INTERNAL\n  resolution: STATIC\n  endpoints:{endpoints}\n",
                 namespace = self.namespace(service),
                 host = self.host(service),
+                high = service / 250,
+                low = service % 250,
             ),
         )
     }
@@ -104,7 +199,10 @@ impl Fixture {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn virtual_service(&self, service: usize, marker: &str) -> anyhow::Result<()> {
+    pub fn mark(&mut self, service: usize, marker: &str) -> anyhow::Result<()> {
+        if let Some(state) = self.services.get_mut(service) {
+            marker.clone_into(&mut state.marker);
+        }
         let (namespace, host) = (self.namespace(service), self.host(service));
         self.write(
             &format!("virtual-service-{service}"),
@@ -124,7 +222,10 @@ impl Fixture {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn destination_rule(&self, service: usize, connections: u32) -> anyhow::Result<()> {
+    pub fn limit(&mut self, service: usize, connections: u32) -> anyhow::Result<()> {
+        if let Some(state) = self.services.get_mut(service) {
+            state.connections = connections;
+        }
         let (namespace, host) = (self.namespace(service), self.host(service));
         self.write(
             &format!("destination-rule-{service}"),
@@ -144,5 +245,13 @@ impl Fixture {
         let temporary = self.dir.join(format!("{name}.tmp"));
         fs::write(&temporary, text).with_context(|| format!("writing {}", temporary.display()))?;
         fs::rename(&temporary, &path).with_context(|| format!("writing {}", path.display()))
+    }
+}
+
+fn version(endpoint: usize) -> &'static str {
+    if endpoint.is_multiple_of(2) {
+        "v1"
+    } else {
+        "v2"
     }
 }

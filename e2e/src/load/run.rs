@@ -1,13 +1,15 @@
-//! The rounds of the benchmark and their table.
+//! The rounds of the benchmark.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
-use serde::Serialize;
+use anyhow::{Context as _, bail, ensure};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -15,15 +17,18 @@ use tokio::{
 use tonic::transport::Endpoint;
 
 use super::{
+    decode::Decoder,
     fixture::{Fixture, Size},
-    server::Server,
-    sidecar::{CLUSTER, Counters, ENDPOINT, Expectation, Mode, ROUTE, Report, Sidecar},
+    held::{Expectation, Held, Service},
+    server::{Server, Usage},
+    sidecar::{Counters, Mode, Report, Sidecar},
+    table::{Results, Row},
 };
 
 /// How long a round may take.
-const ROUND: Duration = Duration::from_secs(60);
+const ROUND: Duration = Duration::from_secs(120);
 /// Quiet time between rounds.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// What to run.
 #[derive(Clone, Debug, clap::Parser)]
@@ -38,12 +43,25 @@ pub struct Args {
     pub namespaces: usize,
     #[arg(long, default_value_t = 1000)]
     pub services: usize,
+    /// Endpoints of each service.
     #[arg(long, default_value_t = 5)]
     pub endpoints: usize,
     #[arg(long, default_value_t = 100)]
     pub virtual_services: usize,
     #[arg(long, default_value_t = 100)]
     pub destination_rules: usize,
+    /// Sizes of the mesh to measure one after the other, as multiples of services,
+    /// VirtualServices and DestinationRules: `1,5` shows whether a change costs more in a mesh
+    /// five times as large.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    pub scale: Vec<usize>,
+    /// Multiplies the sidecars by the scale as well.
+    #[arg(long)]
+    pub scale_sidecars: bool,
+    /// How often each change is made; the table shows the median time, the worst, and the mean
+    /// of the rest.
+    #[arg(long, default_value_t = 5)]
+    pub repeat: usize,
     /// Protocol variant; both one after the other when not given.
     #[arg(long)]
     pub mode: Option<Mode>,
@@ -55,35 +73,15 @@ pub struct Args {
     pub json: bool,
 }
 
-/// One measured round.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    pub mode: String,
-    pub event: &'static str,
-    /// Until the last sidecar had it, from just before the change was written.
-    pub seconds: f64,
-    /// Of all sidecars together.
-    pub bytes: u64,
-    pub resource_bytes: u64,
-    pub responses: u64,
-    pub server_cpu_seconds: f64,
-    pub server_resident_bytes: u64,
-}
-
-/// Everything that was measured, with the size of the mesh.
-#[derive(Clone, Debug, Serialize)]
-pub struct Results {
-    pub sidecars: usize,
-    pub services: usize,
-    pub rows: Vec<Row>,
-    pub server_peak_bytes: u64,
-}
-
 /// Runs all rounds.
 ///
 /// # Errors
-/// When a round does not end in time or a stream fails.
+/// When a round does not end in time, a stream fails, or a sidecar is sent something wrong.
 pub async fn run(args: &Args) -> anyhow::Result<Results> {
+    ensure!(
+        args.services > 0 && args.sidecars > 0,
+        "an empty mesh measures nothing"
+    );
     let binary = match &args.server {
         Some(path) => path.clone(),
         None => beside_this("pilot-discovery")?,
@@ -91,28 +89,24 @@ pub async fn run(args: &Args) -> anyhow::Result<Results> {
     let modes = args
         .mode
         .map_or_else(|| vec![Mode::Delta, Mode::Sotw], |mode| vec![mode]);
-    let mut results = Results {
-        sidecars: args.sidecars,
-        services: args.services,
-        rows: Vec::new(),
-        server_peak_bytes: 0,
-    };
-    for mode in modes {
-        let dir = tempfile::tempdir()?;
-        let mut bench = Bench::start(args, mode, &binary, dir.path()).await?;
-        let done = bench.rounds(args).await;
-        results.server_peak_bytes = results.server_peak_bytes.max(bench.server.usage()?.peak);
-        results.rows.append(&mut bench.rows);
-        bench.server.stop().await?;
-        done.with_context(|| format!("{mode:?}"))?;
+    let mut rows = Vec::new();
+    for scale in &args.scale {
+        for mode in &modes {
+            let dir = tempfile::tempdir()?;
+            let mut bench = Bench::start(args, *mode, *scale, &binary, dir.path()).await?;
+            let done = bench.rounds(args).await;
+            rows.append(&mut bench.rows);
+            bench.server.stop().await?;
+            done.with_context(|| format!("{mode:?}, scale {scale}"))?;
+        }
     }
-    Ok(results)
+    Ok(Results { rows })
 }
 
 fn beside_this(name: &str) -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe()?;
     let path = here.parent().unwrap_or_else(|| Path::new(".")).join(name);
-    anyhow::ensure!(
+    ensure!(
         path.is_file(),
         "{} is not there; build it with `cargo build --release -p {name}`",
         path.display()
@@ -122,250 +116,287 @@ fn beside_this(name: &str) -> anyhow::Result<PathBuf> {
 
 struct Bench {
     mode: Mode,
+    scale: usize,
+    binary: PathBuf,
+    config: PathBuf,
+    dir: PathBuf,
     fixture: Fixture,
     server: Server,
     counters: Arc<Counters>,
     expectation: watch::Sender<Expectation>,
     reports: mpsc::Receiver<Report>,
-    reports_tx: mpsc::Sender<Report>,
+    /// At rest, or empty while they run.
     sidecars: Vec<Sidecar>,
+    count: usize,
     rows: Vec<Row>,
 }
 
+/// Sidecars that run.
+struct Running {
+    tasks: JoinSet<anyhow::Result<Sidecar>>,
+    stop: watch::Sender<bool>,
+}
+
 impl Bench {
-    async fn start(args: &Args, mode: Mode, binary: &Path, dir: &Path) -> anyhow::Result<Self> {
+    async fn start(
+        args: &Args,
+        mode: Mode,
+        scale: usize,
+        binary: &Path,
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
+        let services = args.services * scale;
         let size = Size {
             namespaces: args.namespaces.max(1),
-            services: args.services,
+            services,
             endpoints: args.endpoints,
-            virtual_services: args.virtual_services.min(args.services),
-            destination_rules: args.destination_rules.min(args.services),
+            virtual_services: (args.virtual_services * scale).min(services),
+            destination_rules: (args.destination_rules * scale).min(services),
         };
+        let count = args.sidecars * if args.scale_sidecars { scale } else { 1 };
         let config = dir.join("config");
         let fixture = Fixture::create(&config, size)?;
         let server = Server::start(binary, &config, &dir.join("server.log")).await?;
         let counters = Arc::new(Counters::default());
+        let decoder = Arc::new(Decoder::default());
         let (expectation, expectation_rx) = watch::channel(Expectation::default());
-        let (reports_tx, reports) = mpsc::channel(args.sidecars * 4 + 16);
-        let sidecars = (0..args.sidecars)
+        let (reports_tx, reports) = mpsc::channel(count * 4 + 16);
+        let sidecars = (0..count)
             .map(|index| Sidecar {
                 index,
                 namespace: format!("ns{}", index % size.namespaces),
                 mode,
+                decoder: decoder.clone(),
                 counters: counters.clone(),
                 expectation: expectation_rx.clone(),
                 reports: reports_tx.clone(),
-                held: std::collections::BTreeMap::new(),
+                held: Held::default(),
+                met: 0,
+                prepared: Vec::new(),
             })
             .collect();
         Ok(Self {
             mode,
+            scale,
+            binary: binary.to_owned(),
+            config,
+            dir: dir.to_owned(),
             fixture,
             server,
             counters,
             expectation,
             reports,
-            reports_tx,
             sidecars,
+            count,
             rows: Vec::new(),
         })
     }
 
     async fn rounds(&mut self, args: &Args) -> anyhow::Result<()> {
-        // A service that nothing else refers to, one with a VirtualService, one with a rule.
-        let plain = args.services - 1;
-        let (mut running, stop) = self.connect("first sync").await?;
-        self.change("one endpoint", ENDPOINT, "10.200.0.1", |fixture| {
-            fixture.service(plain, "10.200.0.1")
+        let mut running = self.connect("first sync").await?;
+        let repeat = args.repeat.max(1);
+        // Services that nothing else refers to, with a VirtualService, with a rule.
+        let plain = self.fixture.len() - 1;
+        self.change(&mut running, "one endpoint", repeat, |fixture, n| {
+            fixture.set_endpoint(plain, &format!("10.200.0.{}", n + 1))?;
+            Ok(plain)
         })
         .await?;
         if args.virtual_services > 0 {
-            self.change("one VirtualService", ROUTE, "marker-1", |fixture| {
-                fixture.virtual_service(0, "marker-1")
+            self.change(&mut running, "one VirtualService", repeat, |fixture, n| {
+                fixture.mark(0, &format!("marker-{n}"))?;
+                Ok(0)
             })
             .await?;
         }
         if args.destination_rules > 0 {
-            let cluster = self.fixture.cluster(0);
-            self.change("one DestinationRule", CLUSTER, &cluster, |fixture| {
-                fixture.destination_rule(0, 77)
+            self.change(&mut running, "one DestinationRule", repeat, |fixture, n| {
+                fixture.limit(0, 200 + u32::try_from(n)?)?;
+                Ok(0)
             })
             .await?;
         }
-        let cluster = self.fixture.cluster(args.services);
-        self.change("one new service", CLUSTER, &cluster, |fixture| {
-            fixture.service(args.services, "")
+        self.change(&mut running, "one new service", repeat, |fixture, _| {
+            fixture.add_service()
         })
         .await?;
-        // Everybody gone, everybody back, nothing changed meanwhile.
-        let _all_gone = stop.send(true);
-        while let Some(ended) = running.join_next().await {
-            self.sidecars.push(ended??);
-        }
-        let (mut running, stop) = self.connect("reconnect of all").await?;
-        let _all_gone = stop.send(true);
-        while let Some(ended) = running.join_next().await {
-            self.sidecars.push(ended??);
-        }
-        Ok(())
+        self.disconnect(running).await?;
+        let mut running = self.connect("reconnect of all").await?;
+        // They were sent nothing; what comes now shows that the streams work all the same.
+        self.change(&mut running, "endpoint afterwards", 1, |fixture, _| {
+            fixture.set_endpoint(plain, "10.201.0.1")?;
+            Ok(plain)
+        })
+        .await?;
+        self.disconnect(running).await?;
+        // Another process with the same configuration: nothing is sent again either.
+        let log = self.dir.join("replica.log");
+        let replica = Server::start(&self.binary, &self.config, &log).await?;
+        let old = std::mem::replace(&mut self.server, replica);
+        old.stop().await?;
+        let running = self.connect("another replica").await?;
+        self.disconnect(running).await
     }
 
-    /// Starts every sidecar and waits until all are synced.
-    async fn connect(
-        &mut self,
-        event: &'static str,
-    ) -> anyhow::Result<(JoinSet<anyhow::Result<Sidecar>>, watch::Sender<bool>)> {
+    /// Starts every sidecar and waits until all hold everything.
+    async fn connect(&mut self, event: &'static str) -> anyhow::Result<Running> {
         let address = format!("http://{}", self.server.address);
         let (stop, stopped) = watch::channel(false);
-        let mut running = JoinSet::new();
-        let count = self.sidecars.len();
+        let mut running = Running {
+            tasks: JoinSet::new(),
+            stop,
+        };
+        let number = self.expect(self.fixture.all());
+        for sidecar in &mut self.sidecars {
+            sidecar.prepare();
+        }
         let round = Round::start(self)?;
         for mut sidecar in std::mem::take(&mut self.sidecars) {
             let (address, stopped) = (address.clone(), stopped.clone());
-            running.spawn(async move {
+            running.tasks.spawn(async move {
                 let channel = Endpoint::from_shared(address)?
                     .initial_stream_window_size(8 << 20)
                     .initial_connection_window_size(16 << 20)
                     .connect()
                     .await?;
-                sidecar.run(channel, stopped).await?;
+                let index = sidecar.index;
+                let ran = sidecar.run(channel, stopped).await;
+                ran.with_context(|| format!("sidecar {index}"))?;
                 Ok(sidecar)
             });
         }
-        let mut waiting = count;
+        self.wait(&mut running, event, Report::Met(number)).await?;
+        let row = round.end(self, event).await?;
+        self.rows.push(row);
+        Ok(running)
+    }
+
+    async fn disconnect(&mut self, mut running: Running) -> anyhow::Result<()> {
+        running.stop.send_replace(true);
+        while let Some(ended) = running.tasks.join_next().await {
+            self.sidecars.push(ended??);
+        }
+        ensure!(self.sidecars.len() == self.count, "sidecars got lost");
+        self.sidecars.sort_by_key(|sidecar| sidecar.index);
+        Ok(())
+    }
+
+    /// Tells all sidecars what to hold; gives the number of the round.
+    fn expect(&self, services: Arc<[Service]>) -> u64 {
+        let round = self.expectation.borrow().round + 1;
+        self.expectation
+            .send_replace(Expectation { round, services });
+        round
+    }
+
+    /// Makes a change so many times, and waits each time until every sidecar has it. `change`
+    /// is given the number of the repetition and gives the service that it changed.
+    async fn change(
+        &mut self,
+        running: &mut Running,
+        event: &'static str,
+        repeat: usize,
+        mut change: impl FnMut(&mut Fixture, usize) -> anyhow::Result<usize>,
+    ) -> anyhow::Result<()> {
+        let mut rows = Vec::new();
+        for n in 0..repeat {
+            // A dry run in another directory says what is to come.
+            let scratch = tempfile::tempdir()?;
+            let mut next = self.fixture.elsewhere(scratch.path());
+            let service = change(&mut next, n)?;
+            let number = self.expect(Arc::new([next.expected(service)]));
+            self.wait(running, event, Report::Waiting(number)).await?;
+            let round = Round::start(self)?;
+            change(&mut self.fixture, n)?;
+            self.wait(running, event, Report::Met(number)).await?;
+            rows.push(round.end(self, event).await?);
+        }
+        self.rows.extend(Row::summary(rows));
+        Ok(())
+    }
+
+    /// Waits until every sidecar has said `awaited`.
+    async fn wait(
+        &mut self,
+        running: &mut Running,
+        event: &str,
+        awaited: Report,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + ROUND;
+        let mut waiting = self.count;
         while waiting > 0 {
             tokio::select! {
-                report = self.reports.recv() => {
-                    if report == Some(Report::Synced) {
-                        waiting -= 1;
+                report = self.reports.recv() => match report {
+                    Some(report) if report == awaited => waiting -= 1,
+                    Some(Report::Early(_)) => {
+                        bail!("{event}: a sidecar has it before it happened");
                     }
-                }
-                Some(ended) = running.join_next() => {
+                    Some(_) => {}
+                    None => bail!("{event}: no sidecar is left"),
+                },
+                Some(ended) = running.tasks.join_next() => {
                     ended??;
                     bail!("a sidecar ended during {event}");
                 }
-                () = tokio::time::sleep_until(round.deadline.into()) => {
-                    bail!("{event}: {waiting} of {count} sidecars are not synced after 60 s");
-                }
+                () = tokio::time::sleep_until(deadline.into()) => bail!(
+                    "{event}: {waiting} of {} sidecars do not have it after {ROUND:?}", self.count
+                ),
             }
         }
-        round.end(self, event).await?;
-        Ok((running, stop))
-    }
-
-    /// Changes the configuration and waits until every sidecar has the change.
-    async fn change(
-        &mut self,
-        event: &'static str,
-        type_url: &'static str,
-        marker: &str,
-        change: impl FnOnce(&Fixture) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let number = self.expectation.borrow().round + 1;
-        self.expectation.send_replace(Expectation {
-            round: number,
-            type_url,
-            marker: marker.to_owned(),
-        });
-        let count = self.reports_tx.strong_count() - 1;
-        let round = Round::start(self)?;
-        change(&self.fixture)?;
-        let mut waiting = count;
-        while waiting > 0 {
-            tokio::select! {
-                report = self.reports.recv() => {
-                    if report == Some(Report::Seen(number)) {
-                        waiting -= 1;
-                    }
-                }
-                () = tokio::time::sleep_until(round.deadline.into()) => {
-                    bail!("{event}: {waiting} of {count} sidecars do not have it after 60 s");
-                }
-            }
-        }
-        round.end(self, event).await
+        Ok(())
     }
 }
 
 /// Figures at the start of a round.
 struct Round {
     start: Instant,
-    deadline: Instant,
-    cpu: Duration,
-    bytes: u64,
-    resource_bytes: u64,
-    responses: u64,
+    usage: Usage,
+    counters: [u64; 4],
+}
+
+fn figures(counters: &Counters) -> [u64; 4] {
+    let Counters {
+        bytes,
+        resource_bytes,
+        responses,
+        resent,
+    } = counters;
+    [bytes, resource_bytes, responses, resent].map(|n: &AtomicU64| n.load(Ordering::Relaxed))
 }
 
 impl Round {
     fn start(bench: &Bench) -> anyhow::Result<Self> {
-        let counters = &bench.counters;
-        let cpu = bench.server.usage()?.cpu;
-        let start = Instant::now();
         Ok(Self {
-            start,
-            deadline: start + ROUND,
-            cpu,
-            bytes: counters.bytes.load(Ordering::Relaxed),
-            resource_bytes: counters.resource_bytes.load(Ordering::Relaxed),
-            responses: counters.responses.load(Ordering::Relaxed),
+            usage: bench.server.usage()?,
+            counters: figures(&bench.counters),
+            start: Instant::now(),
         })
     }
 
     /// Takes the time, waits for what still comes, then takes the other figures.
-    async fn end(self, bench: &mut Bench, event: &'static str) -> anyhow::Result<()> {
+    async fn end(self, bench: &Bench, event: &'static str) -> anyhow::Result<Row> {
         let seconds = self.start.elapsed().as_secs_f64();
         tokio::time::sleep(PAUSE).await;
         let usage = bench.server.usage()?;
-        let counters = &bench.counters;
-        bench.rows.push(Row {
+        let now = figures(&bench.counters);
+        let [bytes, resource_bytes, responses, resent] =
+            std::array::from_fn(|i| now.get(i).unwrap_or(&0) - self.counters.get(i).unwrap_or(&0));
+        Ok(Row {
+            scale: bench.scale,
+            services: bench.fixture.len(),
+            sidecars: bench.count,
             mode: format!("{:?}", bench.mode).to_lowercase(),
             event,
+            repetitions: 1,
             seconds,
-            bytes: counters.bytes.load(Ordering::Relaxed) - self.bytes,
-            resource_bytes: counters.resource_bytes.load(Ordering::Relaxed) - self.resource_bytes,
-            responses: counters.responses.load(Ordering::Relaxed) - self.responses,
-            server_cpu_seconds: (usage.cpu - self.cpu).as_secs_f64(),
+            seconds_worst: seconds,
+            bytes,
+            resource_bytes,
+            responses,
+            resent,
+            server_cpu_seconds: usage.cpu_since(&self.usage).as_secs_f64(),
             server_resident_bytes: usage.resident,
-        });
-        Ok(())
+            server_peak_bytes: usage.peak,
+        })
     }
-}
-
-/// The table that people read.
-pub fn table(results: &Results) -> String {
-    use std::fmt::Write as _;
-    let mut text = format!(
-        "{} sidecars, {} services; bytes are those of all sidecars together\n{:<6} {:<22} {:>9} \
-         {:>14} {:>15} {:>10} {:>8}\n",
-        results.sidecars,
-        results.services,
-        "mode",
-        "event",
-        "seconds",
-        "bytes",
-        "resource bytes",
-        "CPU s",
-        "RSS MB"
-    );
-    for row in &results.rows {
-        // Writing to a String cannot fail.
-        let _infallible = writeln!(
-            text,
-            "{:<6} {:<22} {:>9.3} {:>14} {:>15} {:>10.2} {:>8.1}",
-            row.mode,
-            row.event,
-            row.seconds,
-            row.bytes,
-            row.resource_bytes,
-            row.server_cpu_seconds,
-            row.server_resident_bytes as f64 / 1e6
-        );
-    }
-    let _infallible = writeln!(
-        text,
-        "server peak resident memory {:.1} MB",
-        results.server_peak_bytes as f64 / 1e6
-    );
-    text
 }

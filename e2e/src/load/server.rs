@@ -21,15 +21,27 @@ pub struct Server {
 /// What `/proc` says of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// User and system time.
+    /// User and system time of all threads that ever were, in steps of 10 ms.
     pub cpu: Duration,
+    /// The same of the threads that are, without steps.
+    pub threads: Duration,
     /// Resident memory in bytes, now and at most.
     pub resident: u64,
     pub peak: u64,
 }
 
+impl Usage {
+    /// CPU time since `before`: the fine count, unless threads ended and took theirs along.
+    pub fn cpu_since(&self, before: &Self) -> Duration {
+        let coarse = self.cpu.saturating_sub(before.cpu);
+        let fine = self.threads.saturating_sub(before.threads);
+        fine.max(coarse.saturating_sub(STEP))
+    }
+}
+
 /// Clock ticks of `/proc/<pid>/stat` per second on Linux.
 const TICKS: u64 = 100;
+const STEP: Duration = Duration::from_millis(1000 / TICKS);
 
 impl Server {
     /// Starts `binary` on a free loopback port and waits until it serves.
@@ -111,10 +123,26 @@ impl Server {
                 .unwrap_or(0)
         };
         Ok(Usage {
+            threads: self.threads_time()?,
             cpu: Duration::from_millis((field(11) + field(12)) * 1000 / TICKS),
             resident: kilobytes("VmRSS:") * 1024,
             peak: kilobytes("VmHWM:") * 1024,
         })
+    }
+
+    fn threads_time(&self) -> anyhow::Result<Duration> {
+        let mut nanos = 0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            // A thread may end meanwhile.
+            let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else {
+                continue;
+            };
+            let on_cpu = text.split_whitespace().next();
+            nanos += on_cpu
+                .and_then(|text| text.parse::<u64>().ok())
+                .unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(nanos))
     }
 
     /// Ends it.

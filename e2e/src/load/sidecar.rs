@@ -1,37 +1,28 @@
-//! A simulated sidecar: subscribes as Envoy does, acknowledges everything, notices what it waits
-//! for.
+//! One simulated sidecar: subscribes, follows names and acknowledges as Envoy does.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use anyhow::Context as _;
-use http::uri::PathAndQuery;
-use istio_api::envoy::{
-    config::core::v3::Node,
-    service::discovery::v3::{
-        DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-    },
-};
+use anyhow::{Context as _, ensure};
+use istio_api::envoy::{config::core::v3::Node, service::discovery::v3::DeltaDiscoveryRequest};
 use prost_types::{Struct, Value, value::Kind as ValueKind};
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{client::Grpc, transport::Channel};
+use tonic::transport::Channel;
 
 use super::{
-    fixture::PORT,
-    raw::{Sized, SizedCodec},
+    decode::{Content, Decoder, Resource},
+    fixture::Fixture,
+    held::{Entry, Expectation, Held},
+    kind::Kind,
 };
 
-pub const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
-pub const ENDPOINT: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
-pub const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
-pub const ROUTE: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
-const TYPES: [&str; 4] = [CLUSTER, ENDPOINT, LISTENER, ROUTE];
+mod delta;
+mod sotw;
 
 /// Protocol variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -40,31 +31,27 @@ pub enum Mode {
     Sotw,
 }
 
-/// What all sidecars wait for: a resource of `type_url` whose bytes contain `marker`.
-#[derive(Clone, Debug, Default)]
-pub struct Expectation {
-    pub round: u64,
-    pub type_url: &'static str,
-    pub marker: String,
-}
-
 /// Counts of all sidecars together.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Bytes of responses.
+    /// Bytes of response messages.
     pub bytes: AtomicU64,
     /// Bytes of the resources in them.
     pub resource_bytes: AtomicU64,
     pub responses: AtomicU64,
+    /// Resources that the sidecar held already, byte for byte.
+    pub resent: AtomicU64,
 }
 
 /// What a sidecar tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// Every type was answered once on this stream.
-    Synced,
-    /// The expectation of a round was met.
-    Seen(u64),
+    /// It knows the expectation of a round, and does not meet it yet.
+    Waiting(u64),
+    /// It met the expectation before anything was changed: the round would prove nothing.
+    Early(u64),
+    /// Its first responses on this stream are in, and the expectation of the round is met.
+    Met(u64),
 }
 
 /// A sidecar.
@@ -73,18 +60,99 @@ pub struct Sidecar {
     pub index: usize,
     pub namespace: String,
     pub mode: Mode,
+    pub decoder: Arc<Decoder>,
     pub counters: Arc<Counters>,
     pub expectation: watch::Receiver<Expectation>,
     pub reports: mpsc::Sender<Report>,
-    /// Versions held, by type; kept over reconnects.
-    pub held: BTreeMap<&'static str, BTreeMap<String, String>>,
+    /// Kept over reconnects.
+    pub held: Held,
+    /// Last round that was reported as met.
+    pub met: u64,
+    /// Requests that the next delta stream begins with.
+    pub prepared: Vec<DeltaDiscoveryRequest>,
 }
 
 /// A resource of a response, whichever variant.
 struct Received {
+    /// Empty in state-of-the-world mode, which has it in the body only.
     name: String,
     version: String,
     body: Vec<u8>,
+}
+
+/// What a response changed.
+#[derive(Debug, Default)]
+struct Taken {
+    put: Vec<Arc<Resource>>,
+    removed: Vec<Arc<Resource>>,
+}
+
+/// State of one stream, beside what is held.
+#[derive(Debug, Default)]
+struct Session {
+    /// Types that were answered.
+    answered: BTreeSet<Kind>,
+    /// Names that were asked for, of the types that are asked for by name.
+    asked: BTreeMap<Kind, BTreeSet<Arc<str>>>,
+}
+
+/// How the names of one type changed.
+#[derive(Debug, Default)]
+struct Names {
+    subscribe: Vec<Arc<str>>,
+    unsubscribe: Vec<Arc<str>>,
+}
+
+impl Session {
+    /// Every type was answered once.
+    fn is_up(&self) -> bool {
+        self.answered.len() == Kind::ALL.len()
+    }
+
+    /// What clusters ask of EDS or listeners of RDS after a response; `None` when it is the same
+    /// as before.
+    fn follow(&mut self, of: Kind, taken: &Taken, held: &mut Held) -> Option<(Kind, Names)> {
+        let next = match of {
+            Kind::Cluster => Kind::Endpoint,
+            Kind::Listener => Kind::Route,
+            Kind::Endpoint | Kind::Route => return None,
+        };
+        let asked = self.asked.entry(next).or_default();
+        let mut names = Names::default();
+        for name in taken.put.iter().flat_map(|resource| names_in(resource)) {
+            if asked.insert(name.clone()) {
+                names.subscribe.push(name);
+            }
+        }
+        // Listeners may share a route configuration; there are few of them.
+        let shared: BTreeSet<Arc<str>> = match of {
+            Kind::Listener => held
+                .of(of)
+                .values()
+                .flat_map(|e| names_in(&e.resource))
+                .collect(),
+            _ => BTreeSet::new(),
+        };
+        for name in taken.removed.iter().flat_map(|resource| names_in(resource)) {
+            if !shared.contains(&name) && asked.remove(&name) {
+                held.of_mut(next).remove(&name);
+                names.unsubscribe.push(name);
+            }
+        }
+        let same = names.subscribe.is_empty() && names.unsubscribe.is_empty();
+        (!same).then_some((next, names))
+    }
+}
+
+/// Names of the resources that a resource asks for.
+fn names_in(resource: &Resource) -> Vec<Arc<str>> {
+    match &resource.content {
+        Content::Cluster { assignment, .. } => {
+            assignment.iter().map(|name| name.as_str().into()).collect()
+        }
+        Content::Listener(routes) => routes.iter().map(|name| name.as_str().into()).collect(),
+        Content::Assignment(_) | Content::Route(_) => Vec::new(),
+    }
 }
 
 impl Sidecar {
@@ -97,11 +165,11 @@ impl Sidecar {
             ("ISTIO_VERSION".to_owned(), text("1.30.0".to_owned())),
             ("CLUSTER_ID".to_owned(), text("Kubernetes".to_owned())),
         ];
-        let (high, low) = (self.index / 250, self.index % 250);
         Node {
             id: format!(
-                "sidecar~172.16.{high}.{low}~load-{}.{ns}~{ns}.svc.cluster.local",
+                "sidecar~{address}~load-{}.{ns}~{ns}.svc.cluster.local",
                 self.index,
+                address = Fixture::address(self.index, 0),
                 ns = self.namespace
             ),
             metadata: Some(Struct {
@@ -114,305 +182,111 @@ impl Sidecar {
     /// Runs one stream until `stop` turns true.
     ///
     /// # Errors
-    /// When the stream fails.
+    /// When the stream fails or a response is not what the protocol allows.
     pub async fn run(
         &mut self,
         channel: Channel,
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<()> {
+        // What is expected now is looked at after the first responses.
+        self.expectation.mark_unchanged();
         match self.mode {
             Mode::Delta => self.delta(channel, stop).await,
             Mode::Sotw => self.sotw(channel, stop).await,
         }
     }
 
-    async fn delta(
-        &mut self,
-        channel: Channel,
-        mut stop: watch::Receiver<bool>,
-    ) -> anyhow::Result<()> {
-        let (requests, outgoing) = mpsc::channel::<DeltaDiscoveryRequest>(64);
-        let reconnect = !self.held.is_empty();
-        let first: &[&'static str] = if reconnect { &TYPES } else { &[CLUSTER] };
-        let mut subscribed: BTreeSet<&'static str> = BTreeSet::new();
-        for type_url in first {
-            let request = self.subscription(type_url, subscribed.is_empty());
-            subscribed.insert(type_url);
-            requests.send(request).await?;
-        }
-        let path = PathAndQuery::from_static(
-            "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
-        );
-        let mut grpc = Grpc::new(channel).max_decoding_message_size(usize::MAX);
-        grpc.ready().await.context("connecting")?;
-        let codec = SizedCodec::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>::default();
-        let stream = grpc
-            .streaming(
-                tonic::Request::new(ReceiverStream::new(outgoing)),
-                path,
-                codec,
-            )
-            .await
-            .context("opening the stream")?;
-        let mut stream = stream.into_inner();
-        let mut answered: BTreeSet<&'static str> = BTreeSet::new();
-        loop {
-            let received = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                received = stream.message() => received?,
-            };
-            let Some(Sized { bytes, message }) = received else {
-                anyhow::bail!("the server ended the stream");
-            };
-            let Some(type_url) = TYPES.into_iter().find(|known| *known == message.type_url) else {
-                anyhow::bail!("unexpected type {}", message.type_url);
-            };
-            let removed = message.removed_resources;
-            let resources = message
-                .resources
-                .into_iter()
-                .map(|resource| Received {
-                    name: resource.name,
-                    version: resource.version,
-                    body: resource.resource.map(|any| any.value).unwrap_or_default(),
-                })
-                .collect();
-            let added = self.take(type_url, bytes, resources, &removed).await?;
-            // New subscriptions go out before the acknowledgement, as Envoy sends them.
-            if type_url == CLUSTER {
-                let eds: Vec<String> = added
-                    .iter()
-                    .filter(|name| name.starts_with("outbound|"))
-                    .cloned()
-                    .collect();
-                if !eds.is_empty() {
-                    let first = subscribed.insert(ENDPOINT);
-                    requests.send(request_names(ENDPOINT, eds, first)).await?;
-                }
-            }
-            if type_url == LISTENER {
-                let routes: Vec<String> = added.iter().filter_map(|name| route(name)).collect();
-                if !routes.is_empty() {
-                    let first = subscribed.insert(ROUTE);
-                    requests.send(request_names(ROUTE, routes, first)).await?;
-                }
-            }
-            requests
-                .send(DeltaDiscoveryRequest {
-                    type_url: type_url.to_owned(),
-                    response_nonce: message.nonce,
-                    ..DeltaDiscoveryRequest::default()
-                })
-                .await?;
-            if type_url == ENDPOINT && subscribed.insert(LISTENER) {
-                requests
-                    .send(request_names(LISTENER, Vec::new(), true))
-                    .await?;
-            }
-            answered.insert(type_url);
-            if answered.len() == TYPES.len() && answered.insert("") {
-                self.reports.send(Report::Synced).await?;
-            }
-        }
+    /// A new expectation: says whether it is still to come.
+    async fn consider(&mut self) -> anyhow::Result<()> {
+        let expectation = self.expectation.borrow_and_update().clone();
+        let report = if expectation.is_met(&self.held) {
+            Report::Early(expectation.round)
+        } else {
+            Report::Waiting(expectation.round)
+        };
+        Ok(self.reports.send(report).await?)
     }
 
-    fn subscription(&self, type_url: &'static str, node: bool) -> DeltaDiscoveryRequest {
-        let held = self.held.get(type_url).cloned().unwrap_or_default();
-        let named = type_url == ENDPOINT || type_url == ROUTE;
-        DeltaDiscoveryRequest {
-            node: node.then(|| self.node()),
-            type_url: type_url.to_owned(),
-            resource_names_subscribe: if named {
-                held.keys().cloned().collect()
-            } else {
-                Vec::new()
-            },
-            initial_resource_versions: held,
-            ..DeltaDiscoveryRequest::default()
+    /// After a response: says when the expectation is met for the first time.
+    async fn check(&mut self) -> anyhow::Result<()> {
+        let expectation = self.expectation.borrow().clone();
+        if expectation.round > self.met && expectation.is_met(&self.held) {
+            self.met = expectation.round;
+            self.reports.send(Report::Met(expectation.round)).await?;
         }
+        Ok(())
     }
 
-    async fn sotw(
+    /// Takes a response over.
+    ///
+    /// # Errors
+    /// When a resource cannot be decoded, has another name than announced, is in the response
+    /// twice, or is taken away without being held.
+    fn take(
         &mut self,
-        channel: Channel,
-        mut stop: watch::Receiver<bool>,
-    ) -> anyhow::Result<()> {
-        let (requests, outgoing) = mpsc::channel::<DiscoveryRequest>(64);
-        requests
-            .send(DiscoveryRequest {
-                node: Some(self.node()),
-                type_url: CLUSTER.to_owned(),
-                ..DiscoveryRequest::default()
-            })
-            .await?;
-        let path = PathAndQuery::from_static(
-            "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
-        );
-        let mut grpc = Grpc::new(channel).max_decoding_message_size(usize::MAX);
-        grpc.ready().await.context("connecting")?;
-        let codec = SizedCodec::<DiscoveryRequest, DiscoveryResponse>::default();
-        let stream = grpc
-            .streaming(
-                tonic::Request::new(ReceiverStream::new(outgoing)),
-                path,
-                codec,
-            )
-            .await
-            .context("opening the stream")?;
-        let mut stream = stream.into_inner();
-        let mut names: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
-        let mut answered: BTreeSet<&'static str> = BTreeSet::new();
-        let mut listening = false;
-        loop {
-            let received = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                received = stream.message() => received?,
-            };
-            let Some(Sized { bytes, message }) = received else {
-                anyhow::bail!("the server ended the stream");
-            };
-            let Some(type_url) = TYPES.into_iter().find(|known| *known == message.type_url) else {
-                anyhow::bail!("unexpected type {}", message.type_url);
-            };
-            let resources: Vec<Received> = message
-                .resources
-                .into_iter()
-                .map(|any| Received {
-                    name: name_of(&any.value),
-                    version: String::new(),
-                    body: any.value,
-                })
-                .collect();
-            let all: Vec<String> = resources
-                .iter()
-                .map(|resource| resource.name.clone())
-                .collect();
-            self.take(type_url, bytes, resources, &[]).await?;
-            let follow: Option<(&'static str, Vec<String>)> = match type_url {
-                CLUSTER => Some((
-                    ENDPOINT,
-                    all.into_iter()
-                        .filter(|name| name.starts_with("outbound|"))
-                        .collect(),
-                )),
-                LISTENER => Some((ROUTE, all.iter().filter_map(|name| route(name)).collect())),
-                _ => None,
-            };
-            if let Some((next, wanted)) = follow
-                && !wanted.is_empty()
-                && names.get(next) != Some(&wanted)
-            {
-                names.insert(next, wanted.clone());
-                // The first subscription of a type has no nonce; later ones are sent with the
-                // acknowledgement of that type and are left out here: the server pushes them.
-                if !answered.contains(next) {
-                    requests
-                        .send(DiscoveryRequest {
-                            type_url: next.to_owned(),
-                            resource_names: wanted,
-                            ..DiscoveryRequest::default()
-                        })
-                        .await?;
-                }
-            }
-            requests
-                .send(DiscoveryRequest {
-                    type_url: type_url.to_owned(),
-                    version_info: message.version_info,
-                    response_nonce: message.nonce,
-                    resource_names: names.get(type_url).cloned().unwrap_or_default(),
-                    ..DiscoveryRequest::default()
-                })
-                .await?;
-            if type_url == ENDPOINT && !std::mem::replace(&mut listening, true) {
-                requests
-                    .send(DiscoveryRequest {
-                        type_url: LISTENER.to_owned(),
-                        ..DiscoveryRequest::default()
-                    })
-                    .await?;
-            }
-            answered.insert(type_url);
-            if answered.len() == TYPES.len() && answered.insert("") {
-                self.reports.send(Report::Synced).await?;
-            }
-        }
-    }
-
-    /// Takes over resources; gives the names that are new.
-    async fn take(
-        &mut self,
-        type_url: &'static str,
+        kind: Kind,
         bytes: usize,
         resources: Vec<Received>,
-        removed: &[String],
-    ) -> anyhow::Result<Vec<String>> {
+        removed: Vec<String>,
+    ) -> anyhow::Result<Taken> {
+        let body: usize = resources.iter().map(|resource| resource.body.len()).sum();
         let counters = &self.counters;
         counters.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        counters.responses.fetch_add(1, Ordering::Relaxed);
-        let body: usize = resources.iter().map(|resource| resource.body.len()).sum();
         counters
             .resource_bytes
             .fetch_add(body as u64, Ordering::Relaxed);
-        let expectation = self.expectation.borrow().clone();
-        let seen = expectation.type_url == type_url
-            && resources
-                .iter()
-                .any(|resource| contains(&resource.body, &expectation.marker));
-        let held = self.held.entry(type_url).or_default();
-        let mut added = Vec::new();
-        for resource in resources {
-            if held
-                .insert(resource.name.clone(), resource.version)
-                .is_none()
-            {
-                added.push(resource.name);
+        counters.responses.fetch_add(1, Ordering::Relaxed);
+        let complete = self.mode == Mode::Sotw && !kind.is_named();
+        let mut taken = Taken::default();
+        let mut seen: HashSet<Arc<str>> = HashSet::new();
+        let mut resent = 0;
+        for received in resources {
+            let resource = self
+                .decoder
+                .decode(kind, &received.body)
+                .with_context(|| format!("{kind:?} {}", received.name))?;
+            let name = resource.name.clone();
+            if self.mode == Mode::Delta {
+                ensure!(
+                    *name == *received.name,
+                    "{kind:?} {name} came under the name {}",
+                    received.name
+                );
             }
+            ensure!(seen.insert(name.clone()), "{kind:?} {name} came twice");
+            taken.put.push(resource.clone());
+            let entry = Entry {
+                version: received.version.into(),
+                resource: resource.clone(),
+            };
+            let old = self.held.of_mut(kind).insert(name, entry);
+            let same = old.is_some_and(|old| Arc::ptr_eq(&old.resource, &resource));
+            resent += u64::from(same);
         }
-        for name in removed {
-            held.remove(name);
+        self.counters.resent.fetch_add(resent, Ordering::Relaxed);
+        let mut gone: Vec<Arc<str>> = removed.into_iter().map(Arc::from).collect();
+        if complete {
+            let names = self.held.of(kind).keys();
+            gone.extend(names.filter(|name| !seen.contains(*name)).cloned());
         }
-        if seen {
-            self.reports.send(Report::Seen(expectation.round)).await?;
+        for name in gone {
+            let old = self.held.of_mut(kind).remove(&name);
+            let old =
+                old.with_context(|| format!("{kind:?} {name} was taken away and not held"))?;
+            taken.removed.push(old.resource);
         }
-        Ok(added)
+        Ok(taken)
+    }
+
+    /// Versions held, by name.
+    fn versions(&self, kind: Kind) -> BTreeMap<String, String> {
+        let held = self.held.of(kind).iter();
+        held.map(|(name, entry)| (name.to_string(), entry.version.to_string()))
+            .collect()
     }
 }
 
-fn request_names(
-    type_url: &'static str,
-    names: Vec<String>,
-    _first: bool,
-) -> DeltaDiscoveryRequest {
-    DeltaDiscoveryRequest {
-        type_url: type_url.to_owned(),
-        resource_names_subscribe: names,
-        ..DeltaDiscoveryRequest::default()
-    }
-}
-
-/// The route configuration of a wildcard HTTP listener.
-fn route(listener: &str) -> Option<String> {
-    let port: u32 = listener.strip_prefix("0.0.0.0_")?.parse().ok()?;
-    (port == PORT).then(|| port.to_string())
-}
-
-/// The name of a resource: field 1 of clusters, listeners, assignments and route configurations.
-fn name_of(body: &[u8]) -> String {
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct Named {
-        #[prost(string, tag = "1")]
-        name: String,
-    }
-    // Other fields are skipped; a body that is no message has no name.
-    prost::Message::decode(body)
-        .map(|named: Named| named.name)
-        .unwrap_or_default()
-}
-
-fn contains(haystack: &[u8], needle: &str) -> bool {
-    !needle.is_empty()
-        && haystack
-            .windows(needle.len())
-            .any(|window| window == needle.as_bytes())
+/// The type of a response.
+fn kind_of(type_url: &str) -> anyhow::Result<Kind> {
+    Kind::from_type_url(type_url).with_context(|| format!("unexpected type {type_url}"))
 }

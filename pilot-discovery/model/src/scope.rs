@@ -177,6 +177,31 @@ impl Scope {
         scope
     }
 
+    /// The scope of proxies of another namespace, made by changing a copy of this one: what is the
+    /// same is shared. Only for scopes without a Sidecar.
+    pub fn fork(&self, snapshot: &Snapshot, namespace: &Arc<str>) -> Self {
+        if self.sidecar.is_some() {
+            return Self::build(snapshot, namespace, None);
+        }
+        let mut scope = self.clone();
+        scope.namespace = namespace.clone();
+        scope.outbound_policy = outbound_policy(snapshot, None);
+        let fresh = egress_listeners(None, namespace);
+        for (listener, fresh) in scope.listeners.iter_mut().zip(fresh) {
+            listener.imports = fresh.imports;
+            listener.implicit = implicit_destinations(snapshot, namespace, listener);
+        }
+        let mut hosts: Vec<Host> = snapshot.services.keys().cloned().collect();
+        hosts.extend(
+            self.services
+                .keys()
+                .filter(|h| !snapshot.services.contains_key(*h))
+                .cloned(),
+        );
+        scope.refresh(snapshot, &hosts);
+        scope
+    }
+
     /// Whether a changed VirtualService can change which services this scope holds.
     pub fn depends_on_virtual_services(&self) -> bool {
         self.sidecar.is_some()
@@ -193,11 +218,15 @@ impl Scope {
                             Some(first) => unite(&first, &service),
                             None => service.clone(),
                         });
-                        listener.services.insert(host.clone(), service);
+                        let held = listener.services.get(host);
+                        if !held.is_some_and(|held| Arc::ptr_eq(held, &service)) {
+                            listener.services.insert(host.clone(), service);
+                        }
                     }
-                    None => {
+                    None if listener.services.contains_key(host) => {
                         listener.services.remove(host);
                     }
+                    None => {}
                 }
             }
             self.set(host, chosen);
@@ -205,6 +234,14 @@ impl Scope {
     }
 
     fn set(&mut self, host: &Host, service: Option<Arc<Service>>) {
+        let same = match (self.services.get(host), &service) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return;
+        }
         if let Some(old) = self.services.remove(host) {
             for port in &old.ports {
                 if let Some(hosts) = self.by_port.get_mut(&port.number) {

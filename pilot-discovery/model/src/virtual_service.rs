@@ -220,6 +220,14 @@ impl VirtualServices {
         self.by_key.values()
     }
 
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
     /// Puts `new` in the place of what `key` held; `None` removes.
     pub fn replace(&mut self, key: &ObjectKey, new: Option<Arc<VirtualService>>) {
         if let Some(old) = self.by_key.remove(key) {

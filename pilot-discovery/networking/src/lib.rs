@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod config_source;
 pub mod endpoint;
 pub mod gateway;
+pub mod hash;
 pub mod listener;
 pub mod manifest;
 pub mod name;

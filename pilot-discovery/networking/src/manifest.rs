@@ -1,11 +1,18 @@
 //! What a class of proxies is sent: per type a persistent map, so that two versions of it share
 //! what they have in common and differ in the time of their difference.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::BuildHasherDefault,
+    sync::{Arc, OnceLock},
+};
 
 use imbl::{OrdMap, ordmap::DiffItem};
 
-use crate::resource::{Resource, Skipped};
+use crate::{
+    hash::TextHasher,
+    resource::{Resource, Skipped},
+};
 
 /// Resources of one type by name.
 pub type Set = OrdMap<Arc<str>, Arc<Resource>>;
@@ -20,7 +27,65 @@ pub struct Manifests {
     pub routes: Set,
     pub secrets: Set,
     /// What was left out, by the generator's unit of work.
-    pub skipped: BTreeMap<Arc<str>, Arc<[Skipped]>>,
+    pub skipped: OrdMap<Arc<str>, Arc<[Skipped]>>,
+    pub indices: Indices,
+}
+
+/// Names and versions of one type's resources, for looking up thousands at once. Holds no
+/// resource, so that whoever keeps it keeps no bytes alive.
+#[derive(Debug, Default)]
+pub struct Index(HashMap<Arc<str>, Slot, BuildHasherDefault<TextHasher>>);
+
+/// A name of an [`Index`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// From 0 on, without gaps.
+    pub at: usize,
+    pub version: u64,
+}
+
+impl Index {
+    pub fn of(set: &Set) -> Self {
+        let slots = set.values().enumerate();
+        let slots = slots.map(|(at, resource)| {
+            let version = resource.version;
+            (resource.name.clone(), Slot { at, version })
+        });
+        Self(slots.collect())
+    }
+
+    pub fn get(&self, name: &str) -> Option<(&Arc<str>, Slot)> {
+        self.0.get_key_value(name).map(|(name, slot)| (name, *slot))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, Slot)> {
+        self.0.iter().map(|(name, slot)| (name, *slot))
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The indices of one version of a manifest, each made when it is first asked for.
+#[derive(Debug, Default)]
+pub struct Indices {
+    pub clusters: OnceLock<Arc<Index>>,
+    pub endpoints: OnceLock<Arc<Index>>,
+    pub listeners: OnceLock<Arc<Index>>,
+    pub routes: OnceLock<Arc<Index>>,
+    pub secrets: OnceLock<Arc<Index>>,
+}
+
+impl Clone for Indices {
+    /// Empty: whoever copies a manifest is about to change it.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// One name that two sets do not agree on.
@@ -49,11 +114,12 @@ pub fn differences(old: &Set, new: &Set) -> Vec<Difference> {
         .collect()
 }
 
-/// Inserts a resource unless the set holds the same version already; keeps structure shared.
+/// Inserts a resource unless the set holds the same already; keeps structure shared. One with
+/// the same bytes from other sources is put too: it is no difference, but provenance is shown.
 pub fn put(set: &mut Set, resource: Arc<Resource>) {
     let same = set
         .get(&resource.name)
-        .is_some_and(|held| held.version == resource.version);
+        .is_some_and(|held| held.version == resource.version && held.sources == resource.sources);
     if !same {
         set.insert(resource.name.clone(), resource);
     }
@@ -87,5 +153,22 @@ mod tests {
             ]
         );
         assert!(differences(&new, &new.clone()).is_empty());
+    }
+
+    #[test]
+    fn other_sources_are_taken_over_and_make_no_difference() {
+        let mut old = Set::new();
+        put(&mut old, resource("a", "1"));
+        let source = pilot_model::config::ConfigRef {
+            kind: "DestinationRule",
+            namespace: "demo".into(),
+            name: "a".into(),
+            version: "1".into(),
+        };
+        let mut new = old.clone();
+        let ruled = Resource::from_bytes("a", "1".into(), [source.clone()]);
+        put(&mut new, Arc::new(ruled));
+        assert_eq!(*new["a"].sources, [source]);
+        assert!(differences(&old, &new).is_empty());
     }
 }

@@ -11,7 +11,11 @@ use istio_api::{
     json::{self, Unknown},
     object::{Meta, Object},
 };
-use mesh_common::{drain, fswatch, yaml};
+use mesh_common::{
+    drain,
+    fswatch::{self, Changed},
+    yaml,
+};
 use pilot_model::key::ObjectKey;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -33,67 +37,107 @@ type Id = (&'static str, ObjectKey);
 #[derive(Debug, Default)]
 struct File {
     hash: u64,
-    objects: BTreeMap<Id, Object>,
+    objects: Vec<(Id, Object)>,
+}
+
+impl File {
+    fn get(&self, id: &Id) -> Option<&Object> {
+        self.objects
+            .iter()
+            .find(|(own, _)| own == id)
+            .map(|(_, object)| object)
+    }
 }
 
 /// What the tree held when it was last read.
 #[derive(Debug, Default)]
 struct Tree {
     files: BTreeMap<PathBuf, File>,
-    applied: BTreeMap<Id, Object>,
+    /// Files that hold an object; the first is in force.
+    holders: BTreeMap<Id, BTreeSet<PathBuf>>,
 }
 
 impl Tree {
-    /// Reads what changed; gives the differences to what was given before.
+    /// Reads whatever changed below `dir`; gives the differences to what was given before.
     fn read(&mut self, dir: &Path) -> std::io::Result<Vec<Change>> {
         let mut paths = BTreeSet::new();
         list(dir, MAX_DEPTH, &mut paths)?;
-        self.files.retain(|path, _| paths.contains(path));
-        for path in paths {
-            self.read_file(path);
-        }
-        let mut wanted: BTreeMap<Id, &Object> = BTreeMap::new();
-        for (path, file) in &self.files {
-            for (id, object) in &file.objects {
-                if wanted.contains_key(id) {
-                    tracing::warn!(
-                        path = %path.display(),
-                        kind = object.collection.kind,
-                        name = object.meta.full_name(),
-                        "object is also in a file that comes before, which stays in force"
-                    );
-                } else {
-                    wanted.insert(id.clone(), object);
-                }
-            }
-        }
-        let mut changes = Vec::new();
-        let mut push = |object: &Object, new: Option<&Object>| {
-            changes.push(Change {
-                collection: object.collection,
-                key: ObjectKey::new(&object.meta.namespace, &object.meta.name),
-                object: new.cloned(),
-            });
-        };
-        for (id, old) in &self.applied {
-            if !wanted.contains_key(id) {
-                push(old, None);
-            }
-        }
-        for (id, new) in &wanted {
-            if self.applied.get(id) != Some(new) {
-                push(new, Some(new));
-            }
-        }
-        self.applied = wanted
-            .into_iter()
-            .map(|(id, object)| (id, object.clone()))
-            .collect();
-        Ok(changes)
+        let gone = self.files.keys().filter(|path| !paths.contains(*path));
+        let gone: Vec<PathBuf> = gone.cloned().collect();
+        Ok(self.read_files(gone.into_iter().chain(paths)))
     }
 
-    fn read_file(&mut self, path: PathBuf) {
-        let bytes = match read_bytes(&path) {
+    /// Reads these files again; those that are not there any more are forgotten.
+    fn read_files(&mut self, paths: impl IntoIterator<Item = PathBuf>) -> Vec<Change> {
+        // What was in force of everything that the files held or hold.
+        let mut before: BTreeMap<Id, Option<Object>> = BTreeMap::new();
+        for path in paths {
+            let Some(file) = self.changed(&path) else {
+                continue;
+            };
+            let old = self
+                .files
+                .get(&path)
+                .into_iter()
+                .flat_map(|file| &file.objects);
+            let new = file.iter().flat_map(|file| &file.objects);
+            let touched: BTreeSet<Id> = old.chain(new).map(|(id, _)| id.clone()).collect();
+            for id in touched {
+                if !before.contains_key(&id) {
+                    before.insert(id.clone(), self.in_force(&id).cloned());
+                }
+                let holders = self.holders.entry(id.clone()).or_default();
+                if file.as_ref().is_some_and(|file| file.get(&id).is_some()) {
+                    holders.insert(path.clone());
+                } else {
+                    holders.remove(&path);
+                }
+                if holders.len() > 1 {
+                    tracing::warn!(
+                        path = %path.display(),
+                        kind = id.0,
+                        ns = &*id.1.namespace,
+                        name = &*id.1.name,
+                        "object is in several files; the first by name stays in force"
+                    );
+                }
+                if holders.is_empty() {
+                    self.holders.remove(&id);
+                }
+            }
+            match file {
+                Some(file) => self.files.insert(path, file),
+                None => self.files.remove(&path),
+            };
+        }
+        let mut changes = Vec::new();
+        for (id, old) in before {
+            let new = self.in_force(&id);
+            if let Some(some) = old.as_ref().or(new)
+                && old.as_ref() != new
+            {
+                changes.push(Change {
+                    collection: some.collection,
+                    key: id.1.clone(),
+                    object: new.cloned(),
+                });
+            }
+        }
+        changes
+    }
+
+    fn in_force(&self, id: &Id) -> Option<&Object> {
+        let first = self.holders.get(id)?.first()?;
+        self.files.get(first)?.get(id)
+    }
+
+    /// The file as it is now, `Some(None)` when it is gone; `None` when it stays as it was.
+    fn changed(&self, path: &Path) -> Option<Option<File>> {
+        let known = self.files.get(path);
+        if !path.is_file() {
+            return known.map(|_| None);
+        }
+        let bytes = match read_bytes(path) {
             Ok(bytes) => bytes,
             Err(error) => {
                 tracing::warn!(
@@ -101,40 +145,44 @@ impl Tree {
                     error,
                     "file not read, its last good objects stay in force"
                 );
-                return;
+                return None;
             }
         };
         let hash = xxh3_64(&bytes);
-        let file = self.files.entry(path.clone()).or_default();
-        if file.hash == hash {
-            return;
+        if known.is_some_and(|known| known.hash == hash) {
+            return None;
         }
-        file.hash = hash;
         match parse(&bytes) {
             Ok((objects, warnings)) => {
                 for warning in warnings {
                     tracing::warn!(path = %path.display(), warning, "part of a file is ignored");
                 }
-                file.objects = objects;
+                let objects = objects.into_iter().collect();
+                Some(Some(File { hash, objects }))
             }
-            Err(error) => tracing::warn!(
-                path = %path.display(),
-                error,
-                "file not taken, its last good objects stay in force"
-            ),
+            Err(error) => {
+                tracing::warn!(
+                    path = %path.display(),
+                    error,
+                    "file not taken, its last good objects stay in force"
+                );
+                None
+            }
         }
     }
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
 fn list(dir: &Path, depth: usize, paths: &mut BTreeSet<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        let yaml = path
-            .extension()
-            .is_some_and(|extension| extension == "yaml" || extension == "yml");
         if path.is_dir() && depth > 0 {
             list(&path, depth - 1, paths)?;
-        } else if yaml && path.is_file() {
+        } else if is_yaml(&path) && path.is_file() {
             paths.insert(path);
         }
     }
@@ -154,7 +202,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
 type Parsed = (BTreeMap<Id, Object>, Vec<String>);
 
 /// Every object of a file, or the first reason why it cannot be taken.
-fn parse(bytes: &[u8]) -> Result<Parsed, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let (mut objects, mut warnings) = (BTreeMap::new(), Vec::new());
     for document in yaml::split(text) {
@@ -249,10 +297,17 @@ pub async fn follow(
     first: oneshot::Sender<()>,
 ) {
     let mut first = Some(first);
-    let mut changes = fswatch::watch(vec![dir.clone()], SETTLE);
+    let mut changes = fswatch::watch_files(dir.clone(), SETTLE);
     let mut tree = Tree::default();
+    let mut changed = Changed::Anything;
     loop {
-        match tree.read(&dir) {
+        let read = match changed {
+            // Files are known by their paths without links, as changes name them.
+            Changed::Anything => tree.read(&dir.canonicalize().unwrap_or_else(|_| dir.clone())),
+            // The cost of a change must not grow with the number of files.
+            Changed::Files(files) => Ok(tree.read_files(files.into_iter().filter(|f| is_yaml(f)))),
+        };
+        match read {
             Ok(found) if found.is_empty() => {}
             Ok(changes) => {
                 let batch = Batch {
@@ -275,7 +330,10 @@ pub async fn follow(
         }
         tokio::select! {
             () = drain.signaled() => return,
-            change = changes.recv() => if change.is_none() { return },
+            change = changes.recv() => match change {
+                Some(change) => changed = change,
+                None => return,
+            },
         }
     }
 }
@@ -306,6 +364,30 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         let gone = tree.read(dir.path()).unwrap();
         assert!(gone.len() == 1 && gone[0].object.is_none());
+    }
+
+    #[test]
+    fn an_object_in_two_files_is_that_of_the_first_until_it_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a.yaml"), dir.path().join("b.yaml"));
+        let other = GATEWAY.replace("{app: g}", "{app: other}");
+        std::fs::write(&b, &other).unwrap();
+        let mut tree = Tree::default();
+        let theirs = tree.read(dir.path()).unwrap()[0].object.clone();
+        std::fs::write(&a, GATEWAY).unwrap();
+        let ours = tree.read_files([a.clone()])[0].object.clone();
+        assert!(ours.is_some() && ours != theirs);
+        std::fs::write(&b, other.replace("other", "third")).unwrap();
+        assert!(
+            tree.read_files([b.clone()]).is_empty(),
+            "it is not in force"
+        );
+        std::fs::write(&b, &other).unwrap();
+        std::fs::remove_file(&a).unwrap();
+        let back = tree.read_files([a, b]);
+        assert_eq!(back.len(), 1);
+        assert_eq!(back[0].object, theirs);
+        assert!(tree.read(dir.path()).unwrap().is_empty());
     }
 
     #[test]

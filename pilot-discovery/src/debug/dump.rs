@@ -10,10 +10,7 @@ use pilot_networking::{manifest::Manifests, resource::Resource};
 use serde_json::{Map, Value, json as object};
 
 use super::{Page, Params, State, failed, json as page};
-use crate::xds::{
-    kind::{Kind, View},
-    stream::hex,
-};
+use crate::xds::kind::{Kind, View};
 
 /// The view of a connected proxy, named by its id or the start of its connection id.
 async fn view(state: &State, params: &Params) -> Result<View, Response> {
@@ -36,6 +33,7 @@ async fn view(state: &State, params: &Params) -> Result<View, Response> {
                         .map(|class| writer.classes.inbound(class))
                         .unwrap_or_default(),
                     version: writer.snapshot.version,
+                    times: None,
                 })
         })
         .await
@@ -67,7 +65,7 @@ fn entries(view: &View, kind: Kind, field: &str) -> Vec<Value> {
         .iter()
         .map(|r| {
             let sources: Vec<String> = r.sources.iter().map(ToString::to_string).collect();
-            object!({"versionInfo": hex(r.version), field: resource(kind, r), "sources": sources})
+            object!({"versionInfo": format!("{:016x}", r.version), field: resource(kind, r), "sources": sources})
         })
         .collect()
 }

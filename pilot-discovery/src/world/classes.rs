@@ -1,6 +1,10 @@
 //! The classes that connected proxies belong to.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pilot_model::{
     changes::Changes,
@@ -12,14 +16,48 @@ use pilot_networking::{
     manifest::Manifests,
 };
 
+/// A class without proxies is kept for so long: after a lost network or a restart of theirs,
+/// all of them come back at once.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A class with the number of proxies in it.
 #[derive(Debug)]
 struct Counted<T> {
     class: T,
     members: usize,
+    /// When the last of them left.
+    deserted: Option<Instant>,
 }
 
-/// All classes. A class is made when its first proxy connects and forgotten with its last.
+impl<T> Counted<T> {
+    fn new(class: T) -> Self {
+        Self {
+            class,
+            members: 1,
+            deserted: None,
+        }
+    }
+
+    fn join(&mut self) {
+        self.members += 1;
+        self.deserted = None;
+    }
+
+    fn leave(&mut self) {
+        self.members -= 1;
+        if self.members == 0 {
+            self.deserted = Some(Instant::now());
+        }
+    }
+
+    fn is_needed(&self, now: Instant) -> bool {
+        self.deserted
+            .is_none_or(|since| now.saturating_duration_since(since) < PATIENCE)
+    }
+}
+
+/// All classes. A class is made when its first proxy connects and forgotten some time after its
+/// last one left.
 #[derive(Debug, Default)]
 pub struct Classes {
     outbound: BTreeMap<OutboundClass, Counted<Outbound>>,
@@ -30,6 +68,7 @@ pub struct Classes {
 impl Classes {
     /// Follows a snapshot in every class; `true` when any manifest changed.
     pub fn update(&mut self, snapshot: &Snapshot, changes: &Changes) -> bool {
+        self.sweep();
         let dirt = Dirt::of(snapshot, changes);
         let mut changed = false;
         for counted in self.outbound.values_mut() {
@@ -43,55 +82,52 @@ impl Classes {
         changed
     }
 
+    /// Forgets classes that nobody came back to.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        self.outbound.retain(|_, counted| counted.is_needed(now));
+        self.inbound.retain(|_, counted| counted.is_needed(now));
+    }
+
     /// Adds a member; makes the class if it is the first.
     pub fn join_outbound(&mut self, snapshot: &Snapshot, class: &OutboundClass) {
-        match self.outbound.get_mut(class) {
-            Some(counted) => counted.members += 1,
-            None => {
-                let made = Outbound::new(snapshot, class.clone(), &mut self.cache);
-                self.outbound.insert(
-                    class.clone(),
-                    Counted {
-                        class: made,
-                        members: 1,
-                    },
-                );
-            }
+        if let Some(counted) = self.outbound.get_mut(class) {
+            counted.join();
+            return;
         }
+        self.sweep();
+        // Most classes differ in their namespace only, and share nearly everything.
+        let made = match self
+            .outbound
+            .values()
+            .find(|like| like.class.is_like(class))
+        {
+            Some(like) => like.class.fork(snapshot, class.clone(), &mut self.cache),
+            None => Outbound::new(snapshot, class.clone(), &mut self.cache),
+        };
+        self.outbound.insert(class.clone(), Counted::new(made));
     }
 
     /// Adds a member; makes the class if it is the first.
     pub fn join_inbound(&mut self, snapshot: &Snapshot, class: &InboundClass) {
         match self.inbound.get_mut(class) {
-            Some(counted) => counted.members += 1,
+            Some(counted) => counted.join(),
             None => {
                 let made = Inbound::new(snapshot, class.clone());
-                self.inbound.insert(
-                    class.clone(),
-                    Counted {
-                        class: made,
-                        members: 1,
-                    },
-                );
+                self.inbound.insert(class.clone(), Counted::new(made));
             }
         }
     }
 
-    /// Takes a member away; forgets the class if it was the last.
+    /// Takes a member away.
     pub fn leave(&mut self, outbound: &OutboundClass, inbound: Option<&InboundClass>) {
         if let Some(counted) = self.outbound.get_mut(outbound) {
-            counted.members -= 1;
-            if counted.members == 0 {
-                self.outbound.remove(outbound);
-            }
+            counted.leave();
         }
         if let Some(inbound) = inbound
             && let Some(counted) = self.inbound.get_mut(inbound)
         {
-            counted.members -= 1;
-            if counted.members == 0 {
-                self.inbound.remove(inbound);
-            }
+            counted.leave();
         }
     }
 
@@ -123,5 +159,119 @@ impl Classes {
 
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use istio_api::envoy::config::core::v3::Node;
+    use pilot_model::{builder::Builder, class::classify, mesh::Mesh, proxy::Proxy};
+
+    use super::*;
+    use crate::xds::kind::Kind;
+
+    const CONFIG: &str = r#"
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: open, namespace: a}
+spec:
+  hosts: [open.a.svc.cluster.local]
+  addresses: [10.96.0.1]
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 90, name: tcp, protocol: TCP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.1, labels: {version: v1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: private, namespace: a}
+spec:
+  hosts: [private.a.svc.cluster.local]
+  exportTo: ["."]
+  ports: [{number: 91, name: tcp, protocol: TCP}, {number: 81, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.2}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: private, namespace: b}
+spec:
+  hosts: [private.b.svc.cluster.local]
+  exportTo: ["."]
+  ports: [{number: 82, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.3}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: open, namespace: a}
+spec:
+  hosts: [open.a.svc.cluster.local, nowhere.example]
+  exportTo: ["."]
+  http: [{route: [{destination: {host: open.a.svc.cluster.local, subset: v1}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: open, namespace: a}
+spec:
+  host: open.a.svc.cluster.local
+  exportTo: ["."]
+  subsets: [{name: v1, labels: {version: v1}}]
+"#;
+
+    fn class(snapshot: &Snapshot, namespace: &str) -> OutboundClass {
+        let node = Node {
+            id: format!("sidecar~10.1.0.1~p.{namespace}~{namespace}.svc.cluster.local"),
+            ..Node::default()
+        };
+        classify(snapshot, &Proxy::parse(Some(&node)).unwrap()).0
+    }
+
+    #[test]
+    fn a_forked_class_is_what_it_would_be_if_it_were_made_anew() {
+        let mut builder = Builder::new(Mesh::default());
+        let (objects, _) = crate::config::dir::parse(CONFIG.as_bytes()).unwrap();
+        for ((_, key), object) in objects {
+            builder
+                .apply(object.collection, &key, Some(object))
+                .unwrap();
+        }
+        let (snapshot, _) = builder.publish();
+        let classes = ["a", "b", "c"].map(|namespace| class(&snapshot, namespace));
+        for from in &classes {
+            let mut cache = Cache::default();
+            let from = Outbound::new(&snapshot, from.clone(), &mut cache);
+            for to in &classes {
+                assert!(from.is_like(to));
+                let forked = from.fork(&snapshot, to.clone(), &mut cache);
+                let anew = Outbound::new(&snapshot, to.clone(), &mut Cache::default());
+                for kind in Kind::ALL {
+                    let (forked, anew) = (forked.manifests(), anew.manifests());
+                    assert_eq!(kind.of(forked), kind.of(anew), "{kind:?}");
+                }
+                assert_eq!(forked.manifests().skipped, anew.manifests().skipped);
+            }
+        }
+        let other = OutboundClass {
+            http10: true,
+            ..classes[0].clone()
+        };
+        let from = Outbound::new(&snapshot, classes[1].clone(), &mut Cache::default());
+        assert!(!from.is_like(&other));
+    }
+
+    #[test]
+    fn a_class_outlives_its_last_proxy_for_a_while() {
+        let snapshot = Snapshot::default();
+        let class = class(&snapshot, "a");
+        let mut classes = Classes::default();
+        classes.join_outbound(&snapshot, &class);
+        let made = classes.outbound(&class);
+        classes.leave(&class, None);
+        classes.join_outbound(&snapshot, &class);
+        assert!(Arc::ptr_eq(&made, &classes.outbound(&class)));
+        classes.leave(&class, None);
+        let counted = &classes.outbound[&class];
+        let left = counted.deserted.unwrap();
+        assert!(counted.is_needed(left) && !counted.is_needed(left + PATIENCE));
     }
 }

@@ -64,6 +64,11 @@ impl Debounce {
         Some(due.saturating_duration_since(now))
     }
 
+    /// When the first change came that waits to be published.
+    pub fn first(&self) -> Option<Instant> {
+        self.first
+    }
+
     /// It was published.
     pub fn clear(&mut self) {
         self.first = None;

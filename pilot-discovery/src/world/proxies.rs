@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 use pilot_model::{
@@ -14,7 +15,7 @@ use pilot_model::{
 use tokio::sync::watch;
 
 use super::classes::Classes;
-use crate::xds::kind::View;
+use crate::xds::kind::{Times, View};
 
 /// A connected proxy.
 #[derive(Debug)]
@@ -126,11 +127,17 @@ impl Proxies {
         }
     }
 
-    /// Tells every proxy whose manifests changed; gives their number.
-    pub fn publish(&self, snapshot: &Snapshot, classes: &Classes) -> usize {
+    /// Tells every proxy whose manifests changed; gives their number. `changed` is when the first
+    /// of the changes came.
+    pub fn publish(&self, snapshot: &Snapshot, classes: &Classes, changed: Instant) -> usize {
         let mut told = 0;
+        let times = Some(Times {
+            changed,
+            published: Instant::now(),
+        });
         for member in self.members.values() {
-            let new = view(classes, snapshot, &member.outbound, member.inbound.as_ref());
+            let mut new = view(classes, snapshot, &member.outbound, member.inbound.as_ref());
+            new.times = times;
             let changed = member.view.send_if_modified(|old| {
                 let same = Arc::ptr_eq(&old.outbound, &new.outbound)
                     && Arc::ptr_eq(&old.inbound, &new.inbound);
@@ -169,5 +176,6 @@ fn view(
             .map(|inbound| classes.inbound(inbound))
             .unwrap_or_default(),
         version: snapshot.version,
+        times: None,
     }
 }

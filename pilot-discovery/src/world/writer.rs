@@ -158,8 +158,9 @@ impl Writer {
     }
 
     fn publish(&mut self) {
-        self.debounce.clear();
         let start = Instant::now();
+        let changed = self.debounce.first();
+        self.debounce.clear();
         let (snapshot, changes) = self.builder.publish();
         self.snapshot = snapshot;
         self.proxies
@@ -169,10 +170,16 @@ impl Writer {
             snapshot: self.snapshot.clone(),
             synced: self.synced,
         }));
-        let told = self.proxies.publish(&self.snapshot, &self.classes);
+        let told = self
+            .proxies
+            .publish(&self.snapshot, &self.classes, changed.unwrap_or(start));
         let elapsed = start.elapsed();
+        if let Some(changed) = changed {
+            let waited = start.saturating_duration_since(changed);
+            self.metrics.debounce.observe(waited.as_secs_f64());
+        }
         self.metrics
-            .snapshot_built(elapsed, told, &self.snapshot, &changes);
+            .snapshot_built(elapsed, &self.snapshot, &changes);
         tracing::debug!(
             version = self.snapshot.version,
             proxies = told,

@@ -1,22 +1,41 @@
-//! Responses on the wire: resources are encoded already, only the frame around them is written.
+//! Messages on the wire.
+//!
+//! Resources are encoded already; only the frame around them is written, and only as fast as
+//! the peer reads: a slow proxy costs one chunk of memory, not a copy of everything.
 
-use prost::{
-    bytes::BufMut,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint},
-};
-use std::marker::PhantomData;
-use tonic::{
-    Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
 
-use super::stream::{Response, Variant, hex};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::Stream;
+use http::HeaderMap;
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use istio_api::envoy::config::core::v3::Node;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::{
+    request::{self, Malformed, Request},
+    stream::{Response, Variant, hex},
+};
+
+/// Small pieces are gathered to chunks of this size, in bytes.
+const CHUNK: usize = 32 << 10;
+/// Resources from this size on are sent out of the memory that all streams share.
+const SHARED: usize = 8 << 10;
+/// Compression flag and length in front of a message.
+const PREFIX: usize = 5;
 
 /// A response with the protocol variant that frames it.
 #[derive(Debug)]
 pub struct Framed {
     pub variant: Variant,
     pub response: Response,
+    len: usize,
 }
 
 /// Field numbers of `DiscoveryResponse`, `DeltaDiscoveryResponse`, `Resource` and `Any`
@@ -50,8 +69,22 @@ fn put_header(out: &mut impl BufMut, field: u32, len: usize) {
 }
 
 impl Framed {
-    /// Bytes that [`Self::encode`] writes.
+    pub fn new(variant: Variant, response: Response) -> Self {
+        let mut framed = Self {
+            variant,
+            response,
+            len: 0,
+        };
+        framed.len = framed.measure();
+        framed
+    }
+
+    /// Bytes of the message.
     pub fn encoded_len(&self) -> usize {
+        self.len
+    }
+
+    fn measure(&self) -> usize {
         let response = &self.response;
         let url = response.kind.type_url();
         let any = |body: usize| delimited(url.len()) + delimited(body);
@@ -73,98 +106,236 @@ impl Framed {
             .iter()
             .map(|name| delimited(name.len()))
             .sum();
-        delimited(hex(response.version).len())
-            + resources
-            + delimited(url.len())
-            + delimited(response.nonce.len())
-            + removed
+        delimited(16) + resources + delimited(url.len()) + delimited(response.nonce.len()) + removed
+    }
+}
+
+/// A response on its way: gives its bytes piece by piece.
+#[derive(Debug)]
+struct Writer {
+    framed: Framed,
+    /// Resources that were written.
+    done: usize,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Start,
+    Resources,
+    /// The header of resource `done` was written, its body is next.
+    Body,
+    End,
+}
+
+impl Writer {
+    fn new(framed: Framed) -> Self {
+        Self {
+            framed,
+            done: 0,
+            state: State::Start,
+        }
     }
 
-    /// Writes the message.
-    pub fn encode(&self, out: &mut impl BufMut) {
-        let response = &self.response;
-        let url = response.kind.type_url();
-        put_bytes(out, field::VERSION, hex(response.version).as_bytes());
-        for resource in &response.resources {
-            let any = delimited(url.len()) + delimited(resource.body.len());
-            match self.variant {
-                Variant::Sotw => put_header(out, field::RESOURCES, any),
-                Variant::Delta => {
-                    let name = &resource.name;
-                    let len = delimited(16) + delimited(any) + delimited(name.len());
-                    put_header(out, field::RESOURCES, len);
-                    put_bytes(out, field::RESOURCE_NAME, name.as_bytes());
-                    put_bytes(
-                        out,
-                        field::RESOURCE_VERSION,
-                        hex(resource.version).as_bytes(),
-                    );
-                    put_header(out, field::RESOURCE_BODY, any);
-                }
+    /// The next piece; `None` after the last.
+    fn chunk(&mut self) -> Option<Bytes> {
+        let response = &self.framed.response;
+        if self.state == State::Body {
+            let resource = response.resources.get(self.done)?;
+            self.done += 1;
+            self.state = State::Resources;
+            return Some(resource.body.clone());
+        }
+        if self.state == State::End {
+            return None;
+        }
+        let mut out = BytesMut::with_capacity(CHUNK.min(self.framed.len + PREFIX));
+        if self.state == State::Start {
+            out.put_u8(0);
+            // Messages are far below 4 GB.
+            out.put_u32(u32::try_from(self.framed.len).unwrap_or(u32::MAX));
+            put_bytes(&mut out, field::VERSION, &hex(response.version));
+            self.state = State::Resources;
+        }
+        while let Some(resource) = response.resources.get(self.done) {
+            self.framed.header(&mut out, resource);
+            if resource.body.len() >= SHARED {
+                self.state = State::Body;
+                return Some(out.freeze());
             }
-            put_bytes(out, field::ANY_TYPE_URL, url.as_bytes());
-            put_bytes(out, field::ANY_VALUE, &resource.body);
+            out.put_slice(&resource.body);
+            self.done += 1;
+            if out.len() + SHARED > CHUNK {
+                return Some(out.freeze());
+            }
         }
-        put_bytes(out, field::TYPE_URL, url.as_bytes());
-        put_bytes(out, field::NONCE, response.nonce.as_bytes());
+        put_bytes(
+            &mut out,
+            field::TYPE_URL,
+            response.kind.type_url().as_bytes(),
+        );
+        put_bytes(&mut out, field::NONCE, response.nonce.as_bytes());
         for name in &response.removed {
-            put_bytes(out, field::REMOVED, name.as_bytes());
+            put_bytes(&mut out, field::REMOVED, name.as_bytes());
+        }
+        self.state = State::End;
+        Some(out.freeze())
+    }
+}
+
+impl Framed {
+    /// Everything in front of the body of a resource.
+    fn header(&self, out: &mut BytesMut, resource: &pilot_networking::resource::Resource) {
+        let url = self.response.kind.type_url();
+        let any = delimited(url.len()) + delimited(resource.body.len());
+        match self.variant {
+            Variant::Sotw => put_header(out, field::RESOURCES, any),
+            Variant::Delta => {
+                let name = &resource.name;
+                let len = delimited(16) + delimited(any) + delimited(name.len());
+                put_header(out, field::RESOURCES, len);
+                put_bytes(out, field::RESOURCE_NAME, name.as_bytes());
+                put_bytes(out, field::RESOURCE_VERSION, &hex(resource.version));
+                put_header(out, field::RESOURCE_BODY, any);
+            }
+        }
+        put_bytes(out, field::ANY_TYPE_URL, url.as_bytes());
+        put_header(out, field::ANY_VALUE, resource.body.len());
+    }
+}
+
+/// The body of an answer: responses as they come, then the status as trailers.
+#[derive(Debug)]
+pub struct Body {
+    responses: mpsc::Receiver<Result<Framed, Status>>,
+    current: Option<Writer>,
+    ended: bool,
+}
+
+impl Body {
+    pub fn new(responses: mpsc::Receiver<Result<Framed, Status>>) -> Self {
+        Self {
+            responses,
+            current: None,
+            ended: false,
         }
     }
 }
 
-/// gRPC codec of the server side: decodes `T`, encodes [`Framed`].
-#[derive(Debug)]
-pub struct AdsCodec<T>(PhantomData<T>);
-
-impl<T> Default for AdsCodec<T> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<T: prost::Message + Default + Send + 'static> Codec for AdsCodec<T> {
-    type Encode = Framed;
-    type Decode = T;
-    type Encoder = FramedEncoder;
-    type Decoder = RequestDecoder<T>;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        FramedEncoder
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        RequestDecoder(PhantomData)
-    }
-}
-
-/// Encodes [`Framed`].
-#[derive(Debug)]
-pub struct FramedEncoder;
-
-impl Encoder for FramedEncoder {
-    type Item = Framed;
+impl http_body::Body for Body {
+    type Data = Bytes;
     type Error = Status;
 
-    fn encode(&mut self, item: Framed, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.reserve(item.encoded_len());
-        item.encode(out);
-        Ok(())
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        loop {
+            if let Some(chunk) = self.current.as_mut().and_then(Writer::chunk) {
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+            self.current = None;
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            let status = match ready!(self.responses.poll_recv(context)) {
+                Some(Ok(framed)) => {
+                    self.current = Some(Writer::new(framed));
+                    continue;
+                }
+                Some(Err(status)) => status,
+                None => Status::ok(""),
+            };
+            self.ended = true;
+            let mut trailers = HeaderMap::new();
+            return Poll::Ready(Some(
+                status
+                    .add_header(&mut trailers)
+                    .map(|()| Frame::trailers(trailers)),
+            ));
+        }
     }
 }
 
-/// Decodes a request message.
-#[derive(Debug)]
-pub struct RequestDecoder<T>(PhantomData<T>);
+/// Largest discovery request, in bytes.
+const MAX_REQUEST: usize = 4 << 20;
 
-impl<T: prost::Message + Default> Decoder for RequestDecoder<T> {
-    type Item = T;
-    type Error = Status;
+/// The requests in the body of a call.
+///
+/// A proxy that comes back sends hundreds of kilobytes once and a few bytes at a time from then
+/// on: no memory is kept between two messages.
+pub fn requests(
+    variant: Variant,
+    body: tonic::body::Body,
+) -> impl Stream<Item = Result<(Option<Node>, Request), Status>> + Send {
+    let incoming = Incoming {
+        variant,
+        body,
+        pending: BytesMut::new(),
+    };
+    futures::stream::try_unfold(incoming, |mut incoming| async move {
+        let request = incoming.next().await?;
+        Ok(request.map(|request| (request, incoming)))
+    })
+}
 
-    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
-        T::decode(buf).map(Some).map_err(|error| {
-            Status::invalid_argument(format!("malformed discovery request: {error}"))
-        })
+struct Incoming {
+    variant: Variant,
+    body: tonic::body::Body,
+    pending: BytesMut,
+}
+
+impl Incoming {
+    async fn next(&mut self) -> Result<Option<(Option<Node>, Request)>, Status> {
+        loop {
+            if let Some(message) = self.message()? {
+                let read = match self.variant {
+                    Variant::Sotw => request::read_sotw(&message),
+                    Variant::Delta => request::read_delta(&message),
+                };
+                return read.map(Some).map_err(|error: Malformed| {
+                    Status::invalid_argument(format!("malformed discovery request: {error}"))
+                });
+            }
+            let Some(frame) = self.body.frame().await else {
+                if self.pending.is_empty() {
+                    return Ok(None);
+                }
+                return Err(Status::invalid_argument(
+                    "the stream ended within a message",
+                ));
+            };
+            if let Ok(data) = frame?.into_data() {
+                self.pending.extend_from_slice(&data);
+            }
+        }
+    }
+
+    /// The next message, if all of it is there.
+    fn message(&mut self) -> Result<Option<Bytes>, Status> {
+        let Some((prefix, _)) = self.pending.split_first_chunk::<PREFIX>() else {
+            return Ok(None);
+        };
+        let [compressed, length @ ..] = *prefix;
+        if compressed != 0 {
+            return Err(Status::unimplemented("compressed requests are not taken"));
+        }
+        let length = u32::from_be_bytes(length) as usize;
+        if length > MAX_REQUEST {
+            return Err(Status::out_of_range(format!(
+                "a discovery request of {length} bytes, at most {MAX_REQUEST} are taken"
+            )));
+        }
+        if self.pending.len() < PREFIX + length {
+            self.pending.reserve(PREFIX + length - self.pending.len());
+            return Ok(None);
+        }
+        let mut message = self.pending.split_to(PREFIX + length);
+        if self.pending.is_empty() {
+            // Lets go of the memory.
+            self.pending = BytesMut::new();
+        }
+        Ok(Some(message.split_off(PREFIX).freeze()))
     }
 }
 
@@ -179,49 +350,143 @@ mod tests {
     use super::*;
     use crate::xds::kind::Kind;
 
-    fn framed(variant: Variant) -> Framed {
-        Framed {
-            variant,
-            response: Response {
-                kind: Kind::Cluster,
-                version: 7,
-                nonce: "7-1".into(),
-                resources: vec![Arc::new(Resource::from_bytes("a", vec![1; 200].into(), []))],
-                removed: vec!["b".into()],
-            },
-        }
+    /// Resources of every way of writing them, more than a chunk of small ones among them.
+    fn resources() -> Vec<Arc<Resource>> {
+        let small = std::iter::repeat_n(200, 300);
+        let sizes = [0, SHARED - 1, SHARED, 3 * CHUNK].into_iter().chain(small);
+        let resource = |(i, len): (usize, usize)| {
+            let body = vec![u8::try_from(i % 251).unwrap_or(0); len];
+            Arc::new(Resource::from_bytes(format!("r{i}"), body.into(), []))
+        };
+        sizes.enumerate().map(resource).collect()
     }
 
-    fn bytes(framed: &Framed) -> Vec<u8> {
-        let mut out = Vec::new();
-        framed.encode(&mut out);
-        assert_eq!(out.len(), framed.encoded_len());
-        out
+    fn framed(variant: Variant, removed: &[&str]) -> Framed {
+        let response = Response {
+            kind: Kind::Cluster,
+            version: 7,
+            nonce: "7-1".into(),
+            resources: resources(),
+            removed: removed.iter().map(|&name| name.into()).collect(),
+        };
+        Framed::new(variant, response)
+    }
+
+    /// The message behind its prefix.
+    fn message(framed: Framed) -> Vec<u8> {
+        let len = framed.encoded_len();
+        let mut writer = Writer::new(framed);
+        let chunks: Vec<Bytes> = std::iter::from_fn(|| writer.chunk()).collect();
+        let gathered = chunks.iter().filter(|chunk| chunk.len() < 3 * CHUNK);
+        assert!(gathered.into_iter().all(|chunk| chunk.len() <= CHUNK));
+        let bytes = chunks.concat();
+        assert_eq!(bytes.len(), len + PREFIX);
+        assert_eq!(bytes[0], 0, "not compressed");
+        let prefix: [u8; 4] = bytes[1..PREFIX].try_into().unwrap();
+        assert_eq!(u32::from_be_bytes(prefix) as usize, len);
+        bytes[PREFIX..].to_vec()
     }
 
     #[test]
     fn delta_frames_are_what_prost_reads() {
-        let framed = framed(Variant::Delta);
-        let read = DeltaDiscoveryResponse::decode(bytes(&framed).as_slice()).unwrap();
+        let message = message(framed(Variant::Delta, &["b"]));
+        let read = DeltaDiscoveryResponse::decode(message.as_slice()).unwrap();
         assert_eq!(read.nonce, "7-1");
         assert_eq!(read.removed_resources, ["b"]);
         assert_eq!(read.type_url, Kind::Cluster.type_url());
-        let resource = &read.resources[0];
-        assert_eq!(resource.name, "a");
-        assert_eq!(resource.version, hex(framed.response.resources[0].version));
-        assert_eq!(resource.resource.as_ref().unwrap().value, vec![1; 200]);
+        assert_eq!(read.resources.len(), resources().len());
+        for (read, sent) in read.resources.iter().zip(resources()) {
+            assert_eq!(read.name, *sent.name);
+            assert_eq!(read.version.as_bytes(), hex(sent.version));
+            assert_eq!(read.resource.as_ref().unwrap().value, sent.body);
+        }
     }
 
     #[test]
     fn state_of_the_world_frames_are_what_prost_reads() {
-        let mut framed = framed(Variant::Sotw);
-        framed.response.removed.clear();
-        let read = DiscoveryResponse::decode(bytes(&framed).as_slice()).unwrap();
+        let message = message(framed(Variant::Sotw, &[]));
+        let read = DiscoveryResponse::decode(message.as_slice()).unwrap();
         assert_eq!(
             (read.version_info.as_str(), read.nonce.as_str()),
             ("0000000000000007", "7-1")
         );
-        assert_eq!(read.resources[0].type_url, Kind::Cluster.type_url());
-        assert_eq!(read.resources[0].value, vec![1; 200]);
+        assert_eq!(read.resources.len(), resources().len());
+        for (read, sent) in read.resources.iter().zip(resources()) {
+            assert_eq!(read.type_url, Kind::Cluster.type_url());
+            assert_eq!(read.value, sent.body);
+        }
+    }
+
+    /// What a call gives whose body comes in these pieces.
+    async fn read(pieces: Vec<Vec<u8>>) -> Vec<Result<String, tonic::Code>> {
+        let frames = pieces
+            .into_iter()
+            .map(|piece| Ok::<_, Status>(Frame::data(Bytes::from(piece))));
+        let body = http_body_util::StreamBody::new(futures::stream::iter(frames));
+        let requests = requests(Variant::Delta, tonic::body::Body::new(body));
+        let read = futures::StreamExt::map(requests, |request| match request {
+            Ok((_, request)) => Ok(request.nonce),
+            Err(status) => Err(status.code()),
+        });
+        futures::StreamExt::collect(read).await
+    }
+
+    fn prefixed(nonce: &str) -> Vec<u8> {
+        use istio_api::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+        let message = DeltaDiscoveryRequest {
+            response_nonce: nonce.into(),
+            ..Default::default()
+        }
+        .encode_to_vec();
+        let mut bytes = vec![0];
+        bytes.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        bytes.extend(message);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn requests_are_read_however_they_are_cut() {
+        let all = [prefixed("1"), prefixed(""), prefixed("22")].concat();
+        let expected: Vec<_> = ["1", "", "22"].map(|nonce| Ok(nonce.to_owned())).into();
+        for size in 1..=all.len() {
+            let pieces = all.chunks(size).map(<[u8]>::to_vec).collect();
+            assert_eq!(read(pieces).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_that_are_none_end_the_stream() {
+        use tonic::Code;
+        let cut = prefixed("long enough");
+        assert_eq!(
+            read(vec![cut[..8].to_vec()]).await,
+            [Err(Code::InvalidArgument)]
+        );
+        assert_eq!(
+            read(vec![vec![1, 0, 0, 0, 0]]).await,
+            [Err(Code::Unimplemented)]
+        );
+        let huge = vec![0, 0xff, 0, 0, 0];
+        assert_eq!(read(vec![huge]).await, [Err(Code::OutOfRange)]);
+        let wrong = vec![0, 0, 0, 0, 2, 0x0a, 9];
+        assert_eq!(read(vec![wrong]).await, [Err(Code::InvalidArgument)]);
+    }
+
+    #[tokio::test]
+    async fn a_body_ends_with_the_status() {
+        for status in [None, Some(Status::unavailable("bye"))] {
+            let code = status.as_ref().map_or(0, |_| 14);
+            let (out, responses) = mpsc::channel(2);
+            out.send(Ok(framed(Variant::Delta, &[]))).await.unwrap();
+            if let Some(status) = status {
+                out.send(Err(status)).await.unwrap();
+            }
+            drop(out);
+            let body = Body::new(responses).collect().await.unwrap();
+            let trailers = body.trailers().cloned().unwrap();
+            assert_eq!(trailers["grpc-status"], code.to_string().as_str());
+            let len = framed(Variant::Delta, &[]).encoded_len();
+            assert_eq!(body.to_bytes().len(), len + PREFIX);
+        }
     }
 }

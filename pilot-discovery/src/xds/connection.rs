@@ -1,6 +1,9 @@
 //! One stream: reads requests, follows the view of its proxy, sends what the protocol says.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt as _;
 use istio_api::envoy::config::core::v3::Node;
@@ -12,6 +15,7 @@ use tonic::{Code, Status};
 use super::{
     auth::{Peer, authorize},
     codec::Framed,
+    kind::Times,
     registry::{self, Registry},
     request::{MAX_NAMES, Request},
     stream::{Event, Response, Stream, Variant},
@@ -125,6 +129,7 @@ async fn run(
         id: &id,
         out,
         variant,
+        behind: None,
     };
     session.request(&mut stream, request).await?;
     entry.update(&stream);
@@ -148,10 +153,12 @@ async fn run(
                     return Err(Status::unavailable("the writer ended"));
                 }
                 let view = connection.view.borrow_and_update().clone();
+                session.taken(view.times);
                 let responses = stream.on_view(view);
                 session.send(responses).await?;
             }
         }
+        session.converged(&stream);
         entry.update(&stream);
     }
     tracing::info!(conn = id, "proxy disconnected");
@@ -169,9 +176,30 @@ struct Session<'a> {
     id: &'a str,
     out: &'a Outgoing,
     variant: Variant,
+    /// When the oldest change came that was not sent yet.
+    behind: Option<Instant>,
 }
 
 impl Session<'_> {
+    /// A new view arrived.
+    fn taken(&mut self, times: Option<Times>) {
+        let Some(times) = times else { return };
+        let waited = times.published.elapsed();
+        self.context.metrics.queue.observe(waited.as_secs_f64());
+        self.behind.get_or_insert(times.changed);
+    }
+
+    /// Notes how long changes took when the last response for them is out.
+    fn converged(&mut self, stream: &Stream) {
+        if stream.lags() {
+            return;
+        }
+        if let Some(changed) = self.behind.take() {
+            let took = changed.elapsed().as_secs_f64();
+            self.context.metrics.convergence.observe(took);
+        }
+    }
+
     async fn request(&mut self, stream: &mut Stream, request: Request) -> Result<(), Status> {
         if request.names() > MAX_NAMES {
             return Err(Status::invalid_argument(format!(
@@ -207,10 +235,7 @@ impl Session<'_> {
 
     async fn send(&mut self, responses: Vec<Response>) -> Result<(), Status> {
         for response in responses {
-            let framed = Framed {
-                variant: self.variant,
-                response,
-            };
+            let framed = Framed::new(self.variant, response);
             self.context.metrics.sent(&framed);
             let sent = timeout(SEND_TIMEOUT, self.out.send(Ok(framed))).await;
             match sent {

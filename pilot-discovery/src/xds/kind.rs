@@ -1,8 +1,11 @@
 //! The resource types that are served.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
-use pilot_networking::manifest::{Difference, Manifests, Set, differences};
+use pilot_networking::{
+    manifest::{Difference, Index, Manifests, Set, differences},
+    resource::Resource,
+};
 
 /// A served type, in the order of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,8 +56,22 @@ impl Kind {
         matches!(self, Self::Cluster | Self::Listener)
     }
 
-    pub fn index(self) -> usize {
+    /// Place in [`Self::ALL`].
+    pub fn index_of(self) -> usize {
         self as usize
+    }
+
+    /// Names and versions of this type in `manifests`.
+    pub fn index_in(self, manifests: &Manifests) -> &Arc<Index> {
+        let indices = &manifests.indices;
+        let slot = match self {
+            Self::Cluster => &indices.clusters,
+            Self::Endpoint => &indices.endpoints,
+            Self::Listener => &indices.listeners,
+            Self::Route => &indices.routes,
+            Self::Secret => &indices.secrets,
+        };
+        slot.get_or_init(|| Arc::new(Index::of(self.of(manifests))))
     }
 
     /// The resources of this type in `manifests`.
@@ -77,6 +94,16 @@ pub struct View {
     pub inbound: Arc<Manifests>,
     /// Version of the snapshot that both were made from.
     pub version: u64,
+    /// `None` in the view that a stream begins with.
+    pub times: Option<Times>,
+}
+
+/// When a view came about; for metrics only.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The first of its changes arrived.
+    pub changed: Instant,
+    pub published: Instant,
 }
 
 impl View {
@@ -85,6 +112,12 @@ impl View {
             outbound: kind.of(&self.outbound).clone(),
             inbound: kind.of(&self.inbound).clone(),
         }
+    }
+
+    /// The resource `name` of this type.
+    pub fn get(&self, kind: Kind, name: &str) -> Option<&Arc<Resource>> {
+        let outbound = kind.of(&self.outbound).get(name);
+        outbound.or_else(|| kind.of(&self.inbound).get(name))
     }
 }
 
@@ -96,12 +129,36 @@ pub struct Sets {
 }
 
 impl Sets {
-    pub fn get(&self, name: &str) -> Option<&Arc<pilot_networking::resource::Resource>> {
+    pub fn get(&self, name: &str) -> Option<&Arc<Resource>> {
         self.outbound.get(name).or_else(|| self.inbound.get(name))
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<pilot_networking::resource::Resource>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.outbound.values().chain(self.inbound.values())
+    }
+
+    /// Certainly the same; decided at a glance.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.outbound.ptr_eq(&other.outbound) && self.inbound.ptr_eq(&other.inbound)
+    }
+
+    /// Those whose names are let through.
+    pub fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
+        let of = |set: &Set| {
+            let wanted = set.iter().filter(|(name, _)| wanted(name));
+            wanted
+                .map(|(name, resource)| (name.clone(), resource.clone()))
+                .collect()
+        };
+        Self {
+            outbound: of(&self.outbound),
+            inbound: of(&self.inbound),
+        }
+    }
+
+    /// Keeps a resource that is in neither.
+    pub fn keep(&mut self, resource: Arc<Resource>) {
+        self.outbound.insert(resource.name.clone(), resource);
     }
 
     /// What leads from here to `new`.

@@ -31,15 +31,18 @@ pub struct Status {
     pub types: [Option<TypeStatus>; Kind::ALL.len()],
 }
 
-/// All open streams.
+/// All open streams. Each has a lock of its own, so that a page which shows thousands of them
+/// holds up none for longer than it takes to copy that one.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
-    streams: Arc<Mutex<BTreeMap<u64, Status>>>,
+    streams: Arc<Mutex<BTreeMap<u64, Arc<Mutex<Status>>>>>,
 }
 
 impl Registry {
+    /// A copy of every status, each consistent in itself.
     pub fn list(&self) -> Vec<Status> {
-        self.streams.lock().values().cloned().collect()
+        let streams: Vec<_> = self.streams.lock().values().cloned().collect();
+        streams.iter().map(|status| status.lock().clone()).collect()
     }
 
     pub fn len(&self) -> usize {
@@ -52,9 +55,11 @@ impl Registry {
 
     /// Shows a stream until the result is dropped.
     pub fn enter(&self, id: u64, status: Status) -> Entry {
-        self.streams.lock().insert(id, status);
+        let status = Arc::new(Mutex::new(status));
+        self.streams.lock().insert(id, status.clone());
         Entry {
             id,
+            status,
             registry: self.clone(),
         }
     }
@@ -64,23 +69,24 @@ impl Registry {
 #[derive(Debug)]
 pub struct Entry {
     id: u64,
+    status: Arc<Mutex<Status>>,
     registry: Registry,
 }
 
 impl Entry {
     /// Takes over what the stream sent and what was acknowledged.
     pub fn update(&self, stream: &Stream) {
-        let mut streams = self.registry.streams.lock();
-        let Some(status) = streams.get_mut(&self.id) else {
-            return;
-        };
+        let mut status = self.status.lock();
         for (kind, slot) in Kind::ALL.into_iter().zip(&mut status.types) {
-            *slot = stream.watch(kind).map(|watch| TypeStatus {
-                sent: watch.nonce.clone(),
-                acked: watch.acked.clone(),
-                error: watch.error.clone(),
-                names: watch.names.len(),
-            });
+            let Some(watch) = stream.watch(kind) else {
+                *slot = None;
+                continue;
+            };
+            let shown = slot.get_or_insert_default();
+            shown.sent.clone_from(&watch.nonce);
+            shown.acked.clone_from(&watch.acked);
+            shown.error.clone_from(&watch.error);
+            shown.names = watch.names.len();
         }
     }
 }

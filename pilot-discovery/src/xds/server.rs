@@ -1,44 +1,32 @@
 //! The gRPC service: admits streams and starts their tasks.
 
-use std::{pin::Pin, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
 
-use futures::{Stream, StreamExt as _};
-use istio_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use http::{HeaderValue, header::CONTENT_TYPE};
 use mesh_common::mcp::TokenBucket;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Status, body::Body, server::NamedService};
 
 use super::{
     auth::Peer,
-    codec::Framed,
-    connection::{Context, Incoming, serve},
-    request,
+    codec,
+    connection::{Context, serve},
     stream::Variant,
 };
 
-#[allow(
-    clippy::all,
-    clippy::pedantic,
-    unreachable_pub,
-    missing_debug_implementations
-)]
-mod generated {
-    include!(concat!(
-        env!("OUT_DIR"),
-        "/envoy.service.discovery.v3.AggregatedDiscoveryService.rs"
-    ));
-}
-
-use generated::aggregated_discovery_service_server::AggregatedDiscoveryService;
-pub use generated::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
-
-type Responses = Pin<Box<dyn Stream<Item = Result<Framed, Status>> + Send>>;
-
 /// Serves ADS on one port.
+#[derive(Clone, Debug)]
+pub struct Ads(Arc<Port>);
+
 #[derive(Debug)]
-pub struct Ads {
+struct Port {
     context: Context,
     /// Peers of this port must show a certificate.
     authenticated: bool,
@@ -51,14 +39,16 @@ impl Ads {
     /// `per_second` bounds new streams; a burst of one second's worth is let through.
     pub fn new(context: Context, authenticated: bool, per_second: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
-        Self {
+        Self(Arc::new(Port {
             context,
             authenticated,
             interval,
             admission: Mutex::new(TokenBucket::new(interval, per_second)),
-        }
+        }))
     }
+}
 
+impl Port {
     /// Waits for the right to open a stream, at most a second.
     async fn admit(&self) -> Result<(), Status> {
         if !self.context.world.published().synced {
@@ -91,23 +81,16 @@ impl Ads {
         }
     }
 
-    fn start(
-        &self,
-        variant: Variant,
-        peer: Peer,
-        address: String,
-        requests: impl Incoming + Send + 'static,
-    ) -> Responses {
+    /// Starts the stream's task; its responses are the body of the answer.
+    async fn open(&self, variant: Variant, request: http::Request<Body>) -> Result<Body, Status> {
+        let request = Request::from_http(request);
+        self.admit().await?;
+        let (peer, address) = (self.peer(&request), address(&request));
+        let requests = codec::requests(variant, request.into_inner());
         let (out, responses) = mpsc::channel(1);
-        tokio::spawn(serve(
-            self.context.clone(),
-            variant,
-            peer,
-            address,
-            requests,
-            out,
-        ));
-        Box::pin(ReceiverStream::new(responses))
+        let context = self.context.clone();
+        tokio::spawn(serve(context, variant, peer, address, requests, out));
+        Ok(Body::new(codec::Body::new(responses)))
     }
 }
 
@@ -121,42 +104,46 @@ fn address<T>(request: &Request<T>) -> String {
         .unwrap_or_default()
 }
 
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Ads {
-    type StreamAggregatedResourcesStream = Responses;
-    type DeltaAggregatedResourcesStream = Responses;
+/// The variant that a path asks for.
+fn variant(path: &str) -> Option<Variant> {
+    match path.strip_prefix("/envoy.service.discovery.v3.AggregatedDiscoveryService/")? {
+        "StreamAggregatedResources" => Some(Variant::Sotw),
+        "DeltaAggregatedResources" => Some(Variant::Delta),
+        _ => None,
+    }
+}
 
-    async fn stream_aggregated_resources(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Responses>, Status> {
-        self.admit().await?;
-        let (peer, address) = (self.peer(&request), address(&request));
-        let requests = request.into_inner().map(|request| {
-            request.map(|mut request| (request.node.take(), request::Request::from(request)))
-        });
-        Ok(Response::new(self.start(
-            Variant::Sotw,
-            peer,
-            address,
-            requests,
-        )))
+impl NamedService for Ads {
+    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+
+impl tonic::codegen::Service<http::Request<Body>> for Ads {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Responses>, Status> {
-        self.admit().await?;
-        let (peer, address) = (self.peer(&request), address(&request));
-        let requests = request.into_inner().map(|request| {
-            request.map(|mut request| (request.node.take(), request::Request::from(request)))
-        });
-        Ok(Response::new(self.start(
-            Variant::Delta,
-            peer,
-            address,
-            requests,
-        )))
+    fn call(&mut self, request: http::Request<Body>) -> Answer {
+        let port = self.0.clone();
+        Box::pin(async move {
+            let opened = match variant(request.uri().path()) {
+                Some(variant) => port.open(variant, request).await,
+                None => Err(Status::unimplemented("")),
+            };
+            Ok(match opened {
+                Ok(body) => {
+                    let mut response = http::Response::new(body);
+                    let grpc = HeaderValue::from_static("application/grpc");
+                    response.headers_mut().insert(CONTENT_TYPE, grpc);
+                    response
+                }
+                Err(status) => status.into_http(),
+            })
+        })
     }
 }

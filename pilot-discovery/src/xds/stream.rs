@@ -9,16 +9,18 @@
 //! routes and secrets wait until the proxy acknowledged the clusters (it does so when they are
 //! warm); clusters that nothing needs any more go last, when listeners and routes are
 //! acknowledged. Endpoint changes wait for nothing. Of each type at most one response is
-//! unanswered; what changes meanwhile is merged into the next one.
+//! unanswered, unless names are subscribed to meanwhile; what changes is merged into the next.
+//! A refused response is not repeated: what it said is said again with the next change.
 
 use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
-use pilot_networking::{endpoint, manifest::Difference, resource::Resource, route};
+use pilot_networking::{manifest::Index, resource::Resource};
 
 use super::{
     kind::{Kind, Sets, View},
-    request::{Request, Wish},
-    watch::Watch,
+    names::Marks,
+    request::{Names, Request, Versions, Wish},
+    watch::{Pending, Undo, Watch, empty},
 };
 
 /// Protocol variant of a stream.
@@ -61,7 +63,7 @@ pub struct Stream {
     view: View,
     watches: [Option<Watch>; Kind::ALL.len()],
     /// Clusters that were put while their endpoints are still to follow.
-    warming: BTreeSet<Arc<str>>,
+    warming: Vec<Arc<str>>,
     sequence: u64,
 }
 
@@ -71,7 +73,7 @@ impl Stream {
             variant,
             view,
             watches: Default::default(),
-            warming: BTreeSet::new(),
+            warming: Vec::new(),
             sequence: 0,
         }
     }
@@ -85,11 +87,25 @@ impl Stream {
     }
 
     pub fn watch(&self, kind: Kind) -> Option<&Watch> {
-        self.watches.get(kind.index()).and_then(Option::as_ref)
+        self.watches.get(kind.index_of()).and_then(Option::as_ref)
     }
 
     fn watch_mut(&mut self, kind: Kind) -> Option<&mut Watch> {
-        self.watches.get_mut(kind.index()).and_then(Option::as_mut)
+        self.watches
+            .get_mut(kind.index_of())
+            .and_then(Option::as_mut)
+    }
+
+    /// Something of the view was not sent yet.
+    pub fn lags(&self) -> bool {
+        let clusters_first = self
+            .watch(Kind::Cluster)
+            .is_some_and(|watch| watch.puts_in_flight() || !watch.lingering.is_empty());
+        Kind::ALL.into_iter().any(|kind| {
+            self.watch(kind).is_some_and(|watch| {
+                (clusters_first || watch.in_flight()) && !watch.sent.is_same(&self.view.sets(kind))
+            })
+        })
     }
 
     /// Takes the newest view; older ones that were not sent are skipped.
@@ -111,51 +127,59 @@ impl Stream {
     }
 
     fn on_names(&mut self, kind: Kind, request: Request) -> Event {
-        let Wish::Names(names) = request.wish else {
+        let Wish::Names(names) = &request.wish else {
             return Event::Unknown(request.type_url);
         };
-        if let Some(error) = request.error {
-            return self.refuse(kind, &request.nonce, error);
+        // Without a nonce it was sent before the first response arrived: it answers none.
+        let known = self.watch_mut(kind);
+        let started = known.is_some();
+        let mut stale = false;
+        if let Some(watch) = known
+            && !request.nonce.is_empty()
+        {
+            stale = watch.nonce != request.nonce;
+            watch.settle(&request.nonce, request.error.as_deref());
+        }
+        if stale {
+            // The list of names is one that the proxy has replaced since, or will.
+            return request
+                .error
+                .map_or(Event::Stale(kind), |error| Event::Nack(kind, error));
         }
         if !kind.is_wildcard() && names.is_empty() {
             self.unsubscribe(kind);
             return Event::Unsubscribed(kind);
         }
-        let names: BTreeSet<Arc<str>> = names
+        let mut marks = Marks::new(kind.index_in(&self.view.outbound));
+        names
             .iter()
             .filter(|name| *name != "*")
-            .map(|name| self.intern(kind, name))
-            .collect();
+            .for_each(|name| marks.mark(name));
+        let names = marks.into_set();
         let wildcard = kind.is_wildcard() && names.is_empty();
+        let view = self.view.sets(kind);
         let watch = match self.watch_mut(kind) {
-            Some(watch) if !request.nonce.is_empty() => watch,
+            Some(watch) if started => watch,
             _ => {
-                // First subscription, or one that starts over: everything named is answered.
-                self.set(
-                    kind,
-                    Watch {
-                        wildcard,
-                        owed: names.clone(),
-                        names,
-                        owed_answer: true,
-                        ..Watch::default()
-                    },
-                );
+                // Everything named is answered.
+                let sent = if wildcard { Sets::default() } else { view };
+                let watch = Watch::new(wildcard, names.clone(), names, sent);
+                self.set(kind, watch);
                 return Event::Subscribed(kind);
             }
         };
-        if request.nonce != watch.nonce {
-            return Event::Stale(kind);
-        }
-        watch.settle(None);
-        let added: Vec<Arc<str>> = names.difference(&watch.names).cloned().collect();
+        let added = names.difference(&watch.names);
         watch.wildcard = wildcard;
         watch.names = names;
-        if added.is_empty() {
-            return Event::Ack(kind);
+        let grown = !added.is_empty();
+        for name in added {
+            watch.owed.insert(name);
         }
-        watch.owed.extend(added);
-        Event::Subscribed(kind)
+        match request.error {
+            Some(error) => Event::Nack(kind, error),
+            None if grown => Event::Subscribed(kind),
+            None => Event::Ack(kind),
+        }
     }
 
     fn on_delta(&mut self, kind: Kind, request: Request) -> Event {
@@ -163,102 +187,118 @@ impl Stream {
             subscribe,
             unsubscribe,
             initial,
-        } = request.wish
+        } = &request.wish
         else {
             return Event::Unknown(request.type_url);
         };
-        if let Some(error) = request.error {
-            return self.refuse(kind, &request.nonce, error);
-        }
-        let star = |names: &[String]| names.iter().any(|name| name == "*");
-        let (joins, leaves) = (star(&subscribe), star(&unsubscribe));
-        let named = |stream: &Self, names: &[String]| -> BTreeSet<Arc<str>> {
-            names
-                .iter()
-                .filter(|n| *n != "*")
-                .map(|n| stream.intern(kind, n))
-                .collect()
-        };
-        let added = named(self, &subscribe);
-        let removed = named(self, &unsubscribe);
-        let Some(watch) = self.watch_mut(kind) else {
-            let legacy = kind.is_wildcard() && subscribe.is_empty();
-            let wildcard = (joins || legacy) && !leaves;
-            let mut names = added;
-            if !wildcard {
-                let held: Vec<String> = initial.keys().cloned().collect();
-                names.extend(held.iter().map(|name| self.intern(kind, name)));
-            }
-            names.retain(|name| !removed.contains(name));
-            self.set(
-                kind,
-                Watch {
-                    wildcard,
-                    owed: names.clone(),
-                    names,
-                    owed_answer: true,
-                    initial,
-                    ..Watch::default()
-                },
-            );
+        if self.watch(kind).is_none() {
+            let watch = self.first(kind, subscribe, unsubscribe, initial);
+            self.set(kind, watch);
             return Event::Subscribed(kind);
+        }
+        // Names in the text of the view, so that streams share it. (Not by the index: it would be
+        // made anew after every change.)
+        let named: Vec<Arc<str>> = subscribe
+            .iter()
+            .filter(|name| *name != "*")
+            .map(|name| {
+                let known = self.view.get(kind, name);
+                known.map_or_else(|| name.into(), |resource| resource.name.clone())
+            })
+            .collect();
+        let Some(watch) = self.watch_mut(kind) else {
+            return Event::Unknown(request.type_url);
         };
-        let stale = !request.nonce.is_empty() && request.nonce != watch.nonce;
-        let ack = !request.nonce.is_empty() && !stale;
-        if ack {
-            watch.settle(None);
+        let answered = watch.settle(&request.nonce, request.error.as_deref());
+        // A subscription counts even when it travels with a stale nonce or with a refusal.
+        let mut grown = false;
+        for name in unsubscribe.iter() {
+            if name == "*" {
+                watch.wildcard = false;
+            } else {
+                watch.leave(name);
+            }
         }
-        // A subscription counts even when it travels with a stale nonce.
-        for name in &removed {
-            watch.names.remove(name);
-            watch.owed.remove(name);
-        }
-        if leaves {
-            watch.wildcard = false;
-        }
-        if joins && !watch.wildcard {
+        if subscribe.iter().any(|name| name == "*") && !watch.wildcard {
+            // Of what was not asked for by name, nothing is held.
+            let names = std::mem::take(&mut watch.names);
+            watch.sent = watch.sent.only(|name| names.contains(name));
+            watch.names = names;
             watch.wildcard = true;
             watch.owed_answer = true;
-            watch.sent = Sets::default();
+            grown = true;
         }
-        let grown = !added.is_empty();
-        watch.owed.extend(added.iter().cloned());
-        watch.names.extend(added);
-        match (stale, ack, grown || joins) {
-            (_, _, true) => Event::Subscribed(kind),
-            (true, ..) => Event::Stale(kind),
-            (_, true, _) => Event::Ack(kind),
-            _ => Event::Unsubscribed(kind),
+        for name in named {
+            watch.names.insert(name.clone());
+            watch.owed.insert(name);
+            grown = true;
+        }
+        match request.error {
+            Some(error) => Event::Nack(kind, error),
+            None if grown => Event::Subscribed(kind),
+            None if answered => Event::Ack(kind),
+            None if request.nonce.is_empty() => Event::Unsubscribed(kind),
+            None => Event::Stale(kind),
         }
     }
 
-    fn refuse(&mut self, kind: Kind, nonce: &str, error: String) -> Event {
-        if let Some(watch) = self.watch_mut(kind)
-            && watch.nonce == nonce
-        {
-            watch.settle(Some(error.clone()));
+    /// A subscription that a delta stream begins with. `initial` is what the proxy holds from
+    /// streams before.
+    fn first(
+        &self,
+        kind: Kind,
+        subscribe: &Names,
+        unsubscribe: &Names,
+        initial: &Versions,
+    ) -> Watch {
+        let index = kind.index_in(&self.view.outbound);
+        let view = self.view.sets(kind);
+        let star = |names: &Names| names.iter().any(|name| name == "*");
+        let legacy = kind.is_wildcard() && subscribe.is_empty();
+        let wildcard = (star(subscribe) || legacy) && !star(unsubscribe);
+        let mut names = Marks::new(index);
+        subscribe
+            .iter()
+            .filter(|name| *name != "*")
+            .for_each(|name| names.mark(name));
+        if wildcard {
+            unsubscribe.iter().for_each(|name| names.clear(name));
+            let names = names.into_set();
+            return Watch::new(true, names.clone(), names, believed(index, view, initial));
         }
-        Event::Nack(kind, error)
+        let mut owed = names.clone();
+        let mut sent = view;
+        for (name, version) in initial.iter() {
+            // What it holds it wants to go on holding.
+            names.mark(name);
+            owed.clear(name);
+            let now = match index.get(name) {
+                Some((_, slot)) => Some(slot.version),
+                None => sent.get(name).map(|resource| resource.version),
+            };
+            let now = now.or_else(|| empty(kind, name).map(|resource| resource.version));
+            let held = claimed(version, now);
+            if now != Some(held) {
+                sent.keep(stub(name, held));
+            }
+        }
+        for name in unsubscribe.iter() {
+            names.clear(name);
+            owed.clear(name);
+        }
+        Watch::new(false, names.into_set(), owed.into_set(), sent)
     }
 
     fn unsubscribe(&mut self, kind: Kind) {
-        if let Some(slot) = self.watches.get_mut(kind.index()) {
+        if let Some(slot) = self.watches.get_mut(kind.index_of()) {
             *slot = None;
         }
     }
 
     fn set(&mut self, kind: Kind, watch: Watch) {
-        if let Some(slot) = self.watches.get_mut(kind.index()) {
+        if let Some(slot) = self.watches.get_mut(kind.index_of()) {
             *slot = Some(watch);
         }
-    }
-
-    /// The name as the manifest holds it, so that streams share its text.
-    fn intern(&self, kind: Kind, name: &str) -> Arc<str> {
-        self.view
-            .sets(kind)
-            .get(name)
-            .map_or_else(|| name.into(), |resource| resource.name.clone())
     }
 
     /// Everything that may be sent now.
@@ -266,16 +306,18 @@ impl Stream {
         let mut out = Vec::new();
         self.send(Kind::Cluster, &mut out);
         self.send(Kind::Endpoint, &mut out);
-        let warming = self
-            .watch(Kind::Cluster)
-            .is_some_and(|clusters| clusters.in_flight && clusters.in_flight_puts);
+        // Also while clusters could not be sent yet because of a response before them.
+        let clusters = self.view.sets(Kind::Cluster);
+        let warming = self.watch(Kind::Cluster).is_some_and(|watch| {
+            watch.puts_in_flight() || (watch.in_flight() && !watch.sent.is_same(&clusters))
+        });
         if warming {
             return out;
         }
         for kind in [Kind::Listener, Kind::Route, Kind::Secret] {
             self.send(kind, &mut out);
         }
-        let settled = |kind| self.watch(kind).is_none_or(|watch| !watch.in_flight);
+        let settled = |kind| self.watch(kind).is_none_or(|watch| !watch.in_flight());
         if settled(Kind::Cluster) && settled(Kind::Listener) && settled(Kind::Route) {
             self.withdraw(&mut out);
         }
@@ -284,60 +326,63 @@ impl Stream {
 
     /// Sends what changed of one type, and what is owed.
     fn send(&mut self, kind: Kind, out: &mut Vec<Response>) {
-        if self
-            .watch(kind)
-            .is_none_or(|watch| watch.in_flight && !watch.owes())
-        {
-            return;
-        }
         let view = self.view.sets(kind);
         let variant = self.variant;
-        let warming = match kind {
-            Kind::Endpoint => std::mem::take(&mut self.warming),
-            _ => BTreeSet::new(),
-        };
         let Some(watch) = self.watch_mut(kind) else {
             return;
         };
-        let Pending {
-            mut puts,
-            mut removed,
-        } = watch.changes(kind, &view);
-        for name in warming {
-            if watch.wants(&name) && !puts.iter().any(|put| put.name == name) {
-                puts.extend(resource_or_empty(kind, &view, &name));
-            }
+        if watch.in_flight() && !watch.owes() {
+            return;
         }
-        if kind == Kind::Cluster {
-            for name in std::mem::take(&mut removed) {
-                watch.lingering.entry(name).or_insert(None);
-            }
-            for put in &puts {
-                watch.lingering.remove(&put.name);
-            }
-        }
-        watch.sent = view.clone();
+        let mut pending = watch.advance(kind, &view);
         // Envoy waits for the first answer, even one without anything; for a secret that is not
         // there it is better to wait for the secret.
         let answer = std::mem::take(&mut watch.owed_answer) && kind != Kind::Secret;
+        if kind == Kind::Endpoint {
+            self.follow_clusters(&view, &mut pending);
+        }
+        let Pending {
+            puts,
+            removed,
+            undo,
+        } = pending;
         if puts.is_empty() && removed.is_empty() && !answer {
             return;
         }
-        let any_put = !puts.is_empty();
-        let endpoints = Kind::Endpoint.of(&self.view.outbound);
         if kind == Kind::Cluster {
+            let endpoints = Kind::Endpoint.of(&self.view.outbound);
             let names = puts.iter().map(|put| &put.name);
             self.warming
                 .extend(names.filter(|name| endpoints.contains_key(*name)).cloned());
         }
-        let resources = match (variant, self.watch(kind)) {
-            (Variant::Sotw, Some(watch)) if kind.is_wildcard() => watch.complete(&view),
-            _ => puts,
+        let any_put = !puts.is_empty();
+        let (resources, removed) = match (variant, self.watch(kind)) {
+            (Variant::Sotw, Some(watch)) if kind.is_wildcard() => {
+                (watch.complete(&view), Vec::new())
+            }
+            (Variant::Sotw, _) => (puts, Vec::new()),
+            (Variant::Delta, _) => (puts, removed),
         };
-        if variant == Variant::Sotw {
-            removed.clear();
+        out.push(self.respond(kind, resources, removed, any_put, undo));
+    }
+
+    /// Adds the endpoints of clusters that were put: Envoy waits for them, changed or not.
+    fn follow_clusters(&mut self, view: &Sets, pending: &mut Pending) {
+        if self.warming.is_empty() {
+            return;
         }
-        out.push(self.respond(kind, resources, removed, any_put));
+        let mut warming = std::mem::take(&mut self.warming);
+        let Some(watch) = self.watch_mut(Kind::Endpoint) else {
+            return;
+        };
+        let mut there: Vec<Arc<str>> = pending.puts.iter().map(|put| put.name.clone()).collect();
+        there.sort_unstable();
+        warming.sort_unstable();
+        warming.dedup();
+        warming.retain(|name| watch.wants(name) && there.binary_search(name).is_err());
+        for put in warming.iter().filter_map(|name| view.get(name)) {
+            watch.repeat(put, pending);
+        }
     }
 
     /// Takes back the clusters that listeners and routes no longer point at.
@@ -350,12 +395,12 @@ impl Stream {
         if watch.lingering.is_empty() {
             return;
         }
-        let gone: Vec<Arc<str>> = std::mem::take(&mut watch.lingering).into_keys().collect();
+        let (gone, undo) = watch.withdraw();
         let response = match variant {
-            Variant::Delta => self.respond(Kind::Cluster, Vec::new(), gone, false),
+            Variant::Delta => self.respond(Kind::Cluster, Vec::new(), gone, false, undo),
             Variant::Sotw => {
-                let resources = view.iter().cloned().collect();
-                self.respond(Kind::Cluster, resources, Vec::new(), false)
+                let all = watch.complete(&view);
+                self.respond(Kind::Cluster, all, Vec::new(), false, undo)
             }
         };
         out.push(response);
@@ -367,15 +412,14 @@ impl Stream {
         resources: Vec<Arc<Resource>>,
         removed: Vec<Arc<str>>,
         puts: bool,
+        undo: Undo,
     ) -> Response {
         self.sequence += 1;
         let mut nonce = String::new();
         // Writing to a String cannot fail.
         let _ok = write!(nonce, "{:x}-{:x}", self.view.version, self.sequence);
         if let Some(watch) = self.watch_mut(kind) {
-            watch.nonce.clone_from(&nonce);
-            watch.in_flight = true;
-            watch.in_flight_puts = puts;
+            watch.respond(nonce.clone(), puts, undo);
         }
         Response {
             kind,
@@ -387,105 +431,88 @@ impl Stream {
     }
 }
 
-/// What a watch is to be told.
-#[derive(Debug, Default)]
-struct Pending {
-    puts: Vec<Arc<Resource>>,
-    removed: Vec<Arc<str>>,
+/// What a proxy holds that came back with `initial`, as far as it is known by name: the
+/// difference to `view` is what it lacks.
+fn believed(index: &Arc<Index>, view: Sets, initial: &Versions) -> Sets {
+    if initial.is_empty() {
+        return Sets::default();
+    }
+    let mut held = Marks::new(index);
+    let mut differing: Vec<(&str, u64)> = Vec::new();
+    let mut inbound: BTreeSet<&str> = BTreeSet::new();
+    for (name, version) in initial.iter() {
+        let now = match index.get(name) {
+            Some((_, slot)) => {
+                held.mark(name);
+                Some(slot.version)
+            }
+            None => {
+                let now = view.inbound.get(name).map(|resource| resource.version);
+                inbound.extend(now.map(|_| name));
+                now
+            }
+        };
+        let version = claimed(version, now);
+        if now != Some(version) {
+            differing.push((name, version));
+        }
+    }
+    let mut sent = view;
+    for name in held.unmarked() {
+        sent.outbound.remove(name);
+    }
+    if inbound.len() < sent.inbound.len() {
+        let gone = |name: &&Arc<str>| !inbound.contains(&***name);
+        let gone: Vec<Arc<str>> = sent.inbound.keys().filter(gone).cloned().collect();
+        for name in gone {
+            sent.inbound.remove(&name);
+        }
+    }
+    for (name, version) in differing {
+        let set = if inbound.contains(name) {
+            &mut sent.inbound
+        } else {
+            &mut sent.outbound
+        };
+        let resource = stub(name, version);
+        set.insert(resource.name.clone(), resource);
+    }
+    sent
 }
 
-impl Watch {
-    /// What leads from what was sent to `view`, as far as it is subscribed to.
-    fn changes(&mut self, kind: Kind, view: &Sets) -> Pending {
-        let initial = std::mem::take(&mut self.initial);
-        let owed = std::mem::take(&mut self.owed);
-        let mut pending = Pending::default();
-        if self.owed_answer && self.wildcard {
-            // A first answer: compare with what the proxy brought along.
-            pending.puts.extend(
-                view.iter()
-                    .filter(|put| {
-                        initial
-                            .get(&*put.name)
-                            .is_none_or(|v| *v != hex(put.version))
-                    })
-                    .cloned(),
-            );
-            pending.removed.extend(
-                initial
-                    .keys()
-                    .filter(|name| view.get(name).is_none())
-                    .map(|n| n.as_str().into()),
-            );
-            return pending;
-        }
-        let mut differing = self.sent.differences(view);
-        if self.refused && !differing.is_empty() {
-            // Something changed since a refusal: start again from what the proxy holds.
-            differing = self.accepted.differences(view);
-            self.refused = false;
-        }
-        for difference in differing {
-            match difference {
-                // What is owed is put below; a first answer holds only that.
-                Difference::Put(put)
-                    if self.wants(&put.name) && !owed.contains(&put.name) && !self.owed_answer =>
-                {
-                    pending.puts.push(put);
-                }
-                Difference::Removed(name) if self.wants(&name) && !self.owed_answer => {
-                    if kind.is_wildcard() {
-                        if kind == Kind::Cluster
-                            && let Some(resource) = self.sent.get(&name)
-                        {
-                            self.lingering.insert(name.clone(), Some(resource.clone()));
-                        }
-                        pending.removed.push(name);
-                    } else if kind == Kind::Endpoint {
-                        pending.puts.push(Arc::new(endpoint::empty(&name)));
-                    }
-                }
-                _ => {}
-            }
-        }
-        for name in owed {
-            let held = initial.get(&*name);
-            match resource_or_empty(kind, view, &name) {
-                Some(put) if held.is_none_or(|held| *held != hex(put.version)) => {
-                    pending.puts.push(put);
-                }
-                None if kind.is_wildcard() => pending.removed.push(name),
-                _ => {}
-            }
-        }
-        pending
-    }
-
-    /// Every subscribed resource, with those that linger: a complete state of the world.
-    fn complete(&self, view: &Sets) -> Vec<Arc<Resource>> {
-        view.iter()
-            .filter(|resource| self.wants(&resource.name))
-            .chain(
-                self.lingering
-                    .iter()
-                    .filter(|(name, _)| view.get(name).is_none())
-                    .filter_map(|(_, resource)| resource.as_ref()),
-            )
-            .cloned()
-            .collect()
-    }
-}
-
-/// The resource, or for the types that must always be answered an empty one.
-fn resource_or_empty(kind: Kind, view: &Sets, name: &Arc<str>) -> Option<Arc<Resource>> {
-    view.get(name).cloned().or_else(|| match kind {
-        Kind::Endpoint => Some(Arc::new(endpoint::empty(name))),
-        Kind::Route => Some(Arc::new(route::outbound::empty(name))),
-        _ => None,
+/// Stands for what a proxy holds of which only the version is known.
+fn stub(name: &str, version: u64) -> Arc<Resource> {
+    Arc::new(Resource {
+        name: name.into(),
+        version,
+        body: Default::default(),
+        sources: Arc::new([]),
     })
 }
 
-/// A version as it stands on the wire: 16 hex digits.
-pub fn hex(version: u64) -> String {
-    format!("{version:016x}")
+/// A version that a proxy says it holds; one that is none of ours is not that of `now`.
+fn claimed(version: &str, now: Option<u64>) -> u64 {
+    parse(version).unwrap_or_else(|| !now.unwrap_or(0))
 }
+
+/// A version as it stands on the wire: 16 hex digits.
+pub fn hex(version: u64) -> [u8; 16] {
+    std::array::from_fn(|at| {
+        let digit = (version >> (60 - 4 * at)) & 0xf;
+        // A digit is below 16.
+        b"0123456789abcdef"
+            .get(digit as usize)
+            .copied()
+            .unwrap_or(b'0')
+    })
+}
+
+/// Reads what [`hex`] wrote.
+fn parse(version: &str) -> Option<u64> {
+    let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let hex = version.len() == 16 && version.bytes().all(lower);
+    hex.then(|| u64::from_str_radix(version, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests;

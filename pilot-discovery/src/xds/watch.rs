@@ -1,13 +1,13 @@
 //! What a proxy subscribed to of one type, and what it was sent.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+use std::{collections::BTreeMap, sync::Arc};
+
+use pilot_networking::{endpoint, manifest::Difference, resource::Resource, route};
+
+use super::{
+    kind::{Kind, Sets},
+    names::NameSet,
 };
-
-use pilot_networking::resource::Resource;
-
-use super::kind::Sets;
 
 /// Subscription of one stream to one type.
 #[derive(Debug, Default)]
@@ -15,32 +15,77 @@ pub struct Watch {
     /// Everything of the type, whatever `names` says.
     pub wildcard: bool,
     /// Named resources, for types (or streams) that subscribe by name.
-    pub names: BTreeSet<Arc<str>>,
-    /// State that the proxy was brought to by the last response.
+    pub names: NameSet,
+    /// What the proxy holds, of what it subscribed to, once it takes what was sent.
     pub sent: Sets,
-    /// State that it last acknowledged; a refused response falls back to it.
-    pub accepted: Sets,
     /// Gone from the view, but kept by the proxy until nothing points at it any more.
     pub lingering: BTreeMap<Arc<str>, Option<Arc<Resource>>>,
     /// Names to be answered with the next response whether they changed or not.
-    pub owed: BTreeSet<Arc<str>>,
+    pub owed: NameSet,
     /// The first answer is owed, even an empty one.
     pub owed_answer: bool,
-    /// What a proxy that came back holds: name → version.
-    pub initial: BTreeMap<String, String>,
+    /// Of the last response.
     pub nonce: String,
     pub acked: String,
-    /// A response waits for its ACK or NACK.
-    pub in_flight: bool,
-    /// The response in flight put resources (and did not only remove some).
-    pub in_flight_puts: bool,
-    /// The last response was refused; `sent` is what was refused, `accepted` what is in force.
-    pub refused: bool,
+    /// Responses that wait for their ACK or NACK, oldest first; more than one only when names
+    /// were subscribed to meanwhile.
+    unanswered: Vec<Unanswered>,
+    /// Names whose change the proxy refused, with the version that it holds instead of `sent`.
+    refused: Refused,
     /// Why the last response was refused; cleared by the next ACK.
     pub error: Option<String>,
 }
 
+/// Stands for a version that is held and not known; no content has it.
+const UNKNOWN: u64 = 0;
+
+fn version_of(kept: Option<&Arc<Resource>>) -> u64 {
+    kept.map_or(UNKNOWN, |kept| kept.version)
+}
+
+type Refused = BTreeMap<Arc<str>, Option<u64>>;
+
+/// A response that was sent.
+#[derive(Debug, Default)]
+struct Unanswered {
+    nonce: String,
+    undo: Undo,
+    /// It put resources (and did not only remove some).
+    puts: bool,
+}
+
+/// What the proxy holds should it refuse a response.
+#[derive(Debug, Default)]
+pub(super) struct Undo {
+    /// Names with the version held before, `None` = nothing.
+    before: Vec<(Arc<str>, Option<u64>)>,
+    /// Names of which nobody knows what was held before.
+    owed: NameSet,
+    /// Nothing at all was held before.
+    from_nothing: bool,
+}
+
+/// What a watch is to be told.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub puts: Vec<Arc<Resource>>,
+    pub removed: Vec<Arc<str>>,
+    pub undo: Undo,
+}
+
 impl Watch {
+    /// A subscription whose first answer is due, to a proxy that holds `sent` already.
+    pub(super) fn new(wildcard: bool, names: NameSet, owed: NameSet, sent: Sets) -> Self {
+        Self {
+            wildcard,
+            names,
+            owed,
+            owed_answer: true,
+            sent,
+            ..Self::default()
+        }
+    }
+
     pub fn wants(&self, name: &str) -> bool {
         self.wildcard || self.names.contains(name)
     }
@@ -50,21 +95,227 @@ impl Watch {
         self.owed_answer || !self.owed.is_empty()
     }
 
-    /// The proxy answered the last response.
-    pub fn settle(&mut self, error: Option<String>) {
-        self.in_flight = false;
-        self.in_flight_puts = false;
-        match error {
-            None => {
-                self.acked.clone_from(&self.nonce);
-                self.accepted = self.sent.clone();
-                self.error = None;
-                self.refused = false;
+    /// A response waits for its answer.
+    pub fn in_flight(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
+    /// A response that put resources waits for its answer.
+    pub fn puts_in_flight(&self) -> bool {
+        self.unanswered.iter().any(|response| response.puts)
+    }
+
+    /// Notes a response as sent.
+    pub(super) fn respond(&mut self, nonce: String, puts: bool, undo: Undo) {
+        self.nonce.clone_from(&nonce);
+        self.unanswered.push(Unanswered { nonce, undo, puts });
+    }
+
+    /// The proxy answered the response of `nonce`; `false` when none of that waits for it.
+    pub(super) fn settle(&mut self, nonce: &str, error: Option<&str>) -> bool {
+        let Some(at) = self.unanswered.iter().position(|sent| sent.nonce == nonce) else {
+            return false;
+        };
+        let undo = self.unanswered.remove(at).undo;
+        self.error = error.map(str::to_owned);
+        if error.is_none() {
+            nonce.clone_into(&mut self.acked);
+            for (name, _) in &undo.before {
+                self.refused.remove(name);
             }
-            Some(error) => {
-                self.refused = true;
-                self.error = Some(error);
+            self.refused.retain(|name, _| !undo.owed.contains(name));
+            if undo.from_nothing {
+                self.refused.clear();
+            }
+            return true;
+        }
+        // Nothing of a refused response is in force. What an earlier one that was refused as well
+        // says of a name is nearer to the truth.
+        for (name, held) in undo.before {
+            self.refused.entry(name).or_insert(held);
+        }
+        for name in undo.owed.iter() {
+            self.refused.entry(name.clone()).or_insert(Some(UNKNOWN));
+        }
+        if undo.from_nothing {
+            for resource in self.sent.iter() {
+                self.refused.entry(resource.name.clone()).or_insert(None);
             }
         }
+        true
+    }
+
+    /// The proxy no longer asks for `name` by name.
+    pub(super) fn leave(&mut self, name: &str) {
+        self.names.remove(name);
+        self.owed.remove(name);
+        if !self.wildcard {
+            self.refused.remove(name);
+        }
+    }
+
+    /// What leads from what was sent to `view`, as far as it is subscribed to; takes it for sent.
+    pub(super) fn advance(&mut self, kind: Kind, view: &Sets) -> Pending {
+        let owed = std::mem::take(&mut self.owed);
+        let mut pending = Pending::default();
+        pending.undo.from_nothing = self.wildcard && self.sent.is_empty();
+        let mut sent = view.clone();
+        for difference in self.sent.differences(view) {
+            match difference {
+                // What is owed is put below.
+                Difference::Put(put) if self.wants(&put.name) && !owed.contains(&put.name) => {
+                    let kept = self.lingering.remove(&put.name);
+                    let held = match (self.refused.get(&put.name), kept) {
+                        (Some(held), _) => *held,
+                        (None, Some(kept)) => Some(version_of(kept.as_ref())),
+                        (None, None) => self.sent.get(&put.name).map(|old| old.version),
+                    };
+                    if held == Some(put.version) {
+                        continue;
+                    }
+                    if !pending.undo.from_nothing {
+                        pending.undo.before.push((put.name.clone(), held));
+                    }
+                    pending.puts.push(put);
+                }
+                Difference::Removed(name) if self.wants(&name) && !owed.contains(&name) => {
+                    let Some(old) = self.sent.get(&name).cloned() else {
+                        continue;
+                    };
+                    let held = (name.clone(), Some(old.version));
+                    match kind {
+                        Kind::Cluster => match self.refused.remove(&name) {
+                            // It was never taken.
+                            Some(None) => {}
+                            // What is held is an older one.
+                            Some(Some(_)) => drop(self.lingering.insert(name, None)),
+                            None => drop(self.lingering.insert(name, Some(old))),
+                        },
+                        Kind::Listener => {
+                            pending.undo.before.push(held);
+                            pending.removed.push(name);
+                        }
+                        Kind::Endpoint => {
+                            pending.undo.before.push(held);
+                            pending.puts.push(Arc::new(endpoint::empty(&name)));
+                        }
+                        // The proxy keeps them for as long as something asks for them.
+                        Kind::Route | Kind::Secret => sent.keep(old),
+                    }
+                }
+                _ => {}
+            }
+        }
+        if !self.refused.is_empty() {
+            self.again(kind, view, &mut pending, &owed);
+        }
+        self.sent = sent;
+        self.answer(kind, view, &mut pending, &owed);
+        pending.undo.owed = owed;
+        pending
+    }
+
+    /// Puts what is owed.
+    fn answer(&self, kind: Kind, view: &Sets, pending: &mut Pending, owed: &NameSet) {
+        let before = pending.puts.len();
+        if owed.len() * 8 > view.len() {
+            let all = view.iter().filter(|resource| owed.contains(&resource.name));
+            pending.puts.extend(all.cloned());
+        } else {
+            let few = owed.iter().filter_map(|name| view.get(name));
+            pending.puts.extend(few.cloned());
+        }
+        if pending.puts.len() - before == owed.len() {
+            return;
+        }
+        for name in owed.iter().filter(|name| view.get(name).is_none()) {
+            match empty(kind, name) {
+                Some(put) => pending.puts.push(Arc::new(put)),
+                None if kind.is_wildcard() => pending.removed.push(name.clone()),
+                None => {}
+            }
+        }
+    }
+
+    /// What was refused is tried again with the next change, unless the proxy holds what is
+    /// right by now.
+    fn again(&mut self, kind: Kind, view: &Sets, pending: &mut Pending, owed: &NameSet) {
+        if pending.undo.before.is_empty() && owed.is_empty() {
+            return;
+        }
+        let mut before: Refused = std::mem::take(&mut pending.undo.before)
+            .into_iter()
+            .collect();
+        for (name, held) in std::mem::take(&mut self.refused) {
+            if owed.contains(&name) || !self.wants(&name) {
+                continue;
+            }
+            let now = view.get(&name).cloned();
+            let now = now.or_else(|| empty(kind, &name).map(Arc::new));
+            let known = before.insert(name.clone(), held).is_some();
+            if now.as_ref().map(|now| now.version) == held {
+                pending.puts.retain(|put| put.name != name);
+                pending.removed.retain(|gone| *gone != name);
+                before.remove(&name);
+            } else if !known {
+                match now {
+                    Some(now) => pending.puts.push(now),
+                    None if kind == Kind::Cluster => {
+                        self.lingering.insert(name, None);
+                    }
+                    None if kind == Kind::Listener => pending.removed.push(name),
+                    None => {}
+                }
+            }
+        }
+        pending.undo.before = before.into_iter().collect();
+    }
+
+    /// Puts what was sent before once more.
+    pub(super) fn repeat(&mut self, put: &Arc<Resource>, pending: &mut Pending) {
+        let held = match self.refused.remove(&put.name) {
+            Some(held) => held,
+            None => Some(put.version),
+        };
+        pending.undo.before.push((put.name.clone(), held));
+        pending.puts.push(put.clone());
+    }
+
+    /// Takes what lingers; the proxy is told to forget it now.
+    pub(super) fn withdraw(&mut self) -> (Vec<Arc<str>>, Undo) {
+        let gone = std::mem::take(&mut self.lingering);
+        let names = gone.keys().cloned().collect();
+        let held = |kept: Option<Arc<Resource>>| Some(version_of(kept.as_ref()));
+        let undo = Undo {
+            before: gone
+                .into_iter()
+                .map(|(name, kept)| (name, held(kept)))
+                .collect(),
+            ..Undo::default()
+        };
+        (names, undo)
+    }
+
+    /// Every subscribed resource, with those that linger: a complete state of the world.
+    pub(super) fn complete(&self, view: &Sets) -> Vec<Arc<Resource>> {
+        view.iter()
+            .filter(|resource| self.wants(&resource.name))
+            .chain(
+                self.lingering
+                    .iter()
+                    .filter(|(name, _)| view.get(name).is_none())
+                    .filter_map(|(_, resource)| resource.as_ref()),
+            )
+            .cloned()
+            .collect()
+    }
+}
+
+/// What stands for a name that nothing is known of, for the types that must always be answered.
+pub(super) fn empty(kind: Kind, name: &str) -> Option<Resource> {
+    match kind {
+        Kind::Endpoint => Some(endpoint::empty(name)),
+        Kind::Route => Some(route::outbound::empty(name)),
+        _ => None,
     }
 }

@@ -83,10 +83,9 @@ impl Inbound {
             .into_iter()
             .chain(listeners.skipped)
             .collect();
-        next.skipped = [("inbound".into(), skipped.into())].into();
-        let same = crate::manifest::differences(&self.manifests.clusters, &next.clusters)
-            .is_empty()
-            && crate::manifest::differences(&self.manifests.listeners, &next.listeners).is_empty()
+        next.skipped = imbl::OrdMap::unit("inbound".into(), skipped.into());
+        let same = self.manifests.clusters.ptr_eq(&next.clusters)
+            && self.manifests.listeners.ptr_eq(&next.listeners)
             && self.manifests.skipped == next.skipped;
         if !same {
             self.manifests = Arc::new(next);

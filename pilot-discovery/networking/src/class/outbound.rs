@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use imbl::{OrdMap, OrdSet};
 use pilot_model::{
     changes::Changes,
     class::{Client, OutboundClass},
@@ -39,11 +40,12 @@ pub struct Outbound {
     class: OutboundClass,
     scope: Scope,
     manifests: Arc<Manifests>,
-    clusters: BTreeMap<Host, Arc<Made>>,
-    endpoints: BTreeMap<Host, Arc<Made>>,
-    virtual_hosts: BTreeMap<Owner, Arc<route::outbound::virtual_hosts::Built>>,
+    // Persistent maps, so that a class which is forked from another shares with it.
+    clusters: OrdMap<Host, Arc<Made>>,
+    endpoints: OrdMap<Host, Arc<Made>>,
+    virtual_hosts: OrdMap<Owner, Arc<route::outbound::virtual_hosts::Built>>,
     /// Who contributes to a route configuration.
-    routes: BTreeMap<RouteName, BTreeSet<Owner>>,
+    routes: OrdMap<RouteName, OrdSet<Owner>>,
     listeners: BTreeMap<u32, Arc<Made>>,
     /// Hosts that a gateway's routes send traffic to; sidecars see all of their scope.
     referenced: Option<BTreeSet<Host>>,
@@ -57,15 +59,49 @@ impl Outbound {
             scope: Scope::build(snapshot, &class.namespace, sidecar(snapshot, &class)),
             class,
             manifests: Arc::default(),
-            clusters: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
-            virtual_hosts: BTreeMap::new(),
-            routes: BTreeMap::new(),
+            clusters: OrdMap::new(),
+            endpoints: OrdMap::new(),
+            virtual_hosts: OrdMap::new(),
+            routes: OrdMap::new(),
             listeners: BTreeMap::new(),
             referenced: None,
             passed_through: BTreeSet::new(),
         };
         let mut next = Manifests::default();
+        outbound.rebuild(snapshot, cache, &mut next);
+        outbound.manifests = Arc::new(next);
+        outbound
+    }
+
+    /// Whether a class can be forked from this one: they differ in their namespace only, and no
+    /// Sidecar rules them.
+    pub fn is_like(&self, class: &OutboundClass) -> bool {
+        let own = &self.class;
+        own.kind == ProxyType::Sidecar
+            && own.sidecar.is_none()
+            && *class
+                == OutboundClass {
+                    namespace: class.namespace.clone(),
+                    dns_domain: class.dns_domain.clone(),
+                    ..own.clone()
+                }
+    }
+
+    /// Another class, made by changing a copy of this one: what is the same is shared.
+    pub fn fork(&self, snapshot: &Snapshot, class: OutboundClass, cache: &mut Cache) -> Self {
+        let mut outbound = Self {
+            scope: self.scope.fork(snapshot, &class.namespace),
+            class,
+            manifests: self.manifests.clone(),
+            clusters: self.clusters.clone(),
+            endpoints: self.endpoints.clone(),
+            virtual_hosts: self.virtual_hosts.clone(),
+            routes: self.routes.clone(),
+            listeners: self.listeners.clone(),
+            referenced: None,
+            passed_through: BTreeSet::new(),
+        };
+        let mut next = Manifests::clone(&self.manifests);
         outbound.rebuild(snapshot, cache, &mut next);
         outbound.manifests = Arc::new(next);
         outbound
@@ -106,7 +142,7 @@ impl Outbound {
             self.follow(snapshot, dirt, cache, &mut next);
         }
         let changed = !same(&self.manifests, &next);
-        if changed {
+        if changed || !is_untouched(&self.manifests, &next) {
             self.manifests = Arc::new(next);
         }
         changed
@@ -171,8 +207,13 @@ impl Outbound {
         let mut ports: BTreeSet<u32> = BTreeSet::new();
         let note_ports = |scope: &Scope, ports: &mut BTreeSet<u32>| {
             for host in &dirt.listeners {
+                // Of a service that itself stays as it is, rules and routes reach into listeners
+                // of raw connections only. (A Sidecar may make such a one of any port.)
+                let itself = dirt.services.contains(host) || scope.sidecar.is_some();
                 if let Some(service) = scope.services.get(host) {
-                    ports.extend(service.ports.iter().map(|port| port.number));
+                    let concerned = service.ports.iter();
+                    let concerned = concerned.filter(|port| itself || !port.protocol.is_http());
+                    ports.extend(concerned.map(|port| port.number));
                 }
             }
         };
@@ -253,9 +294,8 @@ impl Outbound {
                     built.into()
                 })
             });
-        let old = match &built {
-            Some(built) => self.clusters.insert(host.clone(), built.clone()),
-            None => self.clusters.remove(host),
+        let Some(old) = replace(&mut self.clusters, host, built.as_ref()) else {
+            return;
         };
         exchange(
             &mut next.clusters,
@@ -295,9 +335,8 @@ impl Outbound {
                     })
                 })
             });
-        let old = match &built {
-            Some(built) => self.endpoints.insert(host.clone(), built.clone()),
-            None => self.endpoints.remove(host),
+        let Some(old) = replace(&mut self.endpoints, host, built.as_ref()) else {
+            return;
         };
         exchange(
             &mut next.endpoints,
@@ -369,28 +408,21 @@ impl Outbound {
                 route::outbound::virtual_hosts::build(&inputs)
             })
         });
+        let Some(old) = replace(&mut self.virtual_hosts, owner, built.as_ref()) else {
+            return;
+        };
         let label = match owner {
             Owner::Service(host) => format!("route {host}"),
             Owner::VirtualService(key) => format!("route {}/{}", key.namespace, key.name),
         };
         note(next, label, built.iter().flat_map(|built| &built.skipped));
-        let old = match built {
-            Some(built) => self.virtual_hosts.insert(owner.clone(), built),
-            None => self.virtual_hosts.remove(owner),
-        };
-        let new = self.virtual_hosts.get(owner);
-        if let (Some(old), Some(new)) = (&old, new)
-            && Arc::ptr_eq(old, new)
-        {
-            return;
-        }
         for (name, _) in old.iter().flat_map(|old| &old.by_route) {
             if let Some(owners) = self.routes.get_mut(name) {
                 owners.remove(owner);
             }
             touched.insert(name.clone());
         }
-        for (name, _) in new.iter().flat_map(|new| &new.by_route) {
+        for (name, _) in built.iter().flat_map(|new| &new.by_route) {
             self.routes
                 .entry(name.clone())
                 .or_default()
@@ -406,7 +438,7 @@ impl Outbound {
         next: &mut Manifests,
     ) {
         let fixed = route::outbound::fixed_names(&self.client(snapshot));
-        let nobody = BTreeSet::new();
+        let nobody = OrdSet::new();
         for name in touched {
             let owners = self.routes.get(name).unwrap_or(&nobody);
             if owners.is_empty() && !fixed.contains(name) {
@@ -491,14 +523,41 @@ fn exchange<'a>(
     }
 }
 
+/// Puts `new` in its place and gives what was there; `None` when it is there already, and then
+/// changes nothing, so that forks go on sharing.
+fn replace<K: Ord + Clone, T>(
+    map: &mut OrdMap<K, Arc<T>>,
+    key: &K,
+    new: Option<&Arc<T>>,
+) -> Option<Option<Arc<T>>> {
+    match (map.get(key), new) {
+        (None, None) => None,
+        (Some(old), Some(new)) if Arc::ptr_eq(old, new) => None,
+        (_, Some(new)) => Some(map.insert(key.clone(), new.clone())),
+        (_, None) => Some(map.remove(key)),
+    }
+}
+
 /// Keeps what one unit of work left out; nothing when it left out nothing.
 fn note<'a>(next: &mut Manifests, unit: String, skipped: impl IntoIterator<Item = &'a Skipped>) {
     let skipped: Arc<[Skipped]> = skipped.into_iter().cloned().collect();
     if skipped.is_empty() {
-        next.skipped.remove(unit.as_str());
+        // Looked up first: removing copies nodes even when there is nothing to remove.
+        if next.skipped.contains_key(unit.as_str()) {
+            next.skipped.remove(unit.as_str());
+        }
     } else {
         next.skipped.insert(unit.into(), skipped);
     }
+}
+
+/// Not even provenance differs.
+fn is_untouched(old: &Manifests, new: &Manifests) -> bool {
+    old.clusters.ptr_eq(&new.clusters)
+        && old.endpoints.ptr_eq(&new.endpoints)
+        && old.listeners.ptr_eq(&new.listeners)
+        && old.routes.ptr_eq(&new.routes)
+        && old.secrets.ptr_eq(&new.secrets)
 }
 
 fn same(old: &Manifests, new: &Manifests) -> bool {
@@ -508,5 +567,5 @@ fn same(old: &Manifests, new: &Manifests) -> bool {
         && unchanged(&old.listeners, &new.listeners)
         && unchanged(&old.routes, &new.routes)
         && unchanged(&old.secrets, &new.secrets)
-        && old.skipped == new.skipped
+        && (old.skipped.ptr_eq(&new.skipped) || old.skipped == new.skipped)
 }

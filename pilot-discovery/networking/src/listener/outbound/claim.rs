@@ -156,13 +156,13 @@ impl<'a> Inputs<'a> {
             }
             Some(_) => listener.services.values().for_each(&mut add),
         }
+        // All HTTP services of a port share one listener: the oldest stands for them.
+        let (http, mut claims): (Vec<_>, Vec<_>) = claims
+            .into_iter()
+            .partition(|(_, _, protocol)| protocol.is_http());
+        claims.extend(http.into_iter().min_by(|(a, _, _), (b, _, _)| a.by_age(b)));
         claims.sort_by(|(a, _, _), (b, _, _)| a.by_age(b));
-        let mut http_seen = false;
         for (service, port, protocol) in claims {
-            // All HTTP services of a port share one listener: the oldest stands for them.
-            if protocol.is_http() && std::mem::replace(&mut http_seen, true) {
-                continue;
-            }
             if let Some(reason) = self.refusal(ear, protocol) {
                 self.skipped.push(Skipped {
                     metric: "pilot_total_rejected_configs",

@@ -1,7 +1,5 @@
 //! Virtual hosts to one route configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use bytes::Bytes;
 use istio_api::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use pilot_model::{class::Client, config::ConfigRef};
@@ -12,6 +10,7 @@ use prost::{
 
 use super::{VirtualHostEntry, fallback::Fallback, portless};
 use crate::{
+    hash::{TextMap, TextSet},
     name::SidecarRoute,
     resource::{Resource, Skipped, sources},
 };
@@ -105,15 +104,15 @@ impl Kept<'_> {
 
 /// Gives every name and domain to one entry only.
 fn settle<'a>(ranked: &[&'a VirtualHostEntry]) -> (Vec<Kept<'a>>, Vec<Skipped>) {
-    let mut names: BTreeSet<&str> = BTreeSet::new();
+    let mut names = TextSet::default();
     // A short form never takes the name that another entry was declared with.
-    let mut declared: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut declared: TextMap<'_, &str> = TextMap::default();
     for entry in ranked {
         if let Some(own) = entry.domains.first() {
             declared.entry(own).or_insert(&entry.name);
         }
     }
-    let mut used: BTreeSet<&str> = BTreeSet::new();
+    let mut used = TextSet::default();
     let mut kept = Vec::with_capacity(ranked.len());
     let mut skipped = Vec::new();
     for entry in ranked {
