@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::node::launch::Published;
+use crate::node::config::Published;
 use crate::node::pod::status::{Phase, Role, State};
 
 /// The whole mesh at one moment.

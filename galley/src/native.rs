@@ -1,7 +1,6 @@
 //! The Kubernetes objects that become synthetic ServiceEntries, reduced to what is used of them.
 
 mod endpoints;
-mod field;
 mod node;
 mod pod;
 mod service;
@@ -11,12 +10,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use endpoints::{Condition, EndpointAddress, EndpointGroup, EndpointPort};
-pub use field::{Field, FieldError};
 pub use node::Node;
 pub use pod::Pod;
 pub use service::{Port, Service, Target, Transport};
 
-use crate::object::Metadata;
+use crate::field::{Field, FieldError};
+use crate::metadata::Metadata;
 
 /// One object.
 #[derive(Debug, Clone, PartialEq)]

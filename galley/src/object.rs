@@ -2,7 +2,6 @@
 
 mod spec;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use istio_api::collections::{self, Collection};
@@ -11,35 +10,16 @@ use prost_types::{Any, Timestamp};
 use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::field::{Field, FieldError};
 use crate::key::Key;
-use crate::native::{self, Field, FieldError, Native};
-
-/// Namespace of an object that names none.
-const DEFAULT_NAMESPACE: &str = "default";
-
-/// Written by `kubectl apply`; as large as the object itself and of no use to a proxy.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+use crate::metadata::{DEFAULT_NAMESPACE, Metadata};
+use crate::native::{self, Native};
 
 /// 0001-01-01T00:00:00Z: "not known", as 1.1 sends it.
 const NO_TIME: Timestamp = Timestamp {
     seconds: -62_135_596_800,
     nanos: 0,
 };
-
-/// What is used of an object's metadata.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Metadata {
-    /// Namespace; empty for objects of the cluster.
-    pub namespace: Arc<str>,
-    /// Name.
-    pub name: Arc<str>,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-    /// Annotations, without what `kubectl apply` notes for itself.
-    pub annotations: BTreeMap<String, String>,
-    /// Creation time, if known.
-    pub created: Option<Timestamp>,
-}
 
 /// An object that is distributed as it is.
 #[derive(Debug, Clone)]
@@ -190,48 +170,6 @@ fn identity<'a>(root: &Field<'a>) -> Result<(&'a str, &'a str), FieldError> {
     }
 }
 
-fn read_metadata(root: &Field<'_>, namespaced: bool) -> Result<Metadata, FieldError> {
-    let metadata = root.get("metadata")?;
-    let name = metadata.get("name")?;
-    let word = |field: &Field<'_>, text: &str| -> Result<Arc<str>, FieldError> {
-        if text.len() > 253 || text.contains(|c: char| c == '/' || c.is_whitespace()) {
-            return Err(field.error(format!(
-                "{text:?} is no name: want at most 253 letters, digits, dots and dashes"
-            )));
-        }
-        Ok(text.into())
-    };
-    let Some(text) = name.text()?.filter(|name| !name.is_empty()) else {
-        return Err(name.error("the object has no name"));
-    };
-    let name = word(&name, text)?;
-    let namespace = metadata.get("namespace")?;
-    let namespace: Arc<str> = match namespace.text()?.filter(|name| !name.is_empty()) {
-        _ if !namespaced => "".into(),
-        None => DEFAULT_NAMESPACE.into(),
-        Some(text) => word(&namespace, text)?,
-    };
-    let created = metadata.get("creationTimestamp")?;
-    let created = match created.text()? {
-        None => None,
-        Some(text) => Some(text.parse::<Timestamp>().map_err(|_| {
-            created.error(format!(
-                "{text:?} is no time, want the form 2006-01-02T15:04:05Z"
-            ))
-        })?),
-    };
-    let labels = metadata.get("labels")?.text_map()?;
-    let mut annotations = metadata.get("annotations")?.text_map()?;
-    annotations.remove(LAST_APPLIED);
-    Ok(Metadata {
-        namespace,
-        name,
-        labels,
-        annotations,
-        created,
-    })
-}
-
 /// Identity of an object whose metadata may be wrong in other respects.
 fn read_key(
     group: &'static str,
@@ -259,7 +197,7 @@ fn read_key(
 
 fn read_config(collection: &'static Collection, value: &Value, root: &Field<'_>) -> Found {
     let namespaced = collection.is_namespaced();
-    let metadata = match read_metadata(root, namespaced) {
+    let metadata = match Metadata::read(root, namespaced) {
         Ok(metadata) => metadata,
         Err(error) => {
             return unusable(collection.group, collection.kind, namespaced, value, error);
@@ -311,7 +249,7 @@ fn read_native(
     value: &Value,
     root: &Field<'_>,
 ) -> Found {
-    let metadata = match read_metadata(root, namespaced) {
+    let metadata = match Metadata::read(root, namespaced) {
         Ok(metadata) => metadata,
         Err(error) => return unusable(group, kind, namespaced, value, error),
     };

@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{TcpStream, UnixListener};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::config::Published;
 use super::controller::{CONTROL_PLANE, ClusterView, Request};
 use super::dns::{self, Table};
-use super::launch::Published;
 use super::store::Outcome;
 use super::{Context, usage};
 use crate::layout::Layout;

@@ -1,6 +1,7 @@
 //! What the node is started with, handed over as a JSON file.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -34,6 +35,15 @@ pub struct Publish {
     pub port: u16,
     /// Preferred port on 127.0.0.1.
     pub listen: u16,
+}
+
+/// A published address: which Service port is reached where on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// What was asked for.
+    pub target: Publish,
+    /// Where the host's listener is.
+    pub address: SocketAddr,
 }
 
 impl NodeConfig {

@@ -4,27 +4,17 @@
 //! *node* in them as pid 1. When either dies, by whatever cause, the kernel ends everything
 //! inside and takes the namespaces, cables, rules and mounts away.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
-use serde::{Deserialize, Serialize};
 
-use super::config::{NodeConfig, Publish};
+use super::config::{NodeConfig, Publish, Published};
 use super::root;
 use crate::state::{self, RunState};
-
-/// A published address: which Service port is reached where on the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
-    /// What was asked for.
-    pub target: Publish,
-    /// Where the host's listener is.
-    pub address: SocketAddr,
-}
 
 /// First step, in the caller's namespaces. Returns when the node has ended.
 ///

@@ -10,9 +10,8 @@ use anyhow::{Context as _, Result};
 use notify::Watcher as _;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::config::NodeConfig;
+use super::config::{NodeConfig, Published};
 use super::controller::{Controller, Views};
-use super::launch::Published;
 use super::{Context, api, cluster_ip, dns, publish, store, token};
 
 /// A log longer than this is emptied: the writer appends, so it goes on at the start.

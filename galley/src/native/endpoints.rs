@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use super::field::{Field, FieldError};
-use crate::object::Metadata;
+use crate::field::{Field, FieldError};
+use crate::metadata::Metadata;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const IMPORTED_SERVICE: &str = "multicluster.kubernetes.io/service-name";

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::object::Metadata;
+use crate::metadata::Metadata;
 
 /// A Node.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::field::{Field, FieldError};
-use crate::object::Metadata;
+use crate::field::{Field, FieldError};
+use crate::metadata::Metadata;
 
 /// A Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]

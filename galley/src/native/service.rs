@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use super::field::{Field, FieldError};
-use crate::object::Metadata;
+use crate::field::{Field, FieldError};
+use crate::metadata::Metadata;
 
 /// Where a port leads.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use istio_api::json::{self, FieldIssue, Unknown};
 use prost_reflect::{Cardinality, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
-use crate::native::FieldError;
+use crate::field::FieldError;
 
 /// Messages nest at most this deep where words are looked for.
 const MAX_DEPTH: usize = 64;

@@ -8,8 +8,8 @@ use mesh_common::yaml::{self, Document};
 use serde_json::Value;
 
 use super::limit;
+use crate::field::FieldError;
 use crate::key::Key;
-use crate::native::FieldError;
 use crate::object::{self, Found, Item};
 use crate::problem::{Problem, Severity, effect};
 
