@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use mesh_common::mcp::source::Authorize;
 use mesh_common::{drain, fswatch, yaml};
 
-use crate::field::{Field, FieldError};
+use istio_api::manifest::{Field, FieldError};
 
 /// Largest access list that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;

@@ -14,8 +14,7 @@ pub use node::Node;
 pub use pod::Pod;
 pub use service::{Port, Service, Target, Transport};
 
-use crate::field::{Field, FieldError};
-use crate::metadata::Metadata;
+use istio_api::manifest::{self, Field, FieldError, Metadata};
 
 /// One object.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,29 +32,29 @@ pub enum Native {
     Node(Arc<Node>),
 }
 
-/// Group and kind of those that are read; `None` for all others.
-pub fn kind(group: &str, kind: &str) -> Option<(&'static str, &'static str, bool)> {
-    Some(match (group, kind) {
-        ("", "Service") => ("", "Service", true),
-        ("", "Endpoints") => ("", "Endpoints", true),
-        ("", "Pod") => ("", "Pod", true),
-        ("", "Node") => ("", "Node", false),
-        ("discovery.k8s.io", "EndpointSlice") => ("discovery.k8s.io", "EndpointSlice", true),
-        _ => return None,
-    })
-}
+impl manifest::Native for Native {
+    fn kind(group: &str, kind: &str) -> Option<(&'static str, &'static str, bool)> {
+        Some(match (group, kind) {
+            ("", "Service") => ("", "Service", true),
+            ("", "Endpoints") => ("", "Endpoints", true),
+            ("", "Pod") => ("", "Pod", true),
+            ("", "Node") => ("", "Node", false),
+            ("discovery.k8s.io", "EndpointSlice") => ("discovery.k8s.io", "EndpointSlice", true),
+            _ => return None,
+        })
+    }
 
-/// Reads the object of a kind that [`kind`] knows.
-pub fn read(kind: &str, metadata: &Metadata, object: &Value) -> Result<Native, FieldError> {
-    let object = Field::root(object);
-    Ok(match kind {
-        "Service" => Native::Service(Arc::new(service::read(metadata, &object)?)),
-        "Endpoints" => Native::Endpoints(endpoints::read_endpoints(metadata, &object)?.into()),
-        "EndpointSlice" => {
-            let (service, groups) = endpoints::read_slice(metadata, &object)?;
-            Native::EndpointSlice(service, groups.into())
-        }
-        "Pod" => Native::Pod(Arc::new(pod::read(metadata, &object)?)),
-        _ => Native::Node(Arc::new(node::read(metadata))),
-    })
+    fn read(kind: &str, metadata: &Metadata, object: &Value) -> Result<Self, FieldError> {
+        let object = Field::root(object);
+        Ok(match kind {
+            "Service" => Self::Service(Arc::new(service::read(metadata, &object)?)),
+            "Endpoints" => Self::Endpoints(endpoints::read_endpoints(metadata, &object)?.into()),
+            "EndpointSlice" => {
+                let (service, groups) = endpoints::read_slice(metadata, &object)?;
+                Self::EndpointSlice(service, groups.into())
+            }
+            "Pod" => Self::Pod(Arc::new(pod::read(metadata, &object)?)),
+            _ => Self::Node(Arc::new(node::read(metadata))),
+        })
+    }
 }

@@ -7,6 +7,7 @@ pub mod collections;
 pub mod descriptor;
 pub mod duration;
 pub mod json;
+pub mod manifest;
 pub mod object;
 pub mod synthetic;
 pub mod well_known;

@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("citadel", &["istio-api", "mesh-common"]),
     ("sidecar-injector", &["istio-api", "mesh-common"]),
     ("pilot-agent", &["istio-api", "mesh-common"]),
+    ("istioctl", &["istio-api", "mesh-common"]),
     ("samples", &[]),
     ("xtask", &[]),
 ];

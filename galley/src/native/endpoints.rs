@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use crate::field::{Field, FieldError};
-use crate::metadata::Metadata;
+use istio_api::manifest::Metadata;
+use istio_api::manifest::{Field, FieldError};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const IMPORTED_SERVICE: &str = "multicluster.kubernetes.io/service-name";

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::metadata::Metadata;
+use istio_api::manifest::Metadata;
 
 /// A Node.
 #[derive(Debug, Clone, PartialEq, Eq)]

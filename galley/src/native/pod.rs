@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::field::{Field, FieldError};
-use crate::metadata::Metadata;
+use istio_api::manifest::Metadata;
+use istio_api::manifest::{Field, FieldError};
 
 /// A Pod.
 #[derive(Debug, Clone, PartialEq, Eq)]

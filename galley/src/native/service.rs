@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use crate::field::{Field, FieldError};
-use crate::metadata::Metadata;
+use istio_api::manifest::Metadata;
+use istio_api::manifest::{Field, FieldError};
 
 /// Where a port leads.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,11 +1,14 @@
+use istio_api::manifest::{FieldError, Key};
 use mesh_common::yaml;
 use prost::Message;
 
 use super::*;
 
+type Found = manifest::Found<Native>;
+
 fn read_one(text: &str) -> Found {
     let value = yaml::read(&yaml::split(text)[0]).unwrap().unwrap();
-    let mut found = read(&value);
+    let mut found = manifest::read(&value);
     assert_eq!(found.len(), 1);
     found.remove(0).1
 }
@@ -16,7 +19,7 @@ fn object(text: &str) -> (Key, Result<Item, Vec<FieldError>>, Vec<FieldError>) {
             key,
             item,
             warnings,
-        } => (key, item, warnings),
+        } => (key, item.map(Item::from), warnings),
         other => panic!("{other:?}"),
     }
 }
@@ -133,7 +136,7 @@ fn lists_are_taken_apart() {
     };
     let list = |kind: &str| serde_json::json!({"apiVersion": "v1", "kind": kind, "items": [item("a"), item("b")]});
     for kind in ["List", "SidecarList"] {
-        let found = read(&list(kind));
+        let found = manifest::read::<Native>(&list(kind));
         let names: Vec<_> = found
             .iter()
             .map(|(path, found)| match found {

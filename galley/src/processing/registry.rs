@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::synthesis::{Names, Synthetic, Workload, Workloads, synthesise};
-use crate::key::Key;
 use crate::native::{EndpointAddress, EndpointGroup, Native, Node, Pod, Service};
+use istio_api::manifest::Key;
 
 /// `namespace/name`.
 type Name = Arc<str>;

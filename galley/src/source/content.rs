@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use istio_api::manifest::{self, FieldError, Found, Key};
 use mesh_common::yaml::{self, Document};
 use serde_json::Value;
 
 use super::limit;
-use crate::field::FieldError;
-use crate::key::Key;
-use crate::object::{self, Found, Item};
+use crate::native::Native;
+use crate::object::Item;
 use crate::problem::{Problem, Severity, effect};
 
 /// One object of a file, and where it is.
@@ -151,7 +151,7 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, document: &Document<'_>, value: &Value, located: bool) {
-        for (inside, found) in object::read(value) {
+        for (inside, found) in manifest::read::<Native>(value) {
             match found {
                 Found::Other(kind) => {
                     // A kind of ours that does not exist is a slip of the pen; others are not ours.
@@ -198,7 +198,7 @@ impl Reader<'_> {
         located: bool,
         inside: &str,
         key: Key,
-        item: Result<Item, Vec<FieldError>>,
+        item: Result<manifest::Item<Native>, Vec<FieldError>>,
         warnings: Vec<FieldError>,
     ) {
         if let Some(first) = self.seen.get(&key) {
@@ -226,7 +226,7 @@ impl Reader<'_> {
                 key,
                 document: document.index,
                 line: document.content_line(),
-                item,
+                item: item.into(),
             }),
             Err(errors) => {
                 for error in errors {

@@ -8,13 +8,13 @@ use istio_api::collections::{COLLECTIONS, EMPTY_COLLECTIONS, SYNTHETIC_SERVICE_E
 use mesh_common::mcp::{Collection, Snapshot};
 
 use super::store::{Change, Store};
-use crate::key::Key;
 use crate::object::{Config, Item};
 use crate::problem::{Problem, Severity, effect};
 use crate::processing::reference::References;
 use crate::processing::registry::Registry;
 use crate::processing::synthesis::Names;
 use crate::source::{FileUpdate, Update};
+use istio_api::manifest::Key;
 
 const VIRTUAL_SERVICES: &str = "istio/networking/v1alpha3/virtualservices";
 const SERVICE_ENTRIES: &str = "istio/networking/v1alpha3/serviceentries";

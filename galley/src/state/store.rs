@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::key::Key;
 use crate::problem::{Problem, effect};
 use crate::source::FileUpdate;
 use crate::source::content::{Content, Entry};
+use istio_api::manifest::Key;
 
 /// An identity whose object in force changed.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,10 +1,10 @@
+use istio_api::manifest::{self, Found, Item};
 use istio_api::networking::v1alpha3::{ServiceEntry, service_entry};
 use mesh_common::mcp::synthetic::{Facts, Health, NODE_NAME, WORKLOAD_NAME};
 use mesh_common::yaml;
 use prost::Message;
 
 use super::*;
-use crate::object::{self, Found, Item};
 
 fn names() -> Names {
     Names {
@@ -25,7 +25,7 @@ impl Table {
     fn each(text: &str, mut visit: impl FnMut(Key, Native)) {
         for document in yaml::split(text) {
             let value = yaml::read(&document).unwrap().unwrap();
-            for (_, found) in object::read(&value) {
+            for (_, found) in manifest::read(&value) {
                 match found {
                     Found::Object {
                         key,

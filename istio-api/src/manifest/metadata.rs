@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prost_types::Timestamp;
 
-use crate::field::{Field, FieldError};
+use super::field::{Field, FieldError};
 
 /// Namespace of an object that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use istio_api::collections::Collection;
-use istio_api::descriptor;
-use istio_api::json::{self, FieldIssue, Unknown};
+use crate::collections::Collection;
+use crate::descriptor;
+use crate::json::{self, FieldIssue, Unknown};
 use prost_reflect::{Cardinality, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
-use crate::field::FieldError;
+use super::field::FieldError;
 
 /// Messages nest at most this deep where words are looked for.
 const MAX_DEPTH: usize = 64;

@@ -1,0 +1,8 @@
+//! What a person asks of the mesh. The answers come from the libraries that the components run, so
+//! both always agree.
+
+pub mod cli;
+pub mod exit;
+pub mod input;
+pub mod output;
+pub mod validate;

@@ -1,0 +1,7 @@
+//! Entry point of `istioctl`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    istioctl::cli::main()
+}
