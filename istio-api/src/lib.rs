@@ -9,6 +9,7 @@ pub mod duration;
 pub mod json;
 pub mod object;
 pub mod synthetic;
+pub mod validation;
 pub mod well_known;
 
 /// Generated code, nested as the protobuf packages are.
