@@ -2,7 +2,7 @@
 //!
 //! A table (`validation/*.yaml`) has the kind, templates and cases. A case names a rule and gives
 //! fragments that are put into a template: `$` stands for the fragment, and a member `+: $` for
-//! its members. Without template the fragment is the spec; with a member `spec` it is the whole
+//! its members; `repeat:3` is a text of three letters. Without template the fragment is the spec; with a member `spec` it is the whole
 //! object. `good` ones pass with no problem, `bad` ones have exactly the problem that `at` and
 //! `says` tell of, a warning if `warn` is set. Rules in `also` may find something beside it.
 
@@ -33,6 +33,10 @@ fn tables() -> Vec<Table> {
     tables
 }
 
+fn shown(fragment: &serde_json::Value) -> String {
+    fragment.to_string().chars().take(200).collect()
+}
+
 /// What differs from what the case says, one line each.
 fn differences(table: &Table, case: &Case) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -41,7 +45,7 @@ fn differences(table: &Table, case: &Case) -> Vec<String> {
         let object = match object(table, case, fragment) {
             Ok(object) => object,
             Err(problem) => {
-                wrong.push(format!("{fragment}: {problem}"));
+                wrong.push(format!("{}: {problem}", shown(fragment)));
                 continue;
             }
         };
@@ -58,14 +62,14 @@ fn differences(table: &Table, case: &Case) -> Vec<String> {
                 && problem.severity == severity
         };
         if !is_good && !problems.iter().any(is_expected) {
-            wrong.push(format!("{fragment}: not found, but {problems:#?}"));
+            wrong.push(format!("{}: not found, but {problems:#?}", shown(fragment)));
             continue;
         }
         let also = |rule: &str| case.also.iter().chain(&table.also).any(|other| other == rule);
         for problem in problems {
             let of_rule = !is_good && problem.rule == case.rule;
             if !of_rule && !also(problem.rule) {
-                wrong.push(format!("{fragment}: unexpected {problem:#?}"));
+                wrong.push(format!("{}: unexpected {problem:#?}", shown(fragment)));
             }
         }
     }

@@ -12,39 +12,39 @@ use serde_json::{Map, Value};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Table {
+pub(crate) struct Table {
     #[serde(skip)]
-    pub name: String,
+    pub(crate) name: String,
     kind: String,
     #[serde(default)]
     templates: BTreeMap<String, Value>,
     #[serde(default)]
-    pub also: Vec<String>,
-    pub cases: Vec<Case>,
+    pub(crate) also: Vec<String>,
+    pub(crate) cases: Vec<Case>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Case {
-    pub rule: String,
+pub(crate) struct Case {
+    pub(crate) rule: String,
     #[serde(rename = "in")]
     template: Option<String>,
     #[serde(default)]
-    pub good: Vec<Value>,
+    pub(crate) good: Vec<Value>,
     #[serde(default)]
-    pub bad: Vec<Value>,
+    pub(crate) bad: Vec<Value>,
     #[serde(default)]
-    pub at: String,
+    pub(crate) at: String,
     #[serde(default)]
-    pub says: String,
+    pub(crate) says: String,
     #[serde(default)]
-    pub warn: bool,
+    pub(crate) warn: bool,
     #[serde(default)]
-    pub also: Vec<String>,
+    pub(crate) also: Vec<String>,
 }
 
 impl Table {
-    pub fn read(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap();
         let mut table: Self =
             serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -61,7 +61,7 @@ impl Table {
 }
 
 /// The object that a fragment stands for.
-pub fn object(table: &Table, case: &Case, fragment: &Value) -> Result<Object, String> {
+pub(crate) fn object(table: &Table, case: &Case, fragment: &Value) -> Result<Object, String> {
     let whole = match &case.template {
         None => fragment.clone(),
         Some(name) => {
@@ -69,6 +69,7 @@ pub fn object(table: &Table, case: &Case, fragment: &Value) -> Result<Object, St
             filled(template.ok_or(format!("there is no template {name}"))?, fragment)
         }
     };
+    let whole = grown(whole);
     let (metadata, spec) = match whole.get("spec") {
         Some(spec) => (whole.get("metadata").cloned().unwrap_or_default(), spec.clone()),
         None => (Value::Null, whole),
@@ -113,5 +114,21 @@ fn filled(template: &Value, fragment: &Value) -> Value {
             Value::Object(result)
         }
         other => other.clone(),
+    }
+}
+
+/// Writes out texts that are too long for a table: `repeat:3` is `xxx`.
+fn grown(value: Value) -> Value {
+    match value {
+        Value::String(text) => match text.strip_prefix("repeat:") {
+            Some(count) => Value::String("x".repeat(count.parse().unwrap())),
+            None => Value::String(text),
+        },
+        Value::Array(elements) => elements.into_iter().map(grown).collect(),
+        Value::Object(members) => {
+            let members = members.into_iter();
+            Value::Object(members.map(|(name, value)| (name, grown(value))).collect())
+        }
+        other => other,
     }
 }

@@ -173,7 +173,7 @@ mod tests {
         ] {
             assert_eq!(module(good), Ok(()), "{good}");
         }
-        for bad in ["ftp://a", "http://a:x/"] {
+        for bad in ["ftp://a", "localhost:5000/x", "a b", "oci://a/\n"] {
             assert!(module(bad).is_err(), "{bad}");
         }
     }
