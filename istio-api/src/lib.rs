@@ -10,6 +10,7 @@ pub mod json;
 pub mod manifest;
 pub mod object;
 pub mod synthetic;
+pub mod validation;
 pub mod well_known;
 
 /// Generated code, nested as the protobuf packages are.
