@@ -26,7 +26,10 @@ fn tables() -> Vec<Table> {
     let mut tables: Vec<Table> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
         .map(|path| Table::read(&path))
         .collect();
     tables.sort_by(|a, b| a.name.cmp(&b.name));
@@ -65,7 +68,12 @@ fn differences(table: &Table, case: &Case) -> Vec<String> {
             wrong.push(format!("{}: not found, but {problems:#?}", shown(fragment)));
             continue;
         }
-        let also = |rule: &str| case.also.iter().chain(&table.also).any(|other| other == rule);
+        let also = |rule: &str| {
+            case.also
+                .iter()
+                .chain(&table.also)
+                .any(|other| other == rule)
+        };
         for problem in problems {
             let of_rule = !is_good && problem.rule == case.rule;
             if !of_rule && !also(problem.rule) {
@@ -116,7 +124,10 @@ fn rules_in(folder: &Path, rules: &mut BTreeSet<String>) {
 #[test]
 fn every_rule_has_a_document_that_passes_and_one_that_fails() {
     let mut rules = BTreeSet::new();
-    rules_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/validation"), &mut rules);
+    rules_in(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src/validation"),
+        &mut rules,
+    );
     assert!(rules.len() > 300, "only {} rules", rules.len());
     let (mut good, mut bad) = (BTreeSet::new(), BTreeSet::new());
     let mut documents = 0;
@@ -134,7 +145,10 @@ fn every_rule_has_a_document_that_passes_and_one_that_fails() {
     assert!(lacking.is_empty(), "no document passes {lacking:?}");
     let lacking: Vec<_> = rules.difference(&bad).collect();
     assert!(lacking.is_empty(), "no document fails {lacking:?}");
-    let unknown: Vec<_> = good.union(&bad).filter(|rule| !rules.contains(*rule)).collect();
+    let unknown: Vec<_> = good
+        .union(&bad)
+        .filter(|rule| !rules.contains(*rule))
+        .collect();
     assert!(unknown.is_empty(), "no such rules: {unknown:?}");
 }
 

@@ -23,7 +23,13 @@ pub struct Global {
     #[arg(short, long, global = true, env = "ISTIOCTL_NAMESPACE")]
     pub namespace: Option<String>,
     /// Namespace of the control plane
-    #[arg(short, long, global = true, env = "ISTIOCTL_ISTIONAMESPACE", default_value = "istio-system")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "ISTIOCTL_ISTIONAMESPACE",
+        default_value = "istio-system"
+    )]
     pub istio_namespace: String,
 }
 

@@ -80,15 +80,21 @@ fn directory(path: &Path, recursive: bool, depth: usize, inputs: &mut Vec<Input>
         Ok(entries) if depth > 0 => entries,
         Ok(_) => return unreadable(path, "directories nest too deep", inputs),
         Err(error) => {
-            return unreadable(path, &format!("the directory cannot be read: {error}"), inputs);
+            return unreadable(
+                path,
+                &format!("the directory cannot be read: {error}"),
+                inputs,
+            );
         }
     };
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
-        let read = path
-            .extension()
-            .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known));
+        let read = path.extension().is_some_and(|extension| {
+            ["yaml", "yml", "json"]
+                .iter()
+                .any(|known| extension == *known)
+        });
         if path.is_dir() {
             if recursive {
                 directory(&path, recursive, depth - 1, inputs);
@@ -119,12 +125,21 @@ mod tests {
         }
         let names = |recursive: bool| -> Vec<String> {
             let inputs = read(&[root.path().to_owned()], recursive);
-            inputs.into_iter().map(|input| input.text.unwrap()).collect()
+            inputs
+                .into_iter()
+                .map(|input| input.text.unwrap())
+                .collect()
         };
         assert_eq!(names(true), ["a.json", "b/x.yml", "c.yaml"]);
         assert_eq!(names(false), ["a.json", "c.yaml"]);
         let missing = read(&[root.path().join("none.yaml")], true);
-        assert!(missing[0].text.as_ref().unwrap_err().contains("No such file"));
+        assert!(
+            missing[0]
+                .text
+                .as_ref()
+                .unwrap_err()
+                .contains("No such file")
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use istio_api::manifest::{self, FieldError, Found, Key};
+use istio_api::validation;
 use mesh_common::yaml::{self, Document};
 use serde_json::Value;
 
@@ -221,6 +222,26 @@ impl Reader<'_> {
                 ..problem
             });
         }
+        let item = match item {
+            Ok(manifest::Item::Config(config)) => {
+                let (errors, advice) = validate(&config);
+                for error in advice {
+                    let problem = self.problem(document, located, inside, key.to_string(), error);
+                    let severity = Severity::Warning;
+                    self.content.problems.push(Problem {
+                        effect: effect::ACCEPTED,
+                        severity,
+                        ..problem
+                    });
+                }
+                if errors.is_empty() {
+                    Ok(manifest::Item::Config(config))
+                } else {
+                    Err(errors)
+                }
+            }
+            other => other,
+        };
         match item {
             Ok(item) => self.content.entries.push(Entry {
                 key,
@@ -237,6 +258,21 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// What keeps a well-formed object from being used, and what somebody should look at.
+fn validate(config: &manifest::Config) -> (Vec<FieldError>, Vec<FieldError>) {
+    let (errors, advice): (Vec<_>, Vec<_>) = validation::validate(&config.into())
+        .into_iter()
+        .partition(|problem| problem.severity == validation::Severity::Error);
+    let located = |problems: Vec<validation::Problem>| {
+        let each = problems.into_iter().map(|problem| FieldError {
+            path: problem.path,
+            message: problem.message,
+        });
+        each.collect()
+    };
+    (located(errors), located(advice))
 }
 
 #[cfg(test)]

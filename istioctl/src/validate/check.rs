@@ -184,12 +184,12 @@ impl Checker<'_> {
         item: Result<Item<Checked>, Vec<FieldError>>,
         unknown: Vec<FieldError>,
     ) {
-        let namespace = if key.namespace.is_empty() || &*key.namespace != manifest::DEFAULT_NAMESPACE
-        {
-            &*key.namespace
-        } else {
-            self.scope.namespace
-        };
+        let namespace =
+            if key.namespace.is_empty() || &*key.namespace != manifest::DEFAULT_NAMESPACE {
+                &*key.namespace
+            } else {
+                self.scope.namespace
+            };
         let separator = if namespace.is_empty() { "" } else { "." };
         let name = format!("{}/{}{separator}{namespace}", key.kind, key.name);
         // What galley ignores may be a slip of the pen, and the person who made it is here.

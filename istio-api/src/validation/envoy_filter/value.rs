@@ -40,20 +40,28 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, apply_to: ApplyTo, va
                 } else {
                     ""
                 };
-                check.error("EF-19", at, format!(
-                    "{} is not as Envoy wants it: {}: want the fields of {name}{hint}",
-                    quote(&problem.path),
-                    problem.message
-                ));
+                check.error(
+                    "EF-19",
+                    at,
+                    format!(
+                        "{} is not as Envoy wants it: {}: want the fields of {name}{hint}",
+                        quote(&problem.path),
+                        problem.message
+                    ),
+                );
             }
         }
         Ok((bytes, unknown)) => {
             for issue in unknown {
-                check.warn("EF-20", at, format!(
-                    "{} is left out: {}: want the fields of {name}",
-                    quote(&issue.path),
-                    issue.message
-                ));
+                check.warn(
+                    "EF-20",
+                    at,
+                    format!(
+                        "{} is left out: {}: want the fields of {name}",
+                        quote(&issue.path),
+                        issue.message
+                    ),
+                );
             }
             let decoded = descriptor::message(name)
                 .and_then(|message| DynamicMessage::decode(message, bytes.as_slice()).ok());
@@ -67,12 +75,18 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, apply_to: ApplyTo, va
 /// Warns of filters that Envoy cannot find, because their name alone says nothing.
 fn without_config(check: &mut Check<'_>, at: &At<'_>, message: &DynamicMessage) {
     let has = |field: &str| message.has_field_by_name(field);
-    if message.descriptor().get_field_by_name("typed_config").is_some()
+    if message
+        .descriptor()
+        .get_field_by_name("typed_config")
+        .is_some()
         && !has("typed_config")
         && !has("config_discovery")
     {
         let name = message.get_field_by_name("name");
-        let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or_default();
+        let name = name
+            .as_ref()
+            .and_then(|name| name.as_str())
+            .unwrap_or_default();
         check.warn("EF-22", at, format!(
             "{} has no configuration, and Envoy does not find it by name: want typed_config with an @type",
             quote(name)
@@ -102,7 +116,11 @@ fn inside(check: &mut Check<'_>, at: &At<'_>, value: &Reflected) {
 
 fn object(value: &Struct) -> Json {
     let members = value.fields.iter();
-    Json::Object(members.map(|(name, value)| (name.clone(), plain(value))).collect::<Map<_, _>>())
+    Json::Object(
+        members
+            .map(|(name, value)| (name.clone(), plain(value)))
+            .collect::<Map<_, _>>(),
+    )
 }
 
 fn plain(value: &Value) -> Json {

@@ -74,7 +74,9 @@ pub(in super::super) fn range_percent(value: f64) -> Outcome {
 }
 
 pub(in super::super) fn not_negative(value: i32) -> Outcome {
-    ensure(value >= 0, || format!("{value} is negative: want 0 or more"))
+    ensure(value >= 0, || {
+        format!("{value} is negative: want 0 or more")
+    })
 }
 
 /// 600 passes, as in 1.30.
@@ -131,7 +133,10 @@ mod tests {
         }
         assert_eq!(duration_or_off(&of("500us")), Ok(()));
         assert!(duration_or_off(&of("1.0005s")).is_err());
-        let odd = Duration { seconds: i64::MIN, nanos: i32::MIN };
+        let odd = Duration {
+            seconds: i64::MIN,
+            nanos: i32::MIN,
+        };
         assert!(duration(&odd).is_err());
     }
 
