@@ -27,6 +27,9 @@ pub fn supervise(config: &Path) -> Result<ExitCode> {
     crate::privilege::enter_user_namespace()?;
     let flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS;
     unshare(flags).context(crate::privilege::NAMESPACES_REFUSED)?;
+    // Both share the mounts: soon /proc is the node's, where this process is not to be seen.
+    let own = std::process::id();
+    let start_time = state::start_time(own).context("read the own start time")?;
     let mut child = Command::new("/proc/self/exe")
         .arg("node-init")
         .arg(config)
@@ -34,10 +37,9 @@ pub fn supervise(config: &Path) -> Result<ExitCode> {
         .spawn()
         .context("start the node")?;
     let node = child.id();
-    let own = std::process::id();
     let state = RunState {
         pid: own,
-        start_time: state::start_time(own).context("read the own start time")?,
+        start_time,
         node_pid: node,
     };
     state

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use notify::Watcher as _;
@@ -22,6 +22,8 @@ pub const ANNOUNCEMENT: &str = "ready";
 /// The line on standard input that lets the node live on without whoever started it.
 pub const DETACH: &str = "detach";
 
+/// How long the supervisor may take to write the state file.
+const STATE_LIMIT: Duration = Duration::from_secs(10);
 /// The user that Envoy runs as in a Pod.
 const PROXY_ID: u32 = 1337;
 
@@ -102,7 +104,7 @@ pub async fn run(config: NodeConfig, listeners: Vec<(Published, TcpListener)>) -
     let controller = Controller::new(Arc::clone(&context), views);
     spawn_stdin_watch(end);
     spawn_log_limit(layout.logs());
-    announce()?;
+    announce(&layout).await?;
     tokio::select! {
         result = names => result.context("the cluster DNS ended"),
         result = api::serve(socket, api) => result.context("the control API ended"),
@@ -152,7 +154,7 @@ fn spawn_stdin_watch(end: watch::Sender<bool>) {
 
 fn spawn_log_limit(logs: std::path::PathBuf) {
     tokio::spawn(async move {
-        let mut tick = tokio::time::interval(std::time::Duration::from_secs(10));
+        let mut tick = tokio::time::interval(Duration::from_secs(10));
         loop {
             tick.tick().await;
             for entry in std::fs::read_dir(&logs).into_iter().flatten().flatten() {
@@ -170,7 +172,17 @@ fn spawn_log_limit(logs: std::path::PathBuf) {
     });
 }
 
-fn announce() -> Result<()> {
+/// Tells whoever started the mesh that it is there, once the supervisor has written the state file
+/// by which others find it.
+async fn announce(layout: &crate::layout::Layout) -> Result<()> {
+    let written = async {
+        while !layout.state_file().exists() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(STATE_LIMIT, written)
+        .await
+        .context("the supervisor wrote no state file")?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{ANNOUNCEMENT}")
         .and_then(|()| out.flush())
