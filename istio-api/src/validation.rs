@@ -62,27 +62,51 @@ pub fn validate(object: &Object) -> Vec<Problem> {
     metadata::validate(&mut check, object.collection);
     let kind = object.collection.kind;
     match (object.collection.group, kind) {
-        ("networking.istio.io", "VirtualService") => run(&mut check, object, virtual_service::validate),
-        ("networking.istio.io", "DestinationRule") => run(&mut check, object, destination_rule::validate),
+        ("networking.istio.io", "VirtualService") => {
+            run(&mut check, object, virtual_service::validate)
+        }
+        ("networking.istio.io", "DestinationRule") => {
+            run(&mut check, object, destination_rule::validate)
+        }
         ("networking.istio.io", "Gateway") => run(&mut check, object, gateway::validate),
         ("networking.istio.io", "ServiceEntry") => run(&mut check, object, service_entry::validate),
-        ("networking.istio.io", "WorkloadEntry") => run(&mut check, object, workload::validate_entry),
-        ("networking.istio.io", "WorkloadGroup") => run(&mut check, object, workload::validate_group),
+        ("networking.istio.io", "WorkloadEntry") => {
+            run(&mut check, object, workload::validate_entry)
+        }
+        ("networking.istio.io", "WorkloadGroup") => {
+            run(&mut check, object, workload::validate_group)
+        }
         ("networking.istio.io", "Sidecar") => run(&mut check, object, sidecar::validate),
         ("networking.istio.io", "EnvoyFilter") => run(&mut check, object, envoy_filter::validate),
         ("networking.istio.io", "ProxyConfig") => run(&mut check, object, proxy_config::validate),
-        ("security.istio.io", "AuthorizationPolicy") => run(&mut check, object, authorization_policy::validate),
-        ("security.istio.io", "PeerAuthentication") => run(&mut check, object, authentication::validate_peer),
-        ("security.istio.io", "RequestAuthentication") => run(&mut check, object, authentication::validate_request),
+        ("security.istio.io", "AuthorizationPolicy") => {
+            run(&mut check, object, authorization_policy::validate)
+        }
+        ("security.istio.io", "PeerAuthentication") => {
+            run(&mut check, object, authentication::validate_peer)
+        }
+        ("security.istio.io", "RequestAuthentication") => {
+            run(&mut check, object, authentication::validate_request)
+        }
         ("telemetry.istio.io", "Telemetry") => run(&mut check, object, telemetry::validate),
         ("extensions.istio.io", "WasmPlugin") => run(&mut check, object, wasm_plugin::validate),
-        ("extensions.istio.io", "TrafficExtension") => run(&mut check, object, wasm_plugin::validate_extension),
+        ("extensions.istio.io", "TrafficExtension") => {
+            run(&mut check, object, wasm_plugin::validate_extension)
+        }
         ("authentication.istio.io", "Policy") => run(&mut check, object, legacy::policy::validate),
-        ("authentication.istio.io", "MeshPolicy") => run(&mut check, object, legacy::policy::validate_mesh),
+        ("authentication.istio.io", "MeshPolicy") => {
+            run(&mut check, object, legacy::policy::validate_mesh)
+        }
         ("rbac.istio.io", "ServiceRole") => run(&mut check, object, legacy::rbac::validate_role),
-        ("rbac.istio.io", "ServiceRoleBinding") => run(&mut check, object, legacy::rbac::validate_binding),
-        ("rbac.istio.io", "ClusterRbacConfig") => run(&mut check, object, legacy::rbac::validate_config),
-        ("rbac.istio.io", "RbacConfig") => run(&mut check, object, legacy::rbac::validate_old_config),
+        ("rbac.istio.io", "ServiceRoleBinding") => {
+            run(&mut check, object, legacy::rbac::validate_binding)
+        }
+        ("rbac.istio.io", "ClusterRbacConfig") => {
+            run(&mut check, object, legacy::rbac::validate_config)
+        }
+        ("rbac.istio.io", "RbacConfig") => {
+            run(&mut check, object, legacy::rbac::validate_old_config)
+        }
         // Of these kinds 1.30 knows none and no rule is left: they need only be readable.
         (_, "HTTPAPISpec") => run(&mut check, object, |_, _: &mixer::HttpapiSpec| {}),
         (_, "HTTPAPISpecBinding") => run(&mut check, object, |_, _: &mixer::HttpapiSpecBinding| {}),

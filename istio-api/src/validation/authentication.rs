@@ -9,7 +9,10 @@ use super::report::{At, Check};
 use crate::security::v1beta1::{JwtRule, PeerAuthentication, RequestAuthentication};
 
 pub(super) fn validate_peer(check: &mut Check<'_>, spec: &PeerAuthentication) {
-    let selects = spec.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty());
+    let selects = spec
+        .selector
+        .as_ref()
+        .is_some_and(|selector| !selector.match_labels.is_empty());
     check.refuse(
         !spec.port_level_mtls.is_empty() && !selects,
         "PA-01",
@@ -18,7 +21,11 @@ pub(super) fn validate_peer(check: &mut Check<'_>, spec: &PeerAuthentication) {
     );
     for port in spec.port_level_mtls.keys() {
         let key = port.to_string();
-        check.test("PA-03", &SPEC.entry("portLevelMtls", &key), number::port(*port));
+        check.test(
+            "PA-03",
+            &SPEC.entry("portLevelMtls", &key),
+            number::port(*port),
+        );
     }
     if let Some(selector) = &spec.selector {
         let at = SPEC.field("selector");
@@ -60,7 +67,11 @@ fn token(check: &mut Check<'_>, at: &At<'_>, rule: &JwtRule) {
     ];
     for (id, field, texts) in texts {
         for (i, _) in texts.iter().enumerate().filter(|(_, text)| text.is_empty()) {
-            check.error(id, &at.item(field, i), "the text is empty: want a name, or leave the element out");
+            check.error(
+                id,
+                &at.item(field, i),
+                "the text is empty: want a name, or leave the element out",
+            );
         }
     }
     for (i, one) in rule.from_headers.iter().enumerate() {
@@ -81,7 +92,11 @@ fn token(check: &mut Check<'_>, at: &At<'_>, rule: &JwtRule) {
             "header or claim is empty: want both",
         );
         if !claim.header.is_empty() {
-            check.test("RA-12", &at.field("header"), header::strict_name(&claim.header));
+            check.test(
+                "RA-12",
+                &at.field("header"),
+                header::strict_name(&claim.header),
+            );
         }
     }
     if let Some(time) = &rule.timeout {

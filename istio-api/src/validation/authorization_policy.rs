@@ -20,8 +20,18 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &AuthorizationPolicy) {
     let action = spec.action();
     dry_run(check, action);
     let references = &spec.target_refs;
-    target(check, TARGET, &SPEC, spec.selector.as_ref(), spec.target_ref.as_ref(), references);
-    let provider = spec.action_detail.as_ref().map(|ActionDetail::Provider(provider)| provider);
+    target(
+        check,
+        TARGET,
+        &SPEC,
+        spec.selector.as_ref(),
+        spec.target_ref.as_ref(),
+        references,
+    );
+    let provider = spec
+        .action_detail
+        .as_ref()
+        .map(|ActionDetail::Provider(provider)| provider);
     check.refuse(
         provider.is_some() && action != Action::Custom,
         "AP-09",
@@ -37,7 +47,8 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &AuthorizationPolicy) {
 
 /// What an action cannot be without.
 fn complete(check: &mut Check<'_>, action: Action, has_rules: bool, has_provider: bool) {
-    let message = "without rules the policy never applies: want at least one, or {} for every request";
+    let message =
+        "without rules the policy never applies: want at least one, or {} for every request";
     match action {
         Action::Custom => {
             check.refuse(!has_rules, "AP-04", &SPEC.field("rules"), message);
@@ -59,13 +70,24 @@ fn dry_run(check: &mut Check<'_>, action: Action) {
     };
     let at = METADATA.entry("annotations", DRY_RUN);
     if matches!(action, Action::Custom | Action::Audit) {
-        check.error("META-03", &at, "only actions ALLOW and DENY can be tried: leave the annotation out");
+        check.error(
+            "META-03",
+            &at,
+            "only actions ALLOW and DENY can be tried: leave the annotation out",
+        );
         return;
     }
     let words = [
         "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False",
     ];
     if !words.contains(&value.as_str()) {
-        check.error("META-02", &at, format!("{} is neither true nor false: want one of them", quote(value)));
+        check.error(
+            "META-02",
+            &at,
+            format!(
+                "{} is neither true nor false: want one of them",
+                quote(value)
+            ),
+        );
     }
 }

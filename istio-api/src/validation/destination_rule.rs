@@ -26,10 +26,14 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &DestinationRule) {
         let name = at.field("name");
         check.test("DR-03", &name, host::label(&subset.name));
         if !names.insert(&subset.name) && !subset.name.is_empty() {
-            check.error("DR-04", &name, format!(
-                "{} is the name of an earlier subset: want each name once",
-                quote(&subset.name)
-            ));
+            check.error(
+                "DR-04",
+                &name,
+                format!(
+                    "{} is the name of an earlier subset: want each name once",
+                    quote(&subset.name)
+                ),
+            );
         }
         label::labels(check, "DR-05", &at, "labels", &subset.labels);
         if let Some(traffic) = &subset.traffic_policy {

@@ -37,11 +37,19 @@ fn config_patch(check: &mut Check<'_>, at: &At<'_>, one: &EnvoyConfigObjectPatch
     let apply_to = one.apply_to();
     let at_apply = at.field("applyTo");
     if apply_to == ApplyTo::Invalid {
-        check.error("EF-05", &at_apply, "it is not said what is patched: want one such as HTTP_FILTER or CLUSTER");
+        check.error(
+            "EF-05",
+            &at_apply,
+            "it is not said what is patched: want one such as HTTP_FILTER or CLUSTER",
+        );
     }
     let at_patch = at.field("patch");
     match &one.patch {
-        None => check.error("EF-06", &at_patch, "there is no patch: want operation and value"),
+        None => check.error(
+            "EF-06",
+            &at_patch,
+            "there is no patch: want operation and value",
+        ),
         Some(patch) => {
             let operation = patch.operation();
             let at_value = at_patch.field("value");
@@ -70,7 +78,11 @@ fn config_patch(check: &mut Check<'_>, at: &At<'_>, one: &EnvoyConfigObjectPatch
         && proxy.proxy_version.len() <= MAX_EXPRESSION
     {
         let at = at.field("proxy");
-        check.test("EF-09", &at.field("proxyVersion"), re2::check(&proxy.proxy_version));
+        check.test(
+            "EF-09",
+            &at.field("proxyVersion"),
+            re2::check(&proxy.proxy_version),
+        );
     }
     matching::validate(check, &at, apply_to, condition);
 }

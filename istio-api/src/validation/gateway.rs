@@ -29,10 +29,14 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &Gateway) {
             && !names.insert(&port.name)
         {
             let at = at.field("port");
-            check.error("GW-10", &at.field("name"), format!(
-                "{} is the name of an earlier server's port: want each name once",
-                quote(&port.name)
-            ));
+            check.error(
+                "GW-10",
+                &at.field("name"),
+                format!(
+                    "{} is the name of an earlier server's port: want each name once",
+                    quote(&port.name)
+                ),
+            );
         }
     }
 }
@@ -58,7 +62,11 @@ fn server(check: &mut Check<'_>, at: &At<'_>, server: &Server) {
         server_tls::validate(check, &at_tls, tls);
     }
     let Some(one) = &server.port else {
-        check.error("GW-05", &at.field("port"), "there is no port: want number, name and protocol");
+        check.error(
+            "GW-05",
+            &at.field("port"),
+            "there is no port: want number, name and protocol",
+        );
         return;
     };
     let is_right = port(check, &at.field("port"), one, server.bind.starts_with(UNIX));
@@ -85,7 +93,8 @@ fn port(check: &mut Check<'_>, at: &At<'_>, port: &Port, on_socket: bool) -> boo
     } else {
         number::port(port.number)
     };
-    let is_right = protocol.is_ok() && number.is_ok() && port.target_port == 0 && !port.name.is_empty();
+    let is_right =
+        protocol.is_ok() && number.is_ok() && port.target_port == 0 && !port.name.is_empty();
     check.test("GW-06", &at.field("protocol"), protocol);
     check.test("GW-07", &at.field("number"), number);
     check.refuse(
@@ -130,7 +139,11 @@ fn suits(check: &mut Check<'_>, at: &At<'_>, protocol: Protocol, tls: Option<&Se
     };
     if protocol.is_http() {
         let passes = matches!(tls.mode(), Mode::Passthrough | Mode::AutoPassthrough);
-        let files = [&tls.server_certificate, &tls.private_key, &tls.ca_certificates];
+        let files = [
+            &tls.server_certificate,
+            &tls.private_key,
+            &tls.ca_certificates,
+        ];
         check.refuse(
             !passes || files.into_iter().any(|file| !file.is_empty()),
             "GW-15",

@@ -36,9 +36,21 @@ pub(super) fn validate(check: &mut Check<'_>, collection: &Collection) {
         ));
     }
     let internal = [
-        ("META-04", "internal.istio.io/webhook-always-reject", "an object with this annotation is always refused: leave it out"),
-        ("META-05", "internal.istio.io/parent-namespace", "this annotation is for the mesh itself: leave it out"),
-        ("META-06", "internal.istio.io/parents", "this annotation is for the mesh itself: leave it out"),
+        (
+            "META-04",
+            "internal.istio.io/webhook-always-reject",
+            "an object with this annotation is always refused: leave it out",
+        ),
+        (
+            "META-05",
+            "internal.istio.io/parent-namespace",
+            "this annotation is for the mesh itself: leave it out",
+        ),
+        (
+            "META-06",
+            "internal.istio.io/parents",
+            "this annotation is for the mesh itself: leave it out",
+        ),
     ];
     for (rule, annotation, message) in internal {
         check.refuse(

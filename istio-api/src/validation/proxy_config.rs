@@ -11,6 +11,10 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &ProxyConfig) {
         label::selector(check, "PX-01", &at, "matchLabels", &selector.match_labels);
     }
     if let Some(concurrency) = spec.concurrency {
-        check.test("PX-02", &SPEC.field("concurrency"), number::not_negative(concurrency));
+        check.test(
+            "PX-02",
+            &SPEC.field("concurrency"),
+            number::not_negative(concurrency),
+        );
     }
 }

@@ -14,7 +14,7 @@ const MAX_QUOTED: usize = 80;
 /// A place in a document: a list on the stack, written out only when something is wrong there.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
-    parent: Option<&'a At<'a>>,
+    parent: Option<&'a Self>,
     step: Step<'a>,
 }
 
@@ -181,18 +181,18 @@ fn in_order(a: &str, b: &str) -> std::cmp::Ordering {
         let end = text
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(text.len());
-        text.get(..end).and_then(|digits| digits.parse::<u64>().ok())
+        text.get(..end)
+            .and_then(|digits| digits.parse::<u64>().ok())
     };
-    let same = a
-        .bytes()
-        .zip(b.bytes())
-        .take_while(|(a, b)| a == b)
-        .count();
+    let same = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
     // Back to where a number that differs begins.
-    let start = a
-        .get(..same)
-        .map_or(0, |same| same.trim_end_matches(|c: char| c.is_ascii_digit()).len());
-    match (a.get(start..).and_then(number), b.get(start..).and_then(number)) {
+    let start = a.get(..same).map_or(0, |same| {
+        same.trim_end_matches(|c: char| c.is_ascii_digit()).len()
+    });
+    match (
+        a.get(start..).and_then(number),
+        b.get(start..).and_then(number),
+    ) {
         (Some(x), Some(y)) if x != y => x.cmp(&y),
         _ => a.cmp(b),
     }

@@ -33,7 +33,8 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, settings: &ServerTlsS
         }
     }
     sources(check, at, settings);
-    let has_credential = !settings.credential_name.is_empty() || !settings.credential_names.is_empty();
+    let has_credential =
+        !settings.credential_name.is_empty() || !settings.credential_names.is_empty();
     if has_credential {
         check.refuse(
             passes && !settings.credential_name.is_empty() && !settings.ca_crl.is_empty(),
@@ -93,10 +94,14 @@ fn versions(check: &mut Check<'_>, at: &At<'_>, settings: &ServerTlsSettings) {
         if let Err(message) = tls::cipher(name) {
             check.warn("TL-02", &at, message);
         } else if !seen.insert(name) {
-            check.warn("TL-03", &at, format!(
-                "{} is listed before and is ignored here: want each suite once",
-                quote(name)
-            ));
+            check.warn(
+                "TL-03",
+                &at,
+                format!(
+                    "{} is listed before and is ignored here: want each suite once",
+                    quote(name)
+                ),
+            );
         }
     }
 }
@@ -124,7 +129,12 @@ fn files(check: &mut Check<'_>, at: &At<'_>, settings: &ServerTlsSettings, mode:
         "certificates of clients are checked in this mode: want the file of their authorities, or credentialName",
     );
     if settings.tls_certificates.is_empty() {
-        pair(check, at, &settings.server_certificate, &settings.private_key);
+        pair(
+            check,
+            at,
+            &settings.server_certificate,
+            &settings.private_key,
+        );
     }
     for (i, one) in settings.tls_certificates.iter().enumerate() {
         let at = at.item("tlsCertificates", i);

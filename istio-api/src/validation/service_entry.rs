@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::SPEC;
 use super::primitives::export::{Export, export_to};
 use super::primitives::protocol::{self, Protocol};
 use super::primitives::{host, label, number};
 use super::report::{At, Check, quote};
 use super::workload::{self, Addresses};
-use super::SPEC;
 use crate::networking::v1alpha3::service_entry::{Location, Resolution};
 use crate::networking::v1alpha3::{ServiceEntry, WorkloadEntry};
 
@@ -32,17 +32,23 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &ServiceEntry) {
         Ok(Resolution::Static) => fixed(check, spec),
         Ok(Resolution::Dns | Resolution::DnsRoundRobin) => resolved(check, spec),
         Ok(Resolution::DynamicDns) => resolved_on_demand(check, spec),
-        Err(_) => check.error("SE-33", &SPEC.field("resolution"), format!(
-            "{} is no resolution: want NONE, STATIC, DNS, DNS_ROUND_ROBIN or DYNAMIC_DNS",
-            spec.resolution
-        )),
+        Err(_) => check.error(
+            "SE-33",
+            &SPEC.field("resolution"),
+            format!(
+                "{} is no resolution: want NONE, STATIC, DNS, DNS_ROUND_ROBIN or DYNAMIC_DNS",
+                spec.resolution
+            ),
+        ),
     }
     export_to(check, "SE-35", &SPEC, &spec.export_to, Export::OrNowhere);
 }
 
 /// Empty protocols and unknown ones are none.
 fn protocols(spec: &ServiceEntry) -> impl Iterator<Item = Option<Protocol>> {
-    spec.ports.iter().map(|port| Protocol::parse(&port.protocol))
+    spec.ports
+        .iter()
+        .map(|port| Protocol::parse(&port.protocol))
 }
 
 fn hosts(check: &mut Check<'_>, spec: &ServiceEntry) {
@@ -55,7 +61,11 @@ fn hosts(check: &mut Check<'_>, spec: &ServiceEntry) {
     for (i, name) in spec.hosts.iter().enumerate() {
         let at = SPEC.item("hosts", i);
         if name == "*" {
-            check.error("SE-04", &at, "\"*\" would be every host there is: want hosts, such as \"*.example.com\"");
+            check.error(
+                "SE-04",
+                &at,
+                "\"*\" would be every host there is: want hosts, such as \"*.example.com\"",
+            );
             continue;
         }
         check.test("SE-05", &at, host::wildcard(name));
@@ -96,21 +106,33 @@ fn ports(check: &mut Check<'_>, spec: &ServiceEntry) {
         let name = at.field("name");
         check.test("SE-14", &name, host::label(&port.name));
         if !names.insert(&port.name) && !port.name.is_empty() {
-            check.error("SE-10", &name, format!(
-                "{} is the name of an earlier port: want each name once",
-                quote(&port.name)
-            ));
+            check.error(
+                "SE-10",
+                &name,
+                format!(
+                    "{} is the name of an earlier port: want each name once",
+                    quote(&port.name)
+                ),
+            );
         }
         let at_number = at.field("number");
         check.test("SE-12", &at_number, number::port(port.number));
         if !numbers.insert(port.number) {
-            check.error("SE-11", &at_number, format!(
-                "{} is the number of an earlier port: want each number once",
-                port.number
-            ));
+            check.error(
+                "SE-11",
+                &at_number,
+                format!(
+                    "{} is the number of an earlier port: want each number once",
+                    port.number
+                ),
+            );
         }
         if port.target_port != 0 {
-            check.test("SE-13", &at.field("targetPort"), number::port(port.target_port));
+            check.test(
+                "SE-13",
+                &at.field("targetPort"),
+                number::port(port.target_port),
+            );
         }
         let at = at.field("protocol");
         check.test("SE-15", &at, protocol::known_or_empty(&port.protocol));
@@ -140,7 +162,7 @@ fn without_resolution(check: &mut Check<'_>, spec: &ServiceEntry) {
     }
 }
 
-fn names<'a>(spec: &'a ServiceEntry) -> BTreeSet<&'a str> {
+fn names(spec: &ServiceEntry) -> BTreeSet<&str> {
     spec.ports.iter().map(|port| port.name.as_str()).collect()
 }
 
@@ -159,24 +181,42 @@ fn fixed(check: &mut Check<'_>, spec: &ServiceEntry) {
     }
 }
 
-fn known_ports(check: &mut Check<'_>, at: &At<'_>, endpoint: &WorkloadEntry, names: &BTreeSet<&str>) {
+fn known_ports(
+    check: &mut Check<'_>,
+    at: &At<'_>,
+    endpoint: &WorkloadEntry,
+    names: &BTreeSet<&str>,
+) {
     for name in endpoint.ports.keys() {
         if !names.contains(name.as_str()) {
-            check.error("SE-26", &at.entry("ports", name), format!(
-                "{} is no port of this entry: want the name of one of its ports",
-                quote(name)
-            ));
+            check.error(
+                "SE-26",
+                &at.entry("ports", name),
+                format!(
+                    "{} is no port of this entry: want the name of one of its ports",
+                    quote(name)
+                ),
+            );
         }
     }
 }
 
 fn resolved(check: &mut Check<'_>, spec: &ServiceEntry) {
     if spec.endpoints.is_empty() {
-        for (i, name) in spec.hosts.iter().enumerate().filter(|(_, name)| !host::is_name(name)) {
-            check.error("SE-22", &SPEC.item("hosts", i), format!(
-                "{} cannot be looked up by DNS: want a full host name, or endpoints",
-                quote(name)
-            ));
+        for (i, name) in spec
+            .hosts
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| !host::is_name(name))
+        {
+            check.error(
+                "SE-22",
+                &SPEC.item("hosts", i),
+                format!(
+                    "{} cannot be looked up by DNS: want a full host name, or endpoints",
+                    quote(name)
+                ),
+            );
         }
     }
     check.refuse(
@@ -189,10 +229,14 @@ fn resolved(check: &mut Check<'_>, spec: &ServiceEntry) {
     for (i, endpoint) in spec.endpoints.iter().enumerate() {
         let at = SPEC.item("endpoints", i);
         if !host::is_name(&endpoint.address) && !host::is_ip(&endpoint.address) {
-            check.error("SE-24", &at.field("address"), format!(
-                "{} is neither a host name nor an IP address: want one of them",
-                quote(&endpoint.address)
-            ));
+            check.error(
+                "SE-24",
+                &at.field("address"),
+                format!(
+                    "{} is neither a host name nor an IP address: want one of them",
+                    quote(&endpoint.address)
+                ),
+            );
         }
         label::labels(check, "SE-25", &at, "labels", &endpoint.labels);
         known_ports(check, &at, endpoint, &names);
@@ -213,7 +257,12 @@ fn resolved(check: &mut Check<'_>, spec: &ServiceEntry) {
 }
 
 fn resolved_on_demand(check: &mut Check<'_>, spec: &ServiceEntry) {
-    for (i, name) in spec.hosts.iter().enumerate().filter(|(_, name)| !name.starts_with('*')) {
+    for (i, name) in spec
+        .hosts
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| !name.starts_with('*'))
+    {
         check.error("SE-29", &SPEC.item("hosts", i), format!(
             "{} has no wildcard, which resolution DYNAMIC_DNS is for: want one such as \"*.example.com\", or resolution DNS",
             quote(name)
@@ -244,7 +293,11 @@ fn resolved_on_demand(check: &mut Check<'_>, spec: &ServiceEntry) {
             "with resolution DYNAMIC_DNS the protocol must name the host: want HTTP, HTTP2, GRPC or TLS",
         );
     }
-    let waypoint = check.meta.labels.get(USE_WAYPOINT).map_or("", String::as_str);
+    let waypoint = check
+        .meta
+        .labels
+        .get(USE_WAYPOINT)
+        .map_or("", String::as_str);
     check.refuse(
         spec.location() == Location::MeshInternal && !matches!(waypoint, "" | "none"),
         "SE-32",

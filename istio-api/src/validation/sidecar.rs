@@ -48,7 +48,11 @@ fn port(check: &mut Check<'_>, at: &At<'_>, port: &SidecarPort) {
     if !port.name.is_empty() {
         check.test("SC-06", &at.field("name"), host::label(&port.name));
     }
-    check.test("SC-07", &at.field("protocol"), protocol::known_or_empty(&port.protocol));
+    check.test(
+        "SC-07",
+        &at.field("protocol"),
+        protocol::known_or_empty(&port.protocol),
+    );
 }
 
 fn outbound(check: &mut Check<'_>, at: &At<'_>, policy: &OutboundTrafficPolicy) {
@@ -63,7 +67,13 @@ fn outbound(check: &mut Check<'_>, at: &At<'_>, policy: &OutboundTrafficPolicy) 
         "with this mode no unknown traffic leaves, so egressProxy gets none: want mode ALLOW_ANY",
     );
     if host::is_name(&proxy.host) {
-        destination(check, DestinationRules::all("SC-35"), &at_proxy, proxy, false);
+        destination(
+            check,
+            DestinationRules::all("SC-35"),
+            &at_proxy,
+            proxy,
+            false,
+        );
     } else {
         check.test("SC-33", &at_proxy.field("host"), host::name(&proxy.host));
     }

@@ -23,7 +23,11 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &Telemetry) {
         &spec.target_refs,
     );
     if spec.tracing.len() > 1 {
-        check.warn("TE-09", &SPEC.field("tracing"), "only the first element is used: want one");
+        check.warn(
+            "TE-09",
+            &SPEC.field("tracing"),
+            "only the first element is used: want one",
+        );
     }
     for (i, tracing) in spec.tracing.iter().enumerate() {
         traces(check, &SPEC.item("tracing", i), tracing);
@@ -51,14 +55,27 @@ fn providers(check: &mut Check<'_>, at: &At<'_>, providers: &[ProviderRef]) {
 fn traces(check: &mut Check<'_>, at: &At<'_>, tracing: &Tracing) {
     providers(check, at, &tracing.providers);
     if tracing.providers.len() > 1 {
-        check.warn("TE-10", &at.field("providers"), "only one provider gets the traces: want one");
+        check.warn(
+            "TE-10",
+            &at.field("providers"),
+            "only one provider gets the traces: want one",
+        );
     }
     if let Some(share) = tracing.random_sampling_percentage {
-        check.test("TE-11", &at.field("randomSamplingPercentage"), number::range_percent(share));
+        check.test(
+            "TE-11",
+            &at.field("randomSamplingPercentage"),
+            number::range_percent(share),
+        );
     }
     for (name, tag) in &tracing.custom_tags {
         let at = at.entry("customTags", name);
-        check.refuse(name.is_empty(), "TE-12", &at, "the tag has no name: want one");
+        check.refuse(
+            name.is_empty(),
+            "TE-12",
+            &at,
+            "the tag has no name: want one",
+        );
         let (kind, field, text) = match &tag.r#type {
             Some(Type::Literal(literal)) => ("literal", "value", &literal.value),
             Some(Type::Header(header)) => ("header", "name", &header.name),
@@ -83,8 +100,10 @@ fn metrics(check: &mut Check<'_>, at: &At<'_>, metrics: &Metrics) {
 }
 
 fn overrides(check: &mut Check<'_>, at: &At<'_>, overrides: &MetricsOverrides) {
-    if let Some(MetricMatch::CustomMetric(name)) =
-        overrides.r#match.as_ref().and_then(|one| one.metric_match.as_ref())
+    if let Some(MetricMatch::CustomMetric(name)) = overrides
+        .r#match
+        .as_ref()
+        .and_then(|one| one.metric_match.as_ref())
     {
         let at = at.field("match");
         check.refuse(
@@ -123,9 +142,13 @@ fn logs(check: &mut Check<'_>, at: &At<'_>, logging: &AccessLogging) {
         && let Err(problem) = cel::check(&filter.expression)
     {
         let at = at.field("filter");
-        check.error("TE-15", &at.field("expression"), format!(
-            "{} is no expression in CEL ({problem}): want one such as \"response.code >= 500\"",
-            quote(&filter.expression)
-        ));
+        check.error(
+            "TE-15",
+            &at.field("expression"),
+            format!(
+                "{} is no expression in CEL ({problem}): want one such as \"response.code >= 500\"",
+                quote(&filter.expression)
+            ),
+        );
     }
 }

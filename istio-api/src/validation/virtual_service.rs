@@ -11,11 +11,11 @@ mod shadow;
 mod tcp;
 mod tls;
 
+use super::SPEC;
 use super::metadata::is_converted_route;
 use super::primitives::export::{Export, export_to};
 use super::primitives::host;
 use super::report::{At, Check, quote};
-use super::SPEC;
 use crate::networking::v1alpha3::VirtualService;
 
 pub(super) use destination::{Rules as DestinationRules, destination};
@@ -97,21 +97,33 @@ fn gateways(
     for (i, gateway) in names.iter().enumerate() {
         let at = parent.item("gateways", i);
         let Some((namespace, name)) = gateway.split_once('/') else {
-            check.test(rule, &at, host::name(gateway).map_err(|_| {
-                format!("{} is no gateway: want \"mesh\", a name or namespace/name", quote(gateway))
-            }));
+            check.test(
+                rule,
+                &at,
+                host::name(gateway).map_err(|_| {
+                    format!(
+                        "{} is no gateway: want \"mesh\", a name or namespace/name",
+                        quote(gateway)
+                    )
+                }),
+            );
             if let Some((name, rest)) = gateway.split_once('.') {
                 let namespace = rest.split('.').next().unwrap_or_default();
-                check.warn(rule, &at, format!(
-                    "{} is the old way to name a gateway: want {}",
-                    quote(gateway),
-                    quote(&format!("{namespace}/{name}"))
-                ));
+                check.warn(
+                    rule,
+                    &at,
+                    format!(
+                        "{} is the old way to name a gateway: want {}",
+                        quote(gateway),
+                        quote(&format!("{namespace}/{name}"))
+                    ),
+                );
             }
             // 1.30 does not look at what follows, so it must pass.
             return;
         };
-        if !host::is_label(namespace) || !(host::is_label(name) || (converted && !name.is_empty())) {
+        if !host::is_label(namespace) || !(host::is_label(name) || (converted && !name.is_empty()))
+        {
             check.error(rule, &at, format!(
                 "{} is no gateway: want the names of a namespace and of a gateway, each of letters, digits and dashes",
                 quote(gateway)
@@ -128,7 +140,8 @@ fn hosts(check: &mut Check<'_>, spec: &VirtualService, scope: &Scope<'_>) {
     let mut all_valid = true;
     for (i, name) in spec.hosts.iter().enumerate() {
         let at = SPEC.item("hosts", i);
-        let valid = host::is_gateway_bound(name, generated && scope.gateways_only) || host::is_ip(name);
+        let valid =
+            host::is_gateway_bound(name, generated && scope.gateways_only) || host::is_ip(name);
         if !valid {
             check.test("VS-06", &at, host::wildcard(name));
         } else if name == "*" && !scope.gateways_only {
@@ -141,11 +154,15 @@ fn hosts(check: &mut Check<'_>, spec: &VirtualService, scope: &Scope<'_>) {
     if all_valid {
         for (first, second) in host::overlapping(&spec.hosts) {
             let name = |index: usize| quote(spec.hosts.get(index).map_or("", String::as_str));
-            check.error("VS-08", &SPEC.item("hosts", second), format!(
-                "{} overlaps with {}: want each host once, in one form",
-                name(second),
-                name(first)
-            ));
+            check.error(
+                "VS-08",
+                &SPEC.item("hosts", second),
+                format!(
+                    "{} overlaps with {}: want each host once, in one form",
+                    name(second),
+                    name(first)
+                ),
+            );
         }
     }
 }

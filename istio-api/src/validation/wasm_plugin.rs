@@ -44,9 +44,17 @@ pub(super) fn validate_extension(check: &mut Check<'_>, spec: &TrafficExtension)
             let at = at.field("inlineCode");
             let size = lua.inline_code.len();
             if size == 0 {
-                check.error("TX-02", &at, "there is no code: want a function such as envoy_on_request");
+                check.error(
+                    "TX-02",
+                    &at,
+                    "there is no code: want a function such as envoy_on_request",
+                );
             } else if size > MAX_CODE {
-                check.error("TX-02", &at, format!("the code has {size} bytes: want at most {MAX_CODE}"));
+                check.error(
+                    "TX-02",
+                    &at,
+                    format!("the code has {size} bytes: want at most {MAX_CODE}"),
+                );
             }
         }
         Some(FilterConfig::Wasm(wasm)) => {
@@ -92,16 +100,25 @@ struct Module<'a> {
 impl Module<'_> {
     fn validate(&self, check: &mut Check<'_>, at: &At<'_>) {
         if self.url.is_empty() {
-            check.error("WP-01", &at.field("url"), "there is no url: want one such as \"oci://registry/image:tag\"");
+            check.error(
+                "WP-01",
+                &at.field("url"),
+                "there is no url: want one such as \"oci://registry/image:tag\"",
+            );
         } else {
             check.test("WP-01", &at.field("url"), url::module(self.url));
         }
         let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if !self.sha256.is_empty() && !(self.sha256.len() == 64 && self.sha256.bytes().all(hexadecimal)) {
-            check.error("WP-02", &at.field("sha256"), format!(
-                "{} is no SHA-256: want 64 digits and letters from a to f, in lower case",
-                quote(self.sha256)
-            ));
+        let is_digest = self.sha256.len() == 64 && self.sha256.bytes().all(hexadecimal);
+        if !self.sha256.is_empty() && !is_digest {
+            check.error(
+                "WP-02",
+                &at.field("sha256"),
+                format!(
+                    "{} is no SHA-256: want 64 digits and letters from a to f, in lower case",
+                    quote(self.sha256)
+                ),
+            );
         }
         let lengths = [
             ("WP-03", "imagePullSecret", self.pull_secret, MAX_SECRET),
@@ -109,10 +126,14 @@ impl Module<'_> {
         ];
         for (rule, field, text, most) in lengths {
             if text.len() > most {
-                check.error(rule, &at.field(field), format!(
-                    "the name has {} characters: want at most {most}",
-                    text.len()
-                ));
+                check.error(
+                    rule,
+                    &at.field(field),
+                    format!(
+                        "the name has {} characters: want at most {most}",
+                        text.len()
+                    ),
+                );
             }
         }
         if let Some(machine) = self.machine {
@@ -129,12 +150,20 @@ fn environment(check: &mut Check<'_>, at: &At<'_>, machine: &VmConfig) {
         if variable.name.is_empty() {
             check.error("WP-05", &name, "the variable has no name: want one");
         } else if variable.name.len() > MAX_NAME {
-            check.error("WP-05", &name, format!("the name is too long: want at most {MAX_NAME} characters"));
+            check.error(
+                "WP-05",
+                &name,
+                format!("the name is too long: want at most {MAX_NAME} characters"),
+            );
         } else if !names.insert(&variable.name) {
-            check.error("WP-05", &name, format!(
-                "{} is the name of an earlier variable: want each once",
-                quote(&variable.name)
-            ));
+            check.error(
+                "WP-05",
+                &name,
+                format!(
+                    "{} is the name of an earlier variable: want each once",
+                    quote(&variable.name)
+                ),
+            );
         }
         check.refuse(
             variable.value_from() == EnvValueSource::Host && !variable.value.is_empty(),

@@ -4,7 +4,9 @@ use super::SPEC;
 use super::primitives::{header, host, label, number};
 use super::report::{At, Check, quote};
 use crate::networking::v1alpha3::readiness_probe::HealthCheckMethod;
-use crate::networking::v1alpha3::{HttpHealthCheckConfig, ReadinessProbe, WorkloadEntry, WorkloadGroup};
+use crate::networking::v1alpha3::{
+    HttpHealthCheckConfig, ReadinessProbe, WorkloadEntry, WorkloadGroup,
+};
 
 /// What the address of a workload may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +26,11 @@ pub(super) fn entry(check: &mut Check<'_>, at: &At<'_>, entry: &WorkloadEntry, a
     let address = entry.address.as_str();
     if address.is_empty() {
         if entry.network.is_empty() {
-            check.error("WE-01", &at_address, "there is no address: want one, or the network that the workload is in");
+            check.error(
+                "WE-01",
+                &at_address,
+                "there is no address: want one, or the network that the workload is in",
+            );
         } else {
             check.warn("WE-02", &at_address, "there is no address, so the workload is reached through a gateway of its network: want an address if it has one");
         }
@@ -107,10 +113,14 @@ fn probe(check: &mut Check<'_>, at: &At<'_>, probe: &ReadinessProbe) {
 fn http(check: &mut Check<'_>, at: &At<'_>, get: &HttpHealthCheckConfig) {
     check.test("WG-05", &at.field("port"), number::port(get.port));
     if !matches!(get.scheme.as_str(), "" | "HTTP" | "HTTPS") {
-        check.error("WG-06", &at.field("scheme"), format!(
-            "{} is no scheme of a probe: want HTTP or HTTPS, in capitals",
-            quote(&get.scheme)
-        ));
+        check.error(
+            "WG-06",
+            &at.field("scheme"),
+            format!(
+                "{} is no scheme of a probe: want HTTP or HTTPS, in capitals",
+                quote(&get.scheme)
+            ),
+        );
     }
     for (i, one) in get.http_headers.iter().enumerate() {
         let at = at.item("httpHeaders", i);

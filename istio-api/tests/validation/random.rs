@@ -21,18 +21,69 @@ impl Choices<'_> {
     }
 
     fn number(&mut self) -> i64 {
-        let known = [0, 1, -1, 80, 100, 503, 65_536, 5_000_011, i64::from(i32::MIN), i64::MAX, i64::MIN];
+        let known = [
+            0,
+            1,
+            -1,
+            80,
+            100,
+            503,
+            65_536,
+            5_000_011,
+            i64::from(i32::MIN),
+            i64::MAX,
+            i64::MIN,
+        ];
         let index = usize::from(self.byte());
         known.get(index).copied().unwrap_or(index as i64)
     }
 
     fn text(&mut self) -> String {
         let known = [
-            "", "a", "*", "*.a.com", "a.com", "ns/*", "./é", "~/x.y", "unix:///s", "unix://@", "10.0.0.0/8", "::1",
-            "[::1]:80", ":80", "127.0.0.1:99999", "%A(%", "@request.auth.claims[", "@request.auth.claims[é]",
-            "outbound_.80_._.a", "(?P<é>", "[[:", "\\p{", "\\x{", "a{2,}{", "{**}/{*}", "/{", "configmap:///",
-            "https://[::1]:a@%", "{\"keys\": [{}]}", "{\"kty\": \"oct\", \"k\": 1}", "a.b(", "'\\u12", "0x", "us/*/a",
-            "source.ip", "request.headers[", "]", "TLS", "HTTP", "TCP", "default", ".", "~", "envoy.lua",
+            "",
+            "a",
+            "*",
+            "*.a.com",
+            "a.com",
+            "ns/*",
+            "./é",
+            "~/x.y",
+            "unix:///s",
+            "unix://@",
+            "10.0.0.0/8",
+            "::1",
+            "[::1]:80",
+            ":80",
+            "127.0.0.1:99999",
+            "%A(%",
+            "@request.auth.claims[",
+            "@request.auth.claims[é]",
+            "outbound_.80_._.a",
+            "(?P<é>",
+            "[[:",
+            "\\p{",
+            "\\x{",
+            "a{2,}{",
+            "{**}/{*}",
+            "/{",
+            "configmap:///",
+            "https://[::1]:a@%",
+            "{\"keys\": [{}]}",
+            "{\"kty\": \"oct\", \"k\": 1}",
+            "a.b(",
+            "'\\u12",
+            "0x",
+            "us/*/a",
+            "source.ip",
+            "request.headers[",
+            "]",
+            "TLS",
+            "HTTP",
+            "TCP",
+            "default",
+            ".",
+            "~",
+            "envoy.lua",
         ];
         let index = usize::from(self.byte());
         match known.get(index) {
@@ -75,7 +126,11 @@ impl Choices<'_> {
             });
             Value::Map(pairs.collect())
         } else if field.is_list() {
-            Value::List((0..count).map(|_| self.single(&field.kind(), depth)).collect())
+            Value::List(
+                (0..count)
+                    .map(|_| self.single(&field.kind(), depth))
+                    .collect(),
+            )
         } else {
             self.single(&field.kind(), depth)
         }
@@ -83,13 +138,15 @@ impl Choices<'_> {
 
     fn single(&mut self, kind: &Kind, depth: usize) -> Value {
         match kind {
-            Kind::Double => Value::F64([0.5, -1.0, f64::NAN, f64::INFINITY, 1e300][usize::from(self.byte() % 5)]),
+            Kind::Double => Value::F64(
+                [0.5, -1.0, f64::NAN, f64::INFINITY, 1e300][usize::from(self.byte() % 5)],
+            ),
             Kind::Float => Value::F32(0.5),
             Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => Value::I32(self.number() as i32),
             Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Value::I64(self.number()),
             Kind::Uint32 | Kind::Fixed32 => Value::U32(self.number() as u32),
             Kind::Uint64 | Kind::Fixed64 => Value::U64(self.number() as u64),
-            Kind::Bool => Value::Bool(self.byte() % 2 == 0),
+            Kind::Bool => Value::Bool(self.byte().is_multiple_of(2)),
             Kind::String => Value::String(self.text()),
             Kind::Bytes => Value::Bytes(self.text().into_bytes().into()),
             Kind::Message(message) => Value::Message(self.message(message, depth - 1)),

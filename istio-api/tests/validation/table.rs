@@ -66,12 +66,18 @@ pub(crate) fn object(table: &Table, case: &Case, fragment: &Value) -> Result<Obj
         None => fragment.clone(),
         Some(name) => {
             let template = table.templates.get(name);
-            filled(template.ok_or(format!("there is no template {name}"))?, fragment)
+            filled(
+                template.ok_or_else(|| format!("there is no template {name}"))?,
+                fragment,
+            )
         }
     };
     let whole = grown(whole);
     let (metadata, spec) = match whole.get("spec") {
-        Some(spec) => (whole.get("metadata").cloned().unwrap_or_default(), spec.clone()),
+        Some(spec) => (
+            whole.get("metadata").cloned().unwrap_or_default(),
+            spec.clone(),
+        ),
         None => (Value::Null, whole),
     };
     let collection = table.collection();
@@ -81,7 +87,9 @@ pub(crate) fn object(table: &Table, case: &Case, fragment: &Value) -> Result<Obj
     let texts = |name: &str| {
         let members = metadata[name].as_object().cloned().unwrap_or_default();
         let pairs = members.into_iter();
-        pairs.map(|(name, value)| (name, value.as_str().unwrap().to_owned())).collect()
+        pairs
+            .map(|(name, value)| (name, value.as_str().unwrap().to_owned()))
+            .collect()
     };
     Ok(Object {
         meta: Meta {
@@ -109,7 +117,10 @@ fn filled(template: &Value, fragment: &Value) -> Value {
             }
             if members.contains_key("+") {
                 let more = fragment.as_object().expect("a fragment with members");
-                result.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
+                result.extend(
+                    more.iter()
+                        .map(|(name, value)| (name.clone(), value.clone())),
+                );
             }
             Value::Object(result)
         }

@@ -6,7 +6,11 @@ use crate::validation::report::{At, Check};
 
 pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, text: &str) {
     let Ok(Value::Object(members)) = serde_json::from_str(text) else {
-        check.error("RA-05", at, "the text is no JSON object: want a key, or {\"keys\": [...]}");
+        check.error(
+            "RA-05",
+            at,
+            "the text is no JSON object: want a key, or {\"keys\": [...]}",
+        );
         return;
     };
     let keys = match members.get("keys") {
@@ -47,8 +51,8 @@ fn read(key: &Map<String, Value>) -> Result<bool, &'static str> {
         let Some(text) = key.get(*member).and_then(Value::as_str) else {
             return Err("a member of the key is missing");
         };
-        // Both alphabets of base64 are in use.
-        let right = |byte: u8| byte.is_ascii_alphanumeric() || b"-_+/=".contains(&byte);
+        // Both alphabets of base64 are in use, and line breaks.
+        let right = |byte: u8| byte.is_ascii_alphanumeric() || b"-_+/=\r\n".contains(&byte);
         if !text.bytes().all(right) {
             return Err("a member of the key is not base64");
         }
@@ -65,10 +69,22 @@ mod tests {
     #[test]
     fn keys() {
         let is_secret = |value: serde_json::Value| read(value.as_object().unwrap());
-        assert_eq!(is_secret(json!({"kty": "RSA", "n": "AQ", "e": "AQAB"})), Ok(false));
-        assert_eq!(is_secret(json!({"kty": "RSA", "n": "AQ", "e": "AQAB", "d": "AQ"})), Ok(true));
-        assert_eq!(is_secret(json!({"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ"})), Ok(false));
-        assert_eq!(is_secret(json!({"kty": "OKP", "crv": "Ed25519", "x": "AQ"})), Ok(false));
+        assert_eq!(
+            is_secret(json!({"kty": "RSA", "n": "AQ", "e": "AQAB"})),
+            Ok(false)
+        );
+        assert_eq!(
+            is_secret(json!({"kty": "RSA", "n": "AQ", "e": "AQAB", "d": "AQ"})),
+            Ok(true)
+        );
+        assert_eq!(
+            is_secret(json!({"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ"})),
+            Ok(false)
+        );
+        assert_eq!(
+            is_secret(json!({"kty": "OKP", "crv": "Ed25519", "x": "AQ"})),
+            Ok(false)
+        );
         assert_eq!(is_secret(json!({"kty": "oct", "k": "AQ"})), Ok(true));
         for bad in [
             json!({}),

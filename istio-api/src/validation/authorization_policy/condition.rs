@@ -21,7 +21,11 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, condition: &Condition
         "there is nothing to compare with: want values or notValues",
     );
     if key.is_empty() {
-        check.error("AP-27", &at_key, "there is no key: want one such as \"source.ip\"");
+        check.error(
+            "AP-27",
+            &at_key,
+            "there is no key: want one such as \"source.ip\"",
+        );
         return;
     }
     match values(key) {
@@ -35,13 +39,22 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, condition: &Condition
 }
 
 fn is_about_caller(key: &str) -> bool {
-    let keys = ["source.namespace", "source.serviceAccount", "source.trustDomain", "source.principal"];
+    let keys = [
+        "source.namespace",
+        "source.serviceAccount",
+        "source.trustDomain",
+        "source.principal",
+    ];
     keys.contains(&key) || key.starts_with("request.auth.")
 }
 
 /// What a key is compared with.
 fn values(key: &str) -> Result<Values, String> {
-    let maps = ["request.headers", "request.auth.claims", "experimental.envoy.filters."];
+    let maps = [
+        "request.headers",
+        "request.auth.claims",
+        "experimental.envoy.filters.",
+    ];
     if maps.iter().any(|prefix| key.starts_with(prefix)) {
         return in_brackets(key);
     }
@@ -50,13 +63,21 @@ fn values(key: &str) -> Result<Values, String> {
         "destination.port" => Values::Ports,
         "source.serviceAccount" => Values::ServiceAccounts,
         "source.trustDomain" => Values::Wildcards,
-        "source.namespace" | "source.principal" | "request.auth.principal"
-        | "request.auth.audiences" | "request.auth.presenter" | "connection.sni" => Values::Text,
+        "source.namespace"
+        | "source.principal"
+        | "request.auth.principal"
+        | "request.auth.audiences"
+        | "request.auth.presenter"
+        | "connection.sni" => Values::Text,
         "destination.namespace" => {
-            return Err("destination.namespace is no key here: want a policy in that namespace".to_owned());
+            return Err(
+                "destination.namespace is no key here: want a policy in that namespace".to_owned(),
+            );
         }
         key if key.starts_with("destination.labels") => {
-            return Err("destination.labels is no key here: want the labels in the selector".to_owned());
+            return Err(
+                "destination.labels is no key here: want the labels in the selector".to_owned(),
+            );
         }
         _ => {
             return Err(format!(

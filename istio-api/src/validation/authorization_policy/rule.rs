@@ -34,13 +34,25 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, rule: &Rule, action: 
 }
 
 fn missing(check: &mut Check<'_>, at: &At<'_>) {
-    check.error("AP-15", at, "it is empty: want at least one list of values in it, or leave the element out");
+    check.error(
+        "AP-15",
+        at,
+        "it is empty: want at least one list of values in it, or leave the element out",
+    );
 }
 
 /// Lists that are judged where only TCP is seen are all that a rule for TCP is left with.
 fn denies_all_tcp(rule: &Rule) -> bool {
-    let mut sources = rule.from.iter().filter_map(|from| from.source.as_ref()).peekable();
-    let mut operations = rule.to.iter().filter_map(|to| to.operation.as_ref()).peekable();
+    let mut sources = rule
+        .from
+        .iter()
+        .filter_map(|from| from.source.as_ref())
+        .peekable();
+    let mut operations = rule
+        .to
+        .iter()
+        .filter_map(|to| to.operation.as_ref())
+        .peekable();
     if operations.peek().is_some() {
         return operations.all(|to| to.ports.is_empty() && to.not_ports.is_empty());
     }
@@ -73,7 +85,11 @@ fn source(check: &mut Check<'_>, at: &At<'_>, source: &Source, action: Action) {
         ("namespaces", &source.namespaces, Text),
         ("notNamespaces", &source.not_namespaces, Text),
         ("serviceAccounts", &source.service_accounts, ServiceAccounts),
-        ("notServiceAccounts", &source.not_service_accounts, ServiceAccounts),
+        (
+            "notServiceAccounts",
+            &source.not_service_accounts,
+            ServiceAccounts,
+        ),
         ("trustDomains", &source.trust_domains, TrustDomains),
         ("notTrustDomains", &source.not_trust_domains, TrustDomains),
         ("ipBlocks", &source.ip_blocks, Addresses),

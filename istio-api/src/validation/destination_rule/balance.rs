@@ -37,7 +37,11 @@ fn consistent_hash(check: &mut Check<'_>, at: &At<'_>, hash: &ConsistentHashLb) 
     }
     if hash.minimum_ring_size != 0 {
         let at = at.field("minimumRingSize");
-        check.warn("DR-25", &at, "minimumRingSize is deprecated here: want ringHash.minimumRingSize");
+        check.warn(
+            "DR-25",
+            &at,
+            "minimumRingSize is deprecated here: want ringHash.minimumRingSize",
+        );
         check.refuse(
             hash.hash_algorithm.is_some(),
             "DR-26",
@@ -50,11 +54,23 @@ fn consistent_hash(check: &mut Check<'_>, at: &At<'_>, hash: &ConsistentHashLb) 
         let at = at.field("tableSize");
         let size = maglev.table_size;
         if size == 0 {
-            check.error("DR-27", &at, "there is no size of the table: want a prime such as 65537");
+            check.error(
+                "DR-27",
+                &at,
+                "there is no size of the table: want a prime such as 65537",
+            );
         } else if size >= TABLE_LIMIT {
-            check.error("DR-28", &at, format!("{size} is too large: want a prime below {TABLE_LIMIT}"));
+            check.error(
+                "DR-28",
+                &at,
+                format!("{size} is too large: want a prime below {TABLE_LIMIT}"),
+            );
         } else if !is_prime(size) {
-            check.error("DR-29", &at, format!("{size} is no prime: want one such as 65537"));
+            check.error(
+                "DR-29",
+                &at,
+                format!("{size} is no prime: want one such as 65537"),
+            );
         }
     }
 }
@@ -78,30 +94,50 @@ fn cookie(check: &mut Check<'_>, at: &At<'_>, cookie: &HttpCookie) {
         let at = at.item("attributes", i);
         let at = at.field("name");
         if attribute.name.is_empty() {
-            check.error("DR-23", &at, "the attribute has no name: want one such as SameSite");
+            check.error(
+                "DR-23",
+                &at,
+                "the attribute has no name: want one such as SameSite",
+            );
         } else if !names.insert(&attribute.name) {
-            check.error("DR-24", &at, format!(
-                "{} is the name of an earlier attribute: want each once",
-                quote(&attribute.name)
-            ));
+            check.error(
+                "DR-24",
+                &at,
+                format!(
+                    "{} is the name of an earlier attribute: want each once",
+                    quote(&attribute.name)
+                ),
+            );
         }
     }
 }
 
 fn warmup(check: &mut Check<'_>, at: &At<'_>, warmup: &WarmupConfiguration) {
     match &warmup.duration {
-        None => check.error("DR-30", &at.field("duration"), "there is no duration: want one such as 30s"),
+        None => check.error(
+            "DR-30",
+            &at.field("duration"),
+            "there is no duration: want one such as 30s",
+        ),
         Some(time) => check.test("DR-31", &at.field("duration"), number::duration(time)),
     }
     if let Some(percent) = warmup.minimum_percent
         && percent > 100.0
     {
-        check.error("DR-32", &at.field("minimumPercent"), format!("{percent} is no percentage: want at most 100"));
+        check.error(
+            "DR-32",
+            &at.field("minimumPercent"),
+            format!("{percent} is no percentage: want at most 100"),
+        );
     }
     if let Some(aggression) = warmup.aggression
         && aggression < 1.0
     {
-        check.error("DR-33", &at.field("aggression"), format!("{aggression} is too small: want 1 or more"));
+        check.error(
+            "DR-33",
+            &at.field("aggression"),
+            format!("{aggression} is too small: want 1 or more"),
+        );
     }
 }
 

@@ -60,7 +60,11 @@ fn distribute(check: &mut Check<'_>, at: &At<'_>, share: &Distribute) {
     }
     let sum: u64 = share.to.values().copied().map(u64::from).sum();
     if sum != 100 {
-        check.error("LB-04", &at.field("to"), format!("the shares sum to {sum}: want 100"));
+        check.error(
+            "LB-04",
+            &at.field("to"),
+            format!("the shares sum to {sum}: want 100"),
+        );
     }
 }
 
@@ -74,10 +78,21 @@ fn failover(check: &mut Check<'_>, at: &At<'_>, over: &Failover) {
     for (field, region) in [("from", &over.from), ("to", &over.to)] {
         let at = at.field(field);
         if region.contains('/') {
-            check.error("LB-09", &at, format!("{} has a slash: want a region alone", quote(region)));
+            check.error(
+                "LB-09",
+                &at,
+                format!("{} has a slash: want a region alone", quote(region)),
+            );
         }
         if region.contains('*') {
-            check.error("LB-10", &at, format!("{} has a wildcard: want the name of a region", quote(region)));
+            check.error(
+                "LB-10",
+                &at,
+                format!(
+                    "{} has a wildcard: want the name of a region",
+                    quote(region)
+                ),
+            );
         }
     }
 }
@@ -90,30 +105,47 @@ impl<'a> Seen<'a> {
     fn add(&mut self, check: &mut Check<'_>, at: &At<'_>, locality: &'a str) {
         let wildcards = locality.matches('*').count();
         if wildcards > 1 || (wildcards == 1 && !locality.ends_with('*')) {
-            check.error("LB-05", at, format!(
-                "{} has a \"*\" where none can be: want one at most, and last",
-                quote(locality)
-            ));
+            check.error(
+                "LB-05",
+                at,
+                format!(
+                    "{} has a \"*\" where none can be: want one at most, and last",
+                    quote(locality)
+                ),
+            );
             return;
         }
         if locality.splitn(3, '/').any(str::is_empty) {
-            check.error("LB-06", at, format!(
-                "{} has an empty part: want region, region/zone or region/zone/subzone",
-                quote(locality)
-            ));
+            check.error(
+                "LB-06",
+                at,
+                format!(
+                    "{} has an empty part: want region, region/zone or region/zone/subzone",
+                    quote(locality)
+                ),
+            );
             return;
         }
         let mut parts = locality.splitn(3, '/');
         let region = parts.next().unwrap_or_default();
         if self.overlaps(region, parts.next(), parts.next()) {
-            check.error("LB-07", at, format!(
-                "{} overlaps with one before it: want each locality once",
-                quote(locality)
-            ));
+            check.error(
+                "LB-07",
+                at,
+                format!(
+                    "{} overlaps with one before it: want each locality once",
+                    quote(locality)
+                ),
+            );
         }
     }
 
-    fn overlaps(&mut self, region: &'a str, zone: Option<&'a str>, subzone: Option<&'a str>) -> bool {
+    fn overlaps(
+        &mut self,
+        region: &'a str,
+        zone: Option<&'a str>,
+        subzone: Option<&'a str>,
+    ) -> bool {
         if self.0.contains_key("*") {
             return true;
         }
@@ -164,7 +196,13 @@ mod tests {
         ] {
             assert!(overlap(&bad), "{bad:?}");
         }
-        for good in [["us/z1", "us/z2"], ["us", "eu"], ["us/z1", "us/*"], ["us/z1/a", "us/z1/b"], ["eu", "*"]] {
+        for good in [
+            ["us/z1", "us/z2"],
+            ["us", "eu"],
+            ["us/z1", "us/*"],
+            ["us/z1/a", "us/z1/b"],
+            ["eu", "*"],
+        ] {
             assert!(!overlap(&good), "{good:?}");
         }
     }

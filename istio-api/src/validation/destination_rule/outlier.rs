@@ -14,8 +14,16 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, detection: &OutlierDe
             check.test(rule, &at.field(field), number::duration(time));
         }
     }
-    check.test("DR-50", &at.field("maxEjectionPercent"), number::percent(detection.max_ejection_percent));
-    check.test("DR-51", &at.field("minHealthPercent"), number::percent(detection.min_health_percent));
+    check.test(
+        "DR-50",
+        &at.field("maxEjectionPercent"),
+        number::percent(detection.max_ejection_percent),
+    );
+    check.test(
+        "DR-51",
+        &at.field("minHealthPercent"),
+        number::percent(detection.min_health_percent),
+    );
     if detection.consecutive_errors != 0 {
         check.warn(
             "DR-53",

@@ -43,10 +43,14 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, policy: &TrafficPolic
         && !matches!(proxy.version, 0 | 1)
     {
         let at = at.field("proxyProtocol");
-        check.error("DR-15", &at.field("version"), format!(
-            "{} is no version of the PROXY protocol: want V1 or V2",
-            proxy.version
-        ));
+        check.error(
+            "DR-15",
+            &at.field("version"),
+            format!(
+                "{} is no version of the PROXY protocol: want V1 or V2",
+                proxy.version
+            ),
+        );
     }
 }
 
@@ -107,16 +111,28 @@ fn port_policy(check: &mut Check<'_>, at: &At<'_>, policy: &PortTrafficPolicy) {
 
 fn tunnel(check: &mut Check<'_>, at: &At<'_>, settings: &TunnelSettings) {
     if !matches!(settings.protocol.as_str(), "" | "CONNECT" | "POST") {
-        check.error("DR-12", &at.field("protocol"), format!(
-            "{} is no way to open a tunnel: want CONNECT or POST",
-            quote(&settings.protocol)
-        ));
+        check.error(
+            "DR-12",
+            &at.field("protocol"),
+            format!(
+                "{} is no way to open a tunnel: want CONNECT or POST",
+                quote(&settings.protocol)
+            ),
+        );
     }
     if !host::is_name(&settings.target_host) && !host::is_ip(&settings.target_host) {
-        check.error("DR-13", &at.field("targetHost"), format!(
-            "{} is neither a host name nor an IP address: want one such as \"a.example.com\"",
-            quote(&settings.target_host)
-        ));
+        check.error(
+            "DR-13",
+            &at.field("targetHost"),
+            format!(
+                "{} is neither a host name nor an IP address: want one such as \"a.example.com\"",
+                quote(&settings.target_host)
+            ),
+        );
     }
-    check.test("DR-14", &at.field("targetPort"), number::port(settings.target_port));
+    check.test(
+        "DR-14",
+        &at.field("targetPort"),
+        number::port(settings.target_port),
+    );
 }

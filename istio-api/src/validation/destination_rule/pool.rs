@@ -27,11 +27,23 @@ pub(in crate::validation) fn validate(
 
 fn http(check: &mut Check<'_>, at: &At<'_>, settings: &HttpSettings) {
     let limits = [
-        ("DR-36", "http1MaxPendingRequests", settings.http1_max_pending_requests),
+        (
+            "DR-36",
+            "http1MaxPendingRequests",
+            settings.http1_max_pending_requests,
+        ),
         ("DR-37", "http2MaxRequests", settings.http2_max_requests),
-        ("DR-38", "maxRequestsPerConnection", settings.max_requests_per_connection),
+        (
+            "DR-38",
+            "maxRequestsPerConnection",
+            settings.max_requests_per_connection,
+        ),
         ("DR-39", "maxRetries", settings.max_retries),
-        ("DR-42", "maxConcurrentStreams", settings.max_concurrent_streams),
+        (
+            "DR-42",
+            "maxConcurrentStreams",
+            settings.max_concurrent_streams,
+        ),
     ];
     for (rule, field, limit) in limits {
         check.test(rule, &at.field(field), number::not_negative(limit));
@@ -48,15 +60,27 @@ fn http(check: &mut Check<'_>, at: &At<'_>, settings: &HttpSettings) {
 }
 
 fn tcp(check: &mut Check<'_>, at: &At<'_>, settings: &TcpSettings) {
-    check.test("DR-43", &at.field("maxConnections"), number::not_negative(settings.max_connections));
+    check.test(
+        "DR-43",
+        &at.field("maxConnections"),
+        number::not_negative(settings.max_connections),
+    );
     if let Some(time) = &settings.connect_timeout {
         check.test("DR-44", &at.field("connectTimeout"), number::duration(time));
     }
     if let Some(time) = &settings.max_connection_duration {
-        check.test("DR-45", &at.field("maxConnectionDuration"), number::duration(time));
+        check.test(
+            "DR-45",
+            &at.field("maxConnectionDuration"),
+            number::duration(time),
+        );
     }
     if let Some(time) = &settings.idle_timeout {
-        check.test("DR-46", &at.field("idleTimeout"), number::duration_or_off(time));
+        check.test(
+            "DR-46",
+            &at.field("idleTimeout"),
+            number::duration_or_off(time),
+        );
     }
     if let Some(keepalive) = &settings.tcp_keepalive {
         let at = at.field("tcpKeepalive");

@@ -38,7 +38,11 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, settings: &ClientTlsS
         );
     }
     let at_credential = at.field("credentialName");
-    check.test("DR-58", &at_credential, tls::config_map(&settings.credential_name, &check.meta.namespace));
+    check.test(
+        "DR-58",
+        &at_credential,
+        tls::config_map(&settings.credential_name, &check.meta.namespace),
+    );
     if settings.insecure_skip_verify != Some(true) {
         return;
     }
@@ -47,8 +51,24 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, settings: &ClientTlsS
         Mode::Mutual => "DR-60",
         Mode::Disable | Mode::IstioMutual => return,
     };
-    let message = "insecureSkipVerify turns checking off, and this is only for checking: want one of the two";
-    check.refuse(!settings.ca_certificates.is_empty(), rule, &at.field("caCertificates"), message);
-    check.refuse(!settings.subject_alt_names.is_empty(), rule, &at.field("subjectAltNames"), message);
-    check.refuse(has_credential && mode == Mode::Simple, rule, &at_credential, message);
+    let message =
+        "insecureSkipVerify turns checking off, and this is only for checking: want one of the two";
+    check.refuse(
+        !settings.ca_certificates.is_empty(),
+        rule,
+        &at.field("caCertificates"),
+        message,
+    );
+    check.refuse(
+        !settings.subject_alt_names.is_empty(),
+        rule,
+        &at.field("subjectAltNames"),
+        message,
+    );
+    check.refuse(
+        has_credential && mode == Mode::Simple,
+        rule,
+        &at_credential,
+        message,
+    );
 }

@@ -34,10 +34,14 @@ pub(super) fn validate(
         _ => return,
     };
     if field != wanted {
-        check.error(rule, &at.field(field), format!(
-            "{field} is not what {} is in: want {wanted}",
-            apply_to.as_str_name()
-        ));
+        check.error(
+            rule,
+            &at.field(field),
+            format!(
+                "{field} is not what {} is in: want {wanted}",
+                apply_to.as_str_name()
+            ),
+        );
     }
     if let ObjectTypes::Listener(listener) = object
         && wanted == "listener"
@@ -95,31 +99,59 @@ fn renamed(check: &mut Check<'_>, at: &At<'_>, name: &str) {
     if let Ok(row) = RENAMED.binary_search_by_key(&name, |(old, _)| old)
         && let Some((_, new)) = RENAMED.get(row)
     {
-        check.warn("EF-16", at, format!("{} is an old name: want {}", quote(name), quote(new)));
+        check.warn(
+            "EF-16",
+            at,
+            format!("{} is an old name: want {}", quote(name), quote(new)),
+        );
     }
 }
 
 /// Filters that Envoy gave new names, ordered by the old ones.
 const RENAMED: [(&str, &str); 27] = [
     ("envoy.buffer", "envoy.filters.http.buffer"),
-    ("envoy.client_ssl_auth", "envoy.filters.network.client_ssl_auth"),
+    (
+        "envoy.client_ssl_auth",
+        "envoy.filters.network.client_ssl_auth",
+    ),
     ("envoy.cors", "envoy.filters.http.cors"),
     ("envoy.csrf", "envoy.filters.http.csrf"),
     ("envoy.ext_authz", "envoy.filters.http.ext_authz"),
     ("envoy.fault", "envoy.filters.http.fault"),
-    ("envoy.grpc_http1_bridge", "envoy.filters.http.grpc_http1_bridge"),
-    ("envoy.grpc_json_transcoder", "envoy.filters.http.grpc_json_transcoder"),
+    (
+        "envoy.grpc_http1_bridge",
+        "envoy.filters.http.grpc_http1_bridge",
+    ),
+    (
+        "envoy.grpc_json_transcoder",
+        "envoy.filters.http.grpc_json_transcoder",
+    ),
     ("envoy.grpc_web", "envoy.filters.http.grpc_web"),
     ("envoy.gzip", "envoy.filters.http.gzip"),
     ("envoy.health_check", "envoy.filters.http.health_check"),
     ("envoy.http_connection_manager", HTTP_MANAGER),
     ("envoy.http_dynamo_filter", "envoy.filters.http.dynamo"),
     ("envoy.ip_tagging", "envoy.filters.http.ip_tagging"),
-    ("envoy.listener.http_inspector", "envoy.filters.listener.http_inspector"),
-    ("envoy.listener.original_dst", "envoy.filters.listener.original_dst"),
-    ("envoy.listener.original_src", "envoy.filters.listener.original_src"),
-    ("envoy.listener.proxy_protocol", "envoy.filters.listener.proxy_protocol"),
-    ("envoy.listener.tls_inspector", "envoy.filters.listener.tls_inspector"),
+    (
+        "envoy.listener.http_inspector",
+        "envoy.filters.listener.http_inspector",
+    ),
+    (
+        "envoy.listener.original_dst",
+        "envoy.filters.listener.original_dst",
+    ),
+    (
+        "envoy.listener.original_src",
+        "envoy.filters.listener.original_src",
+    ),
+    (
+        "envoy.listener.proxy_protocol",
+        "envoy.filters.listener.proxy_protocol",
+    ),
+    (
+        "envoy.listener.tls_inspector",
+        "envoy.filters.listener.tls_inspector",
+    ),
     ("envoy.lua", "envoy.filters.http.lua"),
     ("envoy.mongo_proxy", "envoy.filters.network.mongo_proxy"),
     ("envoy.rate_limit", "envoy.filters.http.ratelimit"),

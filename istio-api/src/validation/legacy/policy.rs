@@ -59,7 +59,9 @@ fn target(check: &mut Check<'_>, at: &At<'_>, target: &TargetSelector) {
         let at = at.item("ports", i);
         match &port.port {
             None => check.error("PO-06", &at, "there is no port: want number or name"),
-            Some(Port::Number(number)) => check.test("PO-07", &at.field("number"), number::port(*number)),
+            Some(Port::Number(number)) => {
+                check.test("PO-07", &at.field("number"), number::port(*number))
+            }
             Some(Port::Name(name)) => check.test("PO-08", &at.field("name"), host::label(name)),
         }
     }
@@ -77,7 +79,11 @@ fn methods(check: &mut Check<'_>, spec: &Policy) {
         let at = SPEC.item("origins", i);
         match &origin.jwt {
             Some(one) => token(check, &at.field("jwt"), one, &mut issuers),
-            None => check.error("PO-14", &at.field("jwt"), "there is no jwt: want one with issuer"),
+            None => check.error(
+                "PO-14",
+                &at.field("jwt"),
+                "there is no jwt: want one with issuer",
+            ),
         }
     }
 }
@@ -85,12 +91,20 @@ fn methods(check: &mut Check<'_>, spec: &Policy) {
 fn token<'a>(check: &mut Check<'_>, at: &At<'_>, jwt: &'a Jwt, issuers: &mut BTreeSet<&'a str>) {
     let issuer = at.field("issuer");
     if jwt.issuer.is_empty() {
-        check.error("PO-10", &issuer, "there is no issuer: want the one that the tokens name");
+        check.error(
+            "PO-10",
+            &issuer,
+            "there is no issuer: want the one that the tokens name",
+        );
     } else if !issuers.insert(&jwt.issuer) {
-        check.error("PO-09", &issuer, format!(
-            "{} is the issuer of an earlier element: want each once",
-            quote(&jwt.issuer)
-        ));
+        check.error(
+            "PO-09",
+            &issuer,
+            format!(
+                "{} is the issuer of an earlier element: want each once",
+                quote(&jwt.issuer)
+            ),
+        );
     }
     if !jwt.jwks_uri.is_empty() {
         check.test("PO-12", &at.field("jwksUri"), url::key_set(&jwt.jwks_uri));
@@ -102,7 +116,11 @@ fn token<'a>(check: &mut Check<'_>, at: &At<'_>, jwt: &'a Jwt, issuers: &mut BTr
     ];
     for (rule, field, texts) in texts {
         for (i, _) in texts.iter().enumerate().filter(|(_, text)| text.is_empty()) {
-            check.error(rule, &at.item(field, i), "the text is empty: want a name, or leave the element out");
+            check.error(
+                rule,
+                &at.item(field, i),
+                "the text is empty: want a name, or leave the element out",
+            );
         }
     }
 }

@@ -56,14 +56,19 @@ pub(in crate::validation) fn validate_binding(check: &mut Check<'_>, spec: &Serv
     }
     let at = SPEC.field("roleRef");
     let Some(role) = &spec.role_ref else {
-        check.error("RB-07", &at, "there is no role: want kind: ServiceRole and its name");
+        check.error(
+            "RB-07",
+            &at,
+            "there is no role: want kind: ServiceRole and its name",
+        );
         return;
     };
     if role.kind != "ServiceRole" {
-        check.error("RB-08", &at.field("kind"), format!(
-            "{} is no kind of role: want ServiceRole",
-            quote(&role.kind)
-        ));
+        check.error(
+            "RB-08",
+            &at.field("kind"),
+            format!("{} is no kind of role: want ServiceRole", quote(&role.kind)),
+        );
     }
     check.refuse(
         role.name.is_empty(),
@@ -96,6 +101,10 @@ pub(in crate::validation) fn validate_config(check: &mut Check<'_>, spec: &RbacC
 }
 
 pub(in crate::validation) fn validate_old_config(check: &mut Check<'_>, spec: &RbacConfig) {
-    check.warn("RB-13", &SPEC, "RbacConfig is deprecated: want ClusterRbacConfig");
+    check.warn(
+        "RB-13",
+        &SPEC,
+        "RbacConfig is deprecated: want ClusterRbacConfig",
+    );
     validate_config(check, spec);
 }

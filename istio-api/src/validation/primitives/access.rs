@@ -36,15 +36,23 @@ pub(in super::super) fn list(
     kind: Values,
 ) {
     if kind == Values::ServiceAccounts && values.len() > MAX_ACCOUNTS {
-        check.error(rule, &parent.field(field), format!(
-            "{} service accounts are listed: want at most {MAX_ACCOUNTS}",
-            values.len()
-        ));
+        check.error(
+            rule,
+            &parent.field(field),
+            format!(
+                "{} service accounts are listed: want at most {MAX_ACCOUNTS}",
+                values.len()
+            ),
+        );
     }
     for (i, value) in values.iter().enumerate() {
         let at = parent.item(field, i);
         if value.is_empty() {
-            check.error(empty, &at, "the value is empty: want a text, or \"*\" for anything that is there");
+            check.error(
+                empty,
+                &at,
+                "the value is empty: want a text, or \"*\" for anything that is there",
+            );
         } else {
             check.test(rule, &at, kind.check(value));
         }
@@ -58,7 +66,9 @@ impl Values {
             Self::Addresses => host::ip_or_prefix(value),
             Self::Ports => {
                 // Signs and leading zeros are numbers as well.
-                let right = value.parse::<i64>().is_ok_and(|port| (0..=65_535).contains(&port));
+                let right = value
+                    .parse::<i64>()
+                    .is_ok_and(|port| (0..=65_535).contains(&port));
                 ensure(right, || {
                     format!("{} is no port: want a number from 0 to 65535", quote(value))
                 })
@@ -151,10 +161,27 @@ mod tests {
 
     #[test]
     fn paths() {
-        for good in ["/a/{*}", "/a/{**}", "/a*", "/{*}/a/{*}", "/{**}/a", "{*}", "/{*}/", "*"] {
+        for good in [
+            "/a/{*}",
+            "/a/{**}",
+            "/a*",
+            "/{*}/a/{*}",
+            "/{**}/a",
+            "{*}",
+            "/{*}/",
+            "*",
+        ] {
             assert_eq!(path(good), Ok(()), "{good}");
         }
-        for bad in ["/a/{b}", "/{**}/{*}", "/{*}/a*", "/a{*}", "/{", "/{*}//a", "/{**}/{**}"] {
+        for bad in [
+            "/a/{b}",
+            "/{**}/{*}",
+            "/{*}/a*",
+            "/a{*}",
+            "/{",
+            "/{*}//a",
+            "/{**}/{**}",
+        ] {
             assert!(path(bad).is_err(), "{bad}");
         }
     }

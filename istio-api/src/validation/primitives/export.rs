@@ -26,7 +26,8 @@ pub(in super::super) fn export_to(
     let mut seen = BTreeSet::new();
     for (i, name) in names.iter().enumerate() {
         let at = spec.item("exportTo", i);
-        let special = matches!(name.as_str(), "." | "*") || (name == "~" && kind == Export::OrNowhere);
+        let special =
+            matches!(name.as_str(), "." | "*") || (name == "~" && kind == Export::OrNowhere);
         if !special && !host::is_label(name) {
             check.error(rule, &at, format!(
                 "{} is no namespace: want the name of one, \".\" for the object's own or \"*\" for all",
@@ -35,17 +36,26 @@ pub(in super::super) fn export_to(
         }
         let full = if name == "." { &meta.namespace } else { name };
         if !seen.insert(full.as_str()) {
-            check.error(rule, &at, format!(
-                "{} is listed twice: want each namespace once",
-                quote(name)
-            ));
+            check.error(
+                rule,
+                &at,
+                format!("{} is listed twice: want each namespace once", quote(name)),
+            );
         }
         if matches!(name.as_str(), "*" | "~") && names.len() > 1 && special {
-            let meaning = if name == "*" { "all namespaces" } else { "no namespace" };
-            check.error(rule, &at, format!(
-                "{} means {meaning}: want it alone, or only names of namespaces",
-                quote(name)
-            ));
+            let meaning = if name == "*" {
+                "all namespaces"
+            } else {
+                "no namespace"
+            };
+            check.error(
+                rule,
+                &at,
+                format!(
+                    "{} means {meaning}: want it alone, or only names of namespaces",
+                    quote(name)
+                ),
+            );
         }
     }
 }

@@ -296,11 +296,26 @@ mod tests {
 
     #[test]
     fn names() {
-        let long = format!("{}.{}.{}.{}", "a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(63));
+        let long = format!(
+            "{}.{}.{}.{}",
+            "a".repeat(63),
+            "b".repeat(63),
+            "c".repeat(63),
+            "d".repeat(63)
+        );
         assert_eq!(long.len(), 255);
         all(
             &["a", "a.b.com", "a.com.", "1.a", &long],
-            &["", ".", "a..b", "10.0.0.1", "a.123", "*.a.com", "a_b", &format!("{long}.")],
+            &[
+                "",
+                ".",
+                "a..b",
+                "10.0.0.1",
+                "a.123",
+                "*.a.com",
+                "a_b",
+                &format!("{long}."),
+            ],
             is_name,
         );
         all(
@@ -329,8 +344,21 @@ mod tests {
             is_ip,
         );
         all(
-            &["10.0.0.0/8", "10.1.2.3", "10.1.2.3/8", "::/0", "2001:db8::/128"],
-            &["10.0.0.0/33", "10.0.0.0/", "10.0.0.0/8/8", "a/8", "::/129", "10.0.0.0/+8"],
+            &[
+                "10.0.0.0/8",
+                "10.1.2.3",
+                "10.1.2.3/8",
+                "::/0",
+                "2001:db8::/128",
+            ],
+            &[
+                "10.0.0.0/33",
+                "10.0.0.0/",
+                "10.0.0.0/8/8",
+                "a/8",
+                "::/129",
+                "10.0.0.0/+8",
+            ],
             is_ip_or_prefix,
         );
     }
@@ -339,8 +367,24 @@ mod tests {
     fn hosts_with_namespaces() {
         let gateway = |text: &str| scoped(text, Scoped::Gateway).is_ok();
         all(
-            &["*", "ns1/*.com", "./a.com", "10.0.0.1", "*/*", "::ffff:1.2.3.4"],
-            &["a/b", "~/a.com", "/a.com", "ns/", "ns/*foo.com", "fd00::7", "svc", "a_b/a.com"],
+            &[
+                "*",
+                "ns1/*.com",
+                "./a.com",
+                "10.0.0.1",
+                "*/*",
+                "::ffff:1.2.3.4",
+            ],
+            &[
+                "a/b",
+                "~/a.com",
+                "/a.com",
+                "ns/",
+                "ns/*foo.com",
+                "fd00::7",
+                "svc",
+                "a_b/a.com",
+            ],
             gateway,
         );
         assert!(scoped("~/a.com", Scoped::ConvertedGateway).is_ok());
@@ -354,22 +398,32 @@ mod tests {
 
     #[test]
     fn partial_wildcards() {
-        all(&["*foo.com", "*-a.com", "a*"], &["*", "*.a.com", "a"], is_partial_wildcard);
+        all(
+            &["*foo.com", "*-a.com", "a*"],
+            &["*", "*.a.com", "a"],
+            is_partial_wildcard,
+        );
     }
 
     #[test]
     fn unix_sockets() {
-        all(
-            &["/s.sock", "@a"],
-            &["", "a", "/d/", "/"],
-            |path| unix_path(path).is_ok(),
-        );
+        all(&["/s.sock", "@a"], &["", "a", "/d/", "/"], |path| {
+            unix_path(path).is_ok()
+        });
     }
 
     #[test]
     fn overlaps_are_those_of_each_pair() {
         let hosts = [
-            "*", "*.com", "*.foo.com", "*foo.com", "a.foo.com", "foo.com", "a.org", "*.org", "org",
+            "*",
+            "*.com",
+            "*.foo.com",
+            "*foo.com",
+            "a.foo.com",
+            "foo.com",
+            "a.org",
+            "*.org",
+            "org",
         ];
         for a in hosts {
             for b in hosts {

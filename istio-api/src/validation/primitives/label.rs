@@ -68,7 +68,11 @@ pub(in super::super) fn selector(
     for (key, value) in labels {
         let at = at.entry(field, key);
         if key.is_empty() {
-            check.error(rule, &at, "the label key is empty: want one such as \"app\"");
+            check.error(
+                rule,
+                &at,
+                "the label key is empty: want one such as \"app\"",
+            );
         }
         if key.contains('*') || value.contains('*') {
             check.error(rule, &at, format!(
@@ -110,7 +114,11 @@ pub(in super::super) fn target(
     reference: Option<&PolicyTargetReference>,
     references: &[PolicyTargetReference],
 ) {
-    let ways = [labels.is_some(), reference.is_some(), !references.is_empty()];
+    let ways = [
+        labels.is_some(),
+        reference.is_some(),
+        !references.is_empty(),
+    ];
     if ways.iter().filter(|used| **used).count() > 1 {
         check.error(
             rules.one,
@@ -120,7 +128,13 @@ pub(in super::super) fn target(
     }
     if let Some(labels) = labels {
         let at = spec.field("selector");
-        selector(check, rules.selector, &at, "matchLabels", &labels.match_labels);
+        selector(
+            check,
+            rules.selector,
+            &at,
+            "matchLabels",
+            &labels.match_labels,
+        );
     }
     if let Some(one) = reference {
         target_reference(check, rules.reference, &spec.field("targetRef"), one);

@@ -24,10 +24,8 @@ const CIPHERS: [&str; 15] = [
 /// A cipher suite that Envoy knows; what begins with an operator is left to Envoy.
 pub(in super::super) fn cipher(name: &str) -> Outcome {
     let operator = |c: char| !c.is_alphanumeric();
-    let right = name.is_empty()
-        || name == "ALL"
-        || name.starts_with(operator)
-        || CIPHERS.contains(&name);
+    let right =
+        name.is_empty() || name == "ALL" || name.starts_with(operator) || CIPHERS.contains(&name);
     ensure(right, || {
         format!(
             "{} is no cipher suite that Envoy knows and is ignored: want one such as ECDHE-RSA-AES128-GCM-SHA256",
@@ -78,7 +76,12 @@ mod tests {
         for good in ["a", "configmap://ns/c", "configmap://ns/c/more"] {
             assert_eq!(config_map(good, "ns"), Ok(()));
         }
-        for bad in ["configmap://other/c", "configmap://ns", "configmap:///c", "configmap://ns/"] {
+        for bad in [
+            "configmap://other/c",
+            "configmap://ns",
+            "configmap:///c",
+            "configmap://ns/",
+        ] {
             assert!(config_map(bad, "ns").is_err(), "{bad}");
         }
         assert!(config_map("configmap://ns/c", "").is_err());

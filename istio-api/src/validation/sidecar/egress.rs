@@ -66,7 +66,10 @@ fn listen(check: &mut Check<'_>, at: &At<'_>, one: &SidecarPort, listener: &Isti
         None => check.error("SC-23", &at_bind, "without a port number the listener is a Unix socket: want unix:// and a path, or port.number"),
     }
     check.refuse(
-        !matches!(listener.capture_mode(), CaptureMode::Default | CaptureMode::None),
+        !matches!(
+            listener.capture_mode(),
+            CaptureMode::Default | CaptureMode::None
+        ),
         "SC-24",
         &at.field("captureMode"),
         "traffic to a Unix socket is not captured: want NONE or DEFAULT",
@@ -81,7 +84,11 @@ fn hosts(check: &mut Check<'_>, at: &At<'_>, hosts: &[String]) {
         "there is no host: want at least one, such as \"./*\" for the namespace's own services",
     );
     for (i, name) in hosts.iter().enumerate() {
-        check.test("SC-29", &at.item("hosts", i), host::scoped(name, Scoped::Sidecar));
+        check.test(
+            "SC-29",
+            &at.item("hosts", i),
+            host::scoped(name, Scoped::Sidecar),
+        );
     }
     let meta = check.meta;
     let parts: Vec<(usize, &str, &str)> = hosts
@@ -89,7 +96,11 @@ fn hosts(check: &mut Check<'_>, at: &At<'_>, hosts: &[String]) {
         .enumerate()
         .filter_map(|(i, name)| {
             let (namespace, name) = name.split_once('/')?;
-            let namespace = if namespace == "." { meta.namespace.as_str() } else { namespace };
+            let namespace = if namespace == "." {
+                meta.namespace.as_str()
+            } else {
+                namespace
+            };
             Some((i, namespace, name))
         })
         .collect();
@@ -103,12 +114,20 @@ fn hosts(check: &mut Check<'_>, at: &At<'_>, hosts: &[String]) {
         let at = at.item("hosts", i);
         let is_new = seen.insert((namespace, name));
         if !is_new || (name != "*" && whole.contains(namespace)) {
-            check.warn("SC-30", &at, format!(
-                "{} is covered by another host of the list: leave it out",
-                quote(name)
-            ));
+            check.warn(
+                "SC-30",
+                &at,
+                format!(
+                    "{} is covered by another host of the list: leave it out",
+                    quote(name)
+                ),
+            );
         } else if namespace != "*" && whole.contains("*") {
-            check.warn("SC-31", &at, "\"*/*\" is listed as well, which has everything: want one of the two");
+            check.warn(
+                "SC-31",
+                &at,
+                "\"*/*\" is listed as well, which has everything: want one of the two",
+            );
         }
     }
 }

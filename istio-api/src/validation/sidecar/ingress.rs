@@ -20,19 +20,30 @@ pub(super) fn validate(check: &mut Check<'_>, listeners: &[IstioIngressListener]
             && !numbers.insert(port.number)
         {
             let at = at.field("port");
-            check.error("SC-09", &at.field("number"), format!(
-                "{} is the port of an earlier listener: want each port once",
-                port.number
-            ));
+            check.error(
+                "SC-09",
+                &at.field("number"),
+                format!(
+                    "{} is the port of an earlier listener: want each port once",
+                    port.number
+                ),
+            );
         }
     }
 }
 
 fn listener(check: &mut Check<'_>, at: &At<'_>, listener: &IstioIngressListener) {
     let at_port = at.field("port");
-    let protocol = listener.port.as_ref().and_then(|port| Protocol::parse(&port.protocol));
+    let protocol = listener
+        .port
+        .as_ref()
+        .and_then(|port| Protocol::parse(&port.protocol));
     match &listener.port {
-        None => check.error("SC-04", &at_port, "there is no port: want number and protocol"),
+        None => check.error(
+            "SC-04",
+            &at_port,
+            "there is no port: want number and protocol",
+        ),
         Some(one) => {
             port(check, &at_port, one);
             check.test("SC-08", &at_port.field("number"), number::port(one.number));
@@ -42,7 +53,11 @@ fn listener(check: &mut Check<'_>, at: &At<'_>, listener: &IstioIngressListener)
         check.test("SC-10", &at.field("bind"), host::ip(&listener.bind));
     }
     if !listener.default_endpoint.is_empty() {
-        endpoint(check, &at.field("defaultEndpoint"), &listener.default_endpoint);
+        endpoint(
+            check,
+            &at.field("defaultEndpoint"),
+            &listener.default_endpoint,
+        );
     }
     if let Some(settings) = &listener.tls {
         tls(check, &at.field("tls"), settings, protocol);
@@ -67,16 +82,18 @@ fn endpoint(check: &mut Check<'_>, at: &At<'_>, endpoint: &str) {
         return;
     }
     let split = endpoint.rsplit_once(':').and_then(|(name, port)| {
-        let inside = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        let inside = name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'));
         match inside {
             Some(inside) => Some((inside, port)),
             // Without brackets it is not clear where an address ends.
             None => (!name.contains(':')).then_some((name, port)),
         }
     });
-    let Some((_, port)) = split.filter(|(name, _)| {
-        matches!(*name, "" | "127.0.0.1" | "0.0.0.0" | "::1" | "::")
-    }) else {
+    let Some((_, port)) =
+        split.filter(|(name, _)| matches!(*name, "" | "127.0.0.1" | "0.0.0.0" | "::1" | "::"))
+    else {
         check.error("SC-13", at, format!(
             "{} is not where an application beside the proxy listens: want 127.0.0.1:PORT, 0.0.0.0:PORT, [::1]:PORT, [::]:PORT, :PORT or unix:// and a path",
             quote(endpoint)
@@ -84,11 +101,20 @@ fn endpoint(check: &mut Check<'_>, at: &At<'_>, endpoint: &str) {
         return;
     };
     if !port.parse::<u32>().is_ok_and(number::is_port) {
-        check.error("SC-14", at, format!("{} is no port: want 1 to 65535", quote(port)));
+        check.error(
+            "SC-14",
+            at,
+            format!("{} is no port: want 1 to 65535", quote(port)),
+        );
     }
 }
 
-fn tls(check: &mut Check<'_>, at: &At<'_>, settings: &ServerTlsSettings, protocol: Option<Protocol>) {
+fn tls(
+    check: &mut Check<'_>,
+    at: &At<'_>,
+    settings: &ServerTlsSettings,
+    protocol: Option<Protocol>,
+) {
     let unsupported = [
         ("subjectAltNames", !settings.subject_alt_names.is_empty()),
         ("httpsRedirect", settings.https_redirect),

@@ -20,33 +20,57 @@ pub(super) fn redirect(check: &mut Check<'_>, at: &At<'_>, to: &HttpRedirect) {
         "the redirect leads to where the request came from: want uri, authority, scheme, port or derivePort",
     );
     if to.redirect_code != 0 && !(300..=399).contains(&to.redirect_code) {
-        check.error("VS-73", &at.field("redirectCode"), format!(
-            "{} is no status of a redirect: want 301, 302, 303, 307 or 308",
-            to.redirect_code
-        ));
+        check.error(
+            "VS-73",
+            &at.field("redirectCode"),
+            format!(
+                "{} is no status of a redirect: want 301, 302, 303, 307 or 308",
+                to.redirect_code
+            ),
+        );
     }
     if !matches!(to.scheme.as_str(), "" | "http" | "https") {
-        check.error("VS-74", &at.field("scheme"), format!(
-            "{} is no scheme of a redirect: want http or https",
-            quote(&to.scheme)
-        ));
+        check.error(
+            "VS-74",
+            &at.field("scheme"),
+            format!(
+                "{} is no scheme of a redirect: want http or https",
+                quote(&to.scheme)
+            ),
+        );
     }
     if let Some(RedirectPort::Port(port)) = to.redirect_port
         && port > 65_535
     {
-        check.error("VS-75", &at.field("port"), format!("{port} is no port: want at most 65535"));
+        check.error(
+            "VS-75",
+            &at.field("port"),
+            format!("{port} is no port: want at most 65535"),
+        );
     }
 }
 
 pub(super) fn answer(check: &mut Check<'_>, at: &At<'_>, answer: &HttpDirectResponse) {
-    check.test("VS-76", &at.field("status"), number::http_status(i64::from(answer.status)));
-    let size = match answer.body.as_ref().and_then(|body| body.specifier.as_ref()) {
+    check.test(
+        "VS-76",
+        &at.field("status"),
+        number::http_status(i64::from(answer.status)),
+    );
+    let size = match answer
+        .body
+        .as_ref()
+        .and_then(|body| body.specifier.as_ref())
+    {
         Some(Specifier::String(text)) => text.len(),
         Some(Specifier::Bytes(bytes)) => bytes.len(),
         None => 0,
     };
     if size > MAX_BODY {
-        check.error("VS-77", &at.field("body"), format!("the body has {size} bytes: want at most {MAX_BODY}"));
+        check.error(
+            "VS-77",
+            &at.field("body"),
+            format!("the body has {size} bytes: want at most {MAX_BODY}"),
+        );
     } else if size > LARGE_BODY {
         check.warn("VS-78", &at.field("body"), format!(
             "the body has {size} bytes, which every proxy keeps in memory: want less than {LARGE_BODY}"
@@ -112,7 +136,11 @@ fn is_status(token: &str) -> bool {
 }
 
 pub(super) fn retries(check: &mut Check<'_>, at: &At<'_>, retries: &HttpRetry) {
-    check.test("VS-79", &at.field("attempts"), number::not_negative(retries.attempts));
+    check.test(
+        "VS-79",
+        &at.field("attempts"),
+        number::not_negative(retries.attempts),
+    );
     check.refuse(
         retries.attempts == 0
             && (retries.per_try_timeout.is_some()

@@ -17,22 +17,38 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, cors: &CorsPolicy) {
                 check.test("VS-49", &at.field("regex"), text::regex(pattern));
             }
             Some(MatchType::Exact(value) | MatchType::Prefix(value)) if !value.is_empty() => {}
-            _ => check.error("VS-48", &at, "the origin is empty: want one such as exact: \"https://example.com\""),
+            _ => check.error(
+                "VS-48",
+                &at,
+                "the origin is empty: want one such as exact: \"https://example.com\"",
+            ),
         }
     }
     for (i, method) in cors.allow_methods.iter().enumerate() {
         if !METHODS.contains(&method.as_str()) {
-            check.error("VS-50", &at.item("allowMethods", i), format!(
-                "{} is no HTTP method: want one such as GET, in capitals, or \"*\"",
-                quote(method)
-            ));
+            check.error(
+                "VS-50",
+                &at.item("allowMethods", i),
+                format!(
+                    "{} is no HTTP method: want one such as GET, in capitals, or \"*\"",
+                    quote(method)
+                ),
+            );
         }
     }
     for (i, name) in cors.allow_headers.iter().enumerate() {
-        check.test("VS-51", &at.item("allowHeaders", i), header::cors_name(name));
+        check.test(
+            "VS-51",
+            &at.item("allowHeaders", i),
+            header::cors_name(name),
+        );
     }
     for (i, name) in cors.expose_headers.iter().enumerate() {
-        check.test("VS-52", &at.item("exposeHeaders", i), header::cors_name(name));
+        check.test(
+            "VS-52",
+            &at.item("exposeHeaders", i),
+            header::cors_name(name),
+        );
     }
     if let Some(age) = &cors.max_age {
         let at = at.field("maxAge");

@@ -49,7 +49,11 @@ pub(in crate::validation) fn destination(
         return;
     }
     if to.host == "*" {
-        check.error(rules.any, &at.field("host"), "\"*\" is no destination: want the name of a service");
+        check.error(
+            rules.any,
+            &at.field("host"),
+            "\"*\" is no destination: want the name of a service",
+        );
     } else {
         check.test(rules.host, &at.field("host"), host::wildcard(&to.host));
     }
@@ -76,9 +80,20 @@ pub(in crate::validation) fn destination(
 }
 
 /// The destination of one element of a route, which must be there.
-pub(super) fn required(check: &mut Check<'_>, at: &At<'_>, to: Option<&Destination>, scope: &Scope<'_>) {
+pub(super) fn required(
+    check: &mut Check<'_>,
+    at: &At<'_>,
+    to: Option<&Destination>,
+    scope: &Scope<'_>,
+) {
     match to {
-        Some(to) => destination(check, Rules::ROUTE, &at.field("destination"), to, scope.converted),
+        Some(to) => destination(
+            check,
+            Rules::ROUTE,
+            &at.field("destination"),
+            to,
+            scope.converted,
+        ),
         None => check.error(
             "VS-91",
             &at.field("destination"),
@@ -88,7 +103,11 @@ pub(super) fn required(check: &mut Check<'_>, at: &At<'_>, to: Option<&Destinati
 }
 
 /// Weights of the elements of a route.
-pub(super) fn weights(check: &mut Check<'_>, at: &At<'_>, weights: impl Iterator<Item = i32> + Clone) {
+pub(super) fn weights(
+    check: &mut Check<'_>,
+    at: &At<'_>,
+    weights: impl Iterator<Item = i32> + Clone,
+) {
     for (i, weight) in weights.clone().enumerate() {
         let at = at.item("route", i);
         check.test("VS-97", &at.field("weight"), number::not_negative(weight));
@@ -105,7 +124,12 @@ pub(super) fn weights(check: &mut Check<'_>, at: &At<'_>, weights: impl Iterator
 }
 
 /// The route of a TLS or TCP rule.
-pub(super) fn plain_route(check: &mut Check<'_>, at: &At<'_>, route: &[RouteDestination], scope: &Scope<'_>) {
+pub(super) fn plain_route(
+    check: &mut Check<'_>,
+    at: &At<'_>,
+    route: &[RouteDestination],
+    scope: &Scope<'_>,
+) {
     check.refuse(
         route.is_empty(),
         "VS-110",

@@ -26,10 +26,18 @@ fn aborted(check: &mut Check<'_>, at: &At<'_>, abort: &Abort) {
     share(check, "VS-56", at, abort.percentage.as_ref(), abort.percent);
     match &abort.error_type {
         Some(ErrorType::HttpStatus(status)) => {
-            check.test("VS-58", &at.field("httpStatus"), number::http_status(i64::from(*status)));
+            check.test(
+                "VS-58",
+                &at.field("httpStatus"),
+                number::http_status(i64::from(*status)),
+            );
         }
         Some(ErrorType::GrpcStatus(status)) => {
-            check.test("VS-59", &at.field("grpcStatus"), number::grpc_status(status));
+            check.test(
+                "VS-59",
+                &at.field("grpcStatus"),
+                number::grpc_status(status),
+            );
         }
         Some(ErrorType::Http2Error(_)) => check.error(
             "VS-60",
@@ -59,16 +67,26 @@ fn delayed(check: &mut Check<'_>, at: &At<'_>, delay: &Delay) {
     }
 }
 
-fn share(check: &mut Check<'_>, rule: &'static str, at: &At<'_>, percentage: Option<&Percent>, old: i32) {
+fn share(
+    check: &mut Check<'_>,
+    rule: &'static str,
+    at: &At<'_>,
+    percentage: Option<&Percent>,
+    old: i32,
+) {
     match percentage {
         Some(percentage) => {
             let at = at.field("percentage");
             check.test(rule, &at.field("value"), number::fraction(percentage.value));
         }
-        None if !(0..=100).contains(&old) => check.warn("VS-57", &at.field("percent"), format!(
-            "{old} is no percentage and is taken as {}: want percentage.value from 0 to 100",
-            old.clamp(0, 100)
-        )),
+        None if !(0..=100).contains(&old) => check.warn(
+            "VS-57",
+            &at.field("percent"),
+            format!(
+                "{old} is no percentage and is taken as {}: want percentage.value from 0 to 100",
+                old.clamp(0, 100)
+            ),
+        ),
         None => {}
     }
 }

@@ -38,9 +38,12 @@ pub(super) fn route(check: &mut Check<'_>, at: &At<'_>, route: &HttpRoute, scope
     }
     destination::weights(check, at, route.route.iter().map(|to| to.weight));
     if let Some(timeout) = &route.timeout {
-        check.test("VS-88", &at.field("timeout"), number::duration(timeout).map_err(|message| {
-            format!("{message}; for no timeout leave it out")
-        }));
+        check.test(
+            "VS-88",
+            &at.field("timeout"),
+            number::duration(timeout)
+                .map_err(|message| format!("{message}; for no timeout leave it out")),
+        );
     }
 }
 
@@ -77,7 +80,12 @@ fn exclusive(check: &mut Check<'_>, at: &At<'_>, route: &HttpRoute, scope: &Scop
     ];
     if route.redirect.is_some() {
         for (field, set, rule, _) in others {
-            check.refuse(set, rule, &at.field(field), "a request that is redirected goes nowhere else: want this or redirect");
+            check.refuse(
+                set,
+                rule,
+                &at.field(field),
+                "a request that is redirected goes nowhere else: want this or redirect",
+            );
         }
         check.refuse(
             route.direct_response.is_some(),
@@ -87,7 +95,12 @@ fn exclusive(check: &mut Check<'_>, at: &At<'_>, route: &HttpRoute, scope: &Scop
         );
     } else if route.direct_response.is_some() {
         for (field, set, _, rule) in others {
-            check.refuse(set, rule, &at.field(field), "a request that is answered goes nowhere else: want this or directResponse");
+            check.refuse(
+                set,
+                rule,
+                &at.field(field),
+                "a request that is answered goes nowhere else: want this or directResponse",
+            );
         }
     } else {
         check.refuse(
@@ -109,13 +122,25 @@ fn mirrors(check: &mut Check<'_>, at: &At<'_>, route: &HttpRoute, scope: &Scope<
     if let Some(percent) = route.mirror_percent {
         let at = at.field("mirrorPercent");
         if percent > 100 {
-            check.error("VS-65", &at, format!("{percent} is no percentage: want 0 to 100"));
+            check.error(
+                "VS-65",
+                &at,
+                format!("{percent} is no percentage: want 0 to 100"),
+            );
         }
-        check.warn("VS-66", &at, "mirrorPercent is deprecated: want mirrorPercentage.value");
+        check.warn(
+            "VS-66",
+            &at,
+            "mirrorPercent is deprecated: want mirrorPercentage.value",
+        );
     }
     if let Some(percentage) = &route.mirror_percentage {
         let at = at.field("mirrorPercentage");
-        check.test("VS-67", &at.field("value"), number::range_percent(percentage.value));
+        check.test(
+            "VS-67",
+            &at.field("value"),
+            number::range_percent(percentage.value),
+        );
     }
     if let Some(mirror) = &route.mirror {
         let rules = destination::Rules::all("VS-68");
@@ -140,6 +165,10 @@ fn one_mirror(check: &mut Check<'_>, at: &At<'_>, mirror: &HttpMirrorPolicy, sco
     }
     if let Some(percentage) = &mirror.percentage {
         let at = at.field("percentage");
-        check.test("VS-71", &at.field("value"), number::range_percent(percentage.value));
+        check.test(
+            "VS-71",
+            &at.field("value"),
+            number::range_percent(percentage.value),
+        );
     }
 }

@@ -5,7 +5,12 @@ use crate::networking::v1alpha3::HttpMatchRequest;
 use crate::validation::primitives::{header, host, label, number, text};
 use crate::validation::report::{At, Check, quote};
 
-pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, one: &HttpMatchRequest, scope: &Scope<'_>) {
+pub(super) fn validate(
+    check: &mut Check<'_>,
+    at: &At<'_>,
+    one: &HttpMatchRequest,
+    scope: &Scope<'_>,
+) {
     for (name, value) in &one.headers {
         let at = at.entry("headers", name);
         check.test("VS-27", &at, header::match_name(name));
@@ -34,7 +39,11 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, one: &HttpMatchReques
         }
     }
     for (name, value) in &one.query_params {
-        check.test("VS-35", &at.entry("queryParams", name), text::string_match(value));
+        check.test(
+            "VS-35",
+            &at.entry("queryParams", name),
+            text::string_match(value),
+        );
     }
     if one.port != 0 {
         check.test("VS-36", &at.field("port"), number::port(one.port));
@@ -42,15 +51,28 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, one: &HttpMatchReques
     label::labels(check, "VS-37", at, "sourceLabels", &one.source_labels);
     gateways(check, "VS-38", at, &one.gateways, scope.converted);
     if !one.source_namespace.is_empty() {
-        check.test("VS-39", &at.field("sourceNamespace"), host::label(&one.source_namespace));
+        check.test(
+            "VS-39",
+            &at.field("sourceNamespace"),
+            host::label(&one.source_namespace),
+        );
     }
 }
 
-fn claims<'a>(check: &mut Check<'_>, at: &At<'_>, field: &'static str, names: impl Iterator<Item = &'a String>) {
+fn claims<'a>(
+    check: &mut Check<'_>,
+    at: &At<'_>,
+    field: &'static str,
+    names: impl Iterator<Item = &'a String>,
+) {
     for name in names.filter(|name| header::is_claim(name)) {
-        check.error("VS-11", &at.entry(field, name), format!(
-            "{} is a claim, and only gateways route by claims: want gateways without \"mesh\"",
-            quote(name)
-        ));
+        check.error(
+            "VS-11",
+            &at.entry(field, name),
+            format!(
+                "{} is a claim, and only gateways route by claims: want gateways without \"mesh\"",
+                quote(name)
+            ),
+        );
     }
 }

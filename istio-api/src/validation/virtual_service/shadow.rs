@@ -140,7 +140,9 @@ fn covered(check: &mut Check<'_>, routes: &[HttpRoute], rules: &[Rule], skip: &[
     let mut comparisons = 0;
     for (i, route) in routes.iter().enumerate() {
         for (j, one) in route.r#match.iter().enumerate() {
-            let Some(MatchType::Prefix(prefix)) = one.uri.as_ref().and_then(|uri| uri.match_type.as_ref()) else {
+            let Some(MatchType::Prefix(prefix)) =
+                one.uri.as_ref().and_then(|uri| uri.match_type.as_ref())
+            else {
                 continue;
             };
             if skip.binary_search(&(i, j)).is_ok() {
@@ -156,7 +158,13 @@ fn covered(check: &mut Check<'_>, routes: &[HttpRoute], rules: &[Rule], skip: &[
                         return;
                     }
                     if covers(other, one) {
-                        warn(check, &at, rules, (i, j, prefix), (*first, *second, shorter));
+                        warn(
+                            check,
+                            &at,
+                            rules,
+                            (i, j, prefix),
+                            (*first, *second, shorter),
+                        );
                     }
                 }
             }
@@ -195,12 +203,17 @@ fn covers(earlier: &HttpMatchRequest, later: &HttpMatchRequest) -> bool {
         && maps_cover(&earlier.without_headers, &later.without_headers)
 }
 
-fn maps_cover(earlier: &BTreeMap<String, StringMatch>, later: &BTreeMap<String, StringMatch>) -> bool {
+fn maps_cover(
+    earlier: &BTreeMap<String, StringMatch>,
+    later: &BTreeMap<String, StringMatch>,
+) -> bool {
     earlier.len() == later.len()
         && earlier
             .iter()
             .zip(later)
-            .all(|((key, value), (other, later))| key == other && form(value).starts_with(&form(later)))
+            .all(|((key, value), (other, later))| {
+                key == other && form(value).starts_with(&form(later))
+            })
 }
 
 /// How 1.30 compares conditions: one covers what its text begins with.

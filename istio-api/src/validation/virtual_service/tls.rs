@@ -36,14 +36,22 @@ fn one_match(check: &mut Check<'_>, at: &At<'_>, one: &TlsMatchAttributes, scope
 fn sni(check: &mut Check<'_>, at: &At<'_>, name: &str, scope: &Scope<'_>) {
     if !host::is_gateway_bound(name, scope.gateways_only) {
         if host::is_ip(name) {
-            check.warn("VS-103", at, format!(
-                "{} is an address, which clients do not send as SNI: want a host name",
-                quote(name)
-            ));
+            check.warn(
+                "VS-103",
+                at,
+                format!(
+                    "{} is an address, which clients do not send as SNI: want a host name",
+                    quote(name)
+                ),
+            );
         } else {
             check.test("VS-103", at, host::wildcard(name));
         }
-    } else if !scope.hosts.iter().any(|other| host::is_covered(name, other)) {
+    } else if !scope
+        .hosts
+        .iter()
+        .any(|other| host::is_covered(name, other))
+    {
         check.error("VS-104", at, format!(
             "{} is none of the hosts of this object: want one of them, or a part of a wildcard among them",
             quote(name)
@@ -54,7 +62,11 @@ fn sni(check: &mut Check<'_>, at: &At<'_>, name: &str, scope: &Scope<'_>) {
 /// What TLS and TCP matches have in common.
 pub(super) fn connection(check: &mut Check<'_>, at: &At<'_>, subnets: &[String], port: u32) {
     for (i, subnet) in subnets.iter().enumerate() {
-        check.test("VS-105", &at.item("destinationSubnets", i), host::ip_or_prefix(subnet));
+        check.test(
+            "VS-105",
+            &at.item("destinationSubnets", i),
+            host::ip_or_prefix(subnet),
+        );
     }
     if port != 0 {
         check.test("VS-107", &at.field("port"), number::port(port));
