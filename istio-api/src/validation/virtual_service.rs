@@ -107,7 +107,7 @@ fn gateways(
                     )
                 }),
             );
-            if let Some((name, rest)) = gateway.split_once('.') {
+            if let Some((name, rest)) = gateway.trim_end_matches('.').split_once('.') {
                 let namespace = rest.split('.').next().unwrap_or_default();
                 check.warn(
                     rule,

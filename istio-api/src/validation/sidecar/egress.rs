@@ -119,7 +119,7 @@ fn hosts(check: &mut Check<'_>, at: &At<'_>, hosts: &[String]) {
                 &at,
                 format!(
                     "{} is covered by another host of the list: leave it out",
-                    quote(name)
+                    quote(hosts.get(i).map_or(name, String::as_str))
                 ),
             );
         } else if namespace != "*" && whole.contains("*") {
