@@ -6,6 +6,13 @@
 //! object. `good` ones pass with no problem, `bad` ones have exactly the problem that `at` and
 //! `says` tell of, a warning if `warn` is set. Rules in `also` may find something beside it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a helper that fails fails its test"
+)]
+
 #[path = "validation/random.rs"]
 mod random;
 #[path = "validation/table.rs"]
@@ -190,4 +197,65 @@ fn many_problems_are_cut() {
     assert_eq!(problems[99].path, "spec.egress[0].hosts[99]");
     assert_eq!(problems[100].message, "900 more problems are not listed");
     assert_eq!(problems[100].severity, Severity::Error);
+}
+
+/// Time must not grow with the square of a document: nobody may stop the webhook with one object.
+#[test]
+fn large_documents_are_quick() {
+    let many = 20_000;
+    let route = serde_json::json!([{"destination": {"host": "a"}}]);
+    let hosts: Vec<String> = (0..many).map(|i| format!("*.a{i}.com")).collect();
+    let matches: Vec<_> = (0..many)
+        .map(|_| serde_json::json!({"uri": {"prefix": "/"}}))
+        .collect();
+    let prefixes: Vec<_> = (0..many)
+        .map(|i| serde_json::json!({"port": i + 1, "uri": {"prefix": if i % 2 == 0 { "/" } else { "/a" }}}))
+        .collect();
+    let long = "/".repeat(500_000);
+    let specs = [
+        (
+            "VirtualService",
+            serde_json::json!({"hosts": hosts, "http": [{"route": route}]}),
+        ),
+        (
+            "VirtualService",
+            serde_json::json!({"hosts": ["a"], "http": [{"match": matches, "route": route}]}),
+        ),
+        (
+            "VirtualService",
+            serde_json::json!({"hosts": ["a"], "http": [{"match": prefixes, "route": route}]}),
+        ),
+        (
+            "VirtualService",
+            serde_json::json!({"hosts": ["a"], "http": [{"match": [{"uri": {"prefix": long}}], "route": route}]}),
+        ),
+        (
+            "ServiceEntry",
+            serde_json::json!({"hosts": hosts, "exportTo": hosts, "resolution": "DNS"}),
+        ),
+        ("Sidecar", serde_json::json!({"egress": [{"hosts": hosts}]})),
+        (
+            "EnvoyFilter",
+            serde_json::json!({"configPatches": [{"match": {"proxy": {"proxyVersion": "[[:".repeat(100_000)}}}]}),
+        ),
+    ];
+    let start = std::time::Instant::now();
+    for (kind, spec) in specs {
+        let collection = by_gvk("networking.istio.io", kind).unwrap();
+        let mode = istio_api::json::Unknown::Refuse;
+        let (body, _) = istio_api::json::read_dynamic(collection.message, &spec, mode).unwrap();
+        let problems = validate(&Object {
+            meta: Meta::default(),
+            collection,
+            body: body.into(),
+        });
+        assert!(problems.len() <= 101);
+        assert!(
+            problems
+                .iter()
+                .all(|problem| problem.message.len() < 1000 && problem.path.len() < 1000)
+        );
+        let time = start.elapsed();
+        assert!(time.as_secs() < 30, "{kind} after {time:?}");
+    }
 }

@@ -14,7 +14,7 @@ const MAX_QUOTED: usize = 80;
 /// A place in a document: a list on the stack, written out only when something is wrong there.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
-    parent: Option<&'a At<'a>>,
+    parent: Option<&'a Self>,
     step: Step<'a>,
 }
 

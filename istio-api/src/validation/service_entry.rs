@@ -162,7 +162,7 @@ fn without_resolution(check: &mut Check<'_>, spec: &ServiceEntry) {
     }
 }
 
-fn names<'a>(spec: &'a ServiceEntry) -> BTreeSet<&'a str> {
+fn names(spec: &ServiceEntry) -> BTreeSet<&str> {
     spec.ports.iter().map(|port| port.name.as_str()).collect()
 }
 

@@ -146,7 +146,7 @@ impl Choices<'_> {
             Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Value::I64(self.number()),
             Kind::Uint32 | Kind::Fixed32 => Value::U32(self.number() as u32),
             Kind::Uint64 | Kind::Fixed64 => Value::U64(self.number() as u64),
-            Kind::Bool => Value::Bool(self.byte() % 2 == 0),
+            Kind::Bool => Value::Bool(self.byte().is_multiple_of(2)),
             Kind::String => Value::String(self.text()),
             Kind::Bytes => Value::Bytes(self.text().into_bytes().into()),
             Kind::Message(message) => Value::Message(self.message(message, depth - 1)),

@@ -67,7 +67,7 @@ pub(crate) fn object(table: &Table, case: &Case, fragment: &Value) -> Result<Obj
         Some(name) => {
             let template = table.templates.get(name);
             filled(
-                template.ok_or(format!("there is no template {name}"))?,
+                template.ok_or_else(|| format!("there is no template {name}"))?,
                 fragment,
             )
         }

@@ -51,8 +51,8 @@ fn read(key: &Map<String, Value>) -> Result<bool, &'static str> {
         let Some(text) = key.get(*member).and_then(Value::as_str) else {
             return Err("a member of the key is missing");
         };
-        // Both alphabets of base64 are in use.
-        let right = |byte: u8| byte.is_ascii_alphanumeric() || b"-_+/=".contains(&byte);
+        // Both alphabets of base64 are in use, and line breaks.
+        let right = |byte: u8| byte.is_ascii_alphanumeric() || b"-_+/=\r\n".contains(&byte);
         if !text.bytes().all(right) {
             return Err("a member of the key is not base64");
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value as Json};
 
 use crate::networking::v1alpha3::envoy_filter::ApplyTo;
 use crate::validation::report::{At, Check, quote};
-use crate::{descriptor, json};
+use crate::{any, descriptor, json};
 
 const fn message(apply_to: ApplyTo) -> Option<&'static str> {
     Some(match apply_to {
@@ -32,7 +32,9 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, apply_to: ApplyTo, va
     let Some(name) = message(apply_to) else {
         return;
     };
-    match json::read_dynamic(name, &object(value), json::Unknown::Prune) {
+    let mut value = object(value);
+    set_aside(check, at, &mut value);
+    match json::read_dynamic(name, &value, json::Unknown::Prune) {
         Err(problems) => {
             for problem in problems {
                 let hint = if problem.message.contains(".v2") {
@@ -69,6 +71,72 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, apply_to: ApplyTo, va
                 without_config(check, at, &message);
             }
         }
+    }
+}
+
+/// Extensions that are in builds of Envoy other than the stock one, by the start of their names.
+/// Their messages are not known here, and documents with them are not to be refused.
+const ELSEWHERE: [&str; 31] = [
+    "envoy.extensions.compression.qat",
+    "envoy.extensions.config.v3alpha.",
+    "envoy.extensions.filters.http.checksum.",
+    "envoy.extensions.filters.http.dynamo.",
+    "envoy.extensions.filters.http.golang.",
+    "envoy.extensions.filters.http.language.",
+    "envoy.extensions.filters.http.squash.",
+    "envoy.extensions.filters.http.sxg.",
+    "envoy.extensions.filters.listener.postgres_inspector.",
+    "envoy.extensions.filters.network.client_ssl_auth.",
+    "envoy.extensions.filters.network.generic_proxy.codecs.",
+    "envoy.extensions.filters.network.golang.",
+    "envoy.extensions.filters.network.kafka_broker.",
+    "envoy.extensions.filters.network.kafka_mesh.",
+    "envoy.extensions.filters.network.mysql_proxy.",
+    "envoy.extensions.filters.network.postgres_proxy.",
+    "envoy.extensions.filters.network.rocketmq_proxy.",
+    "envoy.extensions.filters.network.sip_proxy.",
+    "envoy.extensions.load_balancing_policies.peak_ewma.",
+    "envoy.extensions.matching.input_matchers.hyperscan.",
+    "envoy.extensions.network.connection_balance.dlb.",
+    "envoy.extensions.private_key_providers.",
+    "envoy.extensions.regex_engines.hyperscan.",
+    "envoy.extensions.router.cluster_specifier.golang.",
+    "envoy.extensions.stat_sinks.",
+    "envoy.extensions.tap_sinks.",
+    "envoy.extensions.upstreams.http.tcp.golang.",
+    "envoy.tcp.metadataexchange.",
+    "io.istio.",
+    "istio.",
+    "stats.",
+];
+
+/// Takes what cannot be read here out of the way, with a warning.
+fn set_aside(check: &mut Check<'_>, at: &At<'_>, value: &mut Json) {
+    if let Some(url) = value.get("@type").and_then(Json::as_str) {
+        let name = any::message_name(url);
+        let is_elsewhere = ELSEWHERE.iter().any(|prefix| name.starts_with(prefix));
+        if is_elsewhere && descriptor::message(name).is_none() {
+            check.warn(
+                "EF-20",
+                at,
+                format!(
+                    "{} is not checked, as stock Envoy does not have it: want a type of the stock release",
+                    quote(name)
+                ),
+            );
+            let empty = any::type_url::<()>();
+            *value = Json::Object(Map::from_iter([("@type".to_owned(), Json::String(empty))]));
+            return;
+        }
+    }
+    match value {
+        Json::Array(values) => values
+            .iter_mut()
+            .for_each(|value| set_aside(check, at, value)),
+        Json::Object(members) => members
+            .values_mut()
+            .for_each(|value| set_aside(check, at, value)),
+        _ => {}
     }
 }
 

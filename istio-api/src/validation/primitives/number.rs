@@ -5,8 +5,8 @@ use prost_types::Duration;
 use super::super::report::quote;
 use super::{Outcome, ensure};
 
-pub(in super::super) const fn is_port(number: u32) -> bool {
-    number >= 1 && number <= 65_535
+pub(in super::super) fn is_port(number: u32) -> bool {
+    (1..=65_535).contains(&number)
 }
 
 pub(in super::super) fn port(number: u32) -> Outcome {
@@ -68,7 +68,7 @@ pub(in super::super) fn fraction(value: f64) -> Outcome {
 /// As [`fraction`] without a smallest share.
 pub(in super::super) fn range_percent(value: f64) -> Outcome {
     // What is no number passes, as in 1.30: it is neither below nor above.
-    ensure(!(value < 0.0 || value > 100.0), || {
+    ensure(value.is_nan() || (0.0..=100.0).contains(&value), || {
         format!("{value} is no percentage: want 0 to 100")
     })
 }

@@ -188,7 +188,7 @@ mod tests {
         ] {
             assert_eq!(module(good), Ok(()), "{good}");
         }
-        for bad in ["ftp://a", "localhost:5000/x", "a b", "oci://a/\n"] {
+        for bad in ["ftp://a", "localhost:5000/x", "oci://a/\n"] {
             assert!(module(bad).is_err(), "{bad}");
         }
     }
