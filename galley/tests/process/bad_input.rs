@@ -46,7 +46,10 @@ async fn a_wrong_type() {
     let (world, galley, mut sink) = start().await;
     world.write(
         "a.yaml",
-        &format!("{}spec:\n  egress: all\n", sidecar("a", "2")),
+        &sidecar("a", "2").replace(
+            "spec: {outboundTrafficPolicy: {}}",
+            "spec:\n  egress: all\n  outboundTrafficPolicy: {}",
+        ),
     );
     galley
         .message(&[
@@ -63,7 +66,10 @@ async fn an_unknown_field_is_ignored_and_told() {
     let (world, galley, mut sink) = start().await;
     world.write(
         "a.yaml",
-        &format!("{}spec:\n  egresss: all\n", sidecar("a", "2")),
+        &sidecar("a", "2").replace(
+            "spec: {outboundTrafficPolicy: {}}",
+            "spec:\n  egresss: all\n  outboundTrafficPolicy: {}",
+        ),
     );
     galley
         .message(&[

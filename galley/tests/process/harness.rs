@@ -341,6 +341,6 @@ pub(crate) fn label<'a>(state: &'a State, name: &str) -> Option<&'a str> {
 pub(crate) fn sidecar(name: &str, value: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata:\n  name: {name}\n  \
-         namespace: shop\n  labels: {{v: '{value}'}}\n"
+         namespace: shop\n  labels: {{v: '{value}'}}\nspec: {{outboundTrafficPolicy: {{}}}}\n"
     )
 }

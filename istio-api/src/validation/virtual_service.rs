@@ -107,11 +107,7 @@ fn gateways(
                     )
                 }),
             );
-<<<<<<< HEAD
-            if let Some((name, rest)) = gateway.split_once('.') {
-=======
             if let Some((name, rest)) = gateway.trim_end_matches('.').split_once('.') {
->>>>>>> valid
                 let namespace = rest.split('.').next().unwrap_or_default();
                 check.warn(
                     rule,

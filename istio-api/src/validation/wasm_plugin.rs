@@ -109,14 +109,8 @@ impl Module<'_> {
             check.test("WP-01", &at.field("url"), url::module(self.url));
         }
         let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-<<<<<<< HEAD
-        if !self.sha256.is_empty()
-            && !(self.sha256.len() == 64 && self.sha256.bytes().all(hexadecimal))
-        {
-=======
         let is_digest = self.sha256.len() == 64 && self.sha256.bytes().all(hexadecimal);
         if !self.sha256.is_empty() && !is_digest {
->>>>>>> valid
             check.error(
                 "WP-02",
                 &at.field("sha256"),

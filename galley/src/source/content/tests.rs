@@ -19,6 +19,7 @@ fn keys(content: &Content) -> Vec<String> {
 const GOOD: &str = "apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: {name: good, namespace: shop}
+spec: {outboundTrafficPolicy: {}}
 ";
 
 fn with(bad: &str) -> Content {
@@ -35,47 +36,47 @@ fn bad_documents_have_one_message_each() {
         (
             "a: {\n",
             true,
-            "dir/a.yaml, document 2, line 7: did not find expected",
+            "dir/a.yaml, document 2, line 8: did not find expected",
         ),
         (
             "kind: A\nkind: B\n",
             true,
-            "dir/a.yaml, document 2, line 6: duplicate key \"kind\"",
+            "dir/a.yaml, document 2, line 7: duplicate key \"kind\"",
         ),
         (
             "- x\n",
             true,
-            "dir/a.yaml, document 2, line 5: found a list",
+            "dir/a.yaml, document 2, line 6: found a list",
         ),
         (
             "apiVersion: v1\nkind: Service\nmetadata: {}\n",
             true,
-            "dir/a.yaml, document 2, line 7: Service: metadata.name: the object has no name",
+            "dir/a.yaml, document 2, line 8: Service: metadata.name: the object has no name",
         ),
         (
             "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata:\n  name: x\n\
              spec:\n  hosts: [a]\n  http:\n  - route:\n    - weight: many\n",
             false,
-            "dir/a.yaml, document 2, line 13: VirtualService default/x: \
+            "dir/a.yaml, document 2, line 14: VirtualService default/x: \
              spec.http[0].route[0].weight: ",
         ),
         (
             "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x}\n\
              spec:\n  hosts: [a]\n  https: []\n",
             false,
-            "dir/a.yaml, document 2, line 10: VirtualService default/x: spec.https: ",
+            "dir/a.yaml, document 2, line 11: VirtualService default/x: spec.https: ",
         ),
         (
             "apiVersion: networking.istio.io/v1\nkind: VirtualServise\nmetadata: {name: x}\n",
             false,
-            "dir/a.yaml, document 2, line 6: networking.istio.io/v1 VirtualServise: kind: \
+            "dir/a.yaml, document 2, line 7: networking.istio.io/v1 VirtualServise: kind: \
              networking.istio.io/v1 VirtualServise is not a kind of Istio",
         ),
         (
             "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  \
              metadata: {name: x}\n  spec: {ports: [{port: 0}]}\n",
             false,
-            "dir/a.yaml, document 2, line 11: Service default/x: items[0].spec.ports[0].port: ",
+            "dir/a.yaml, document 2, line 12: Service default/x: items[0].spec.ports[0].port: ",
         ),
     ];
     for (bad, obscured, message) in cases {
@@ -119,7 +120,7 @@ fn the_second_of_two_equal_identities_is_reported() {
     let text = &problems(&content)[0];
     assert!(
         text.starts_with(
-            "dir/a.yaml, document 2, line 5: Sidecar shop/good: the object is already defined on \
+            "dir/a.yaml, document 2, line 6: Sidecar shop/good: the object is already defined on \
              line 1 of this file"
         ),
         "{text}"
@@ -163,7 +164,7 @@ fn a_document_that_is_too_large_is_refused_and_the_others_are_read() {
     assert_eq!(content.entries.len(), 2);
     let text = &problems(&content)[0];
     assert!(
-        text.contains("document 2, line 5: the document has"),
+        text.contains("document 2, line 6: the document has"),
         "{text}"
     );
 }

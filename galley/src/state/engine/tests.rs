@@ -20,7 +20,7 @@ fn files(path: &str, text: &str) -> Update {
 fn sidecar(name: &str, label: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, labels: \
-         {{l: {label}}}}}\n"
+         {{l: {label}}}}}\nspec: {{outboundTrafficPolicy: {{}}}}\n"
     )
 }
 

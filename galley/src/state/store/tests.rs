@@ -6,7 +6,7 @@ use crate::source::content;
 fn sidecar(name: &str, value: u32) -> String {
     format!(
         "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, labels: \
-         {{v: '{value}'}}}}\n"
+         {{v: '{value}'}}}}\nspec: {{outboundTrafficPolicy: {{}}}}\n"
     )
 }
 

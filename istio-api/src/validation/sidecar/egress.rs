@@ -119,11 +119,7 @@ fn hosts(check: &mut Check<'_>, at: &At<'_>, hosts: &[String]) {
                 &at,
                 format!(
                     "{} is covered by another host of the list: leave it out",
-<<<<<<< HEAD
-                    quote(name)
-=======
                     quote(hosts.get(i).map_or(name, String::as_str))
->>>>>>> valid
                 ),
             );
         } else if namespace != "*" && whole.contains("*") {
