@@ -62,6 +62,26 @@ async fn a_wrong_type() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_makes_no_sense() {
+    let (world, galley, mut sink) = start().await;
+    world.write(
+        "a.yaml",
+        &sidecar("a", "2").replace(
+            "spec: {outboundTrafficPolicy: {}}",
+            "spec:\n  egress:\n  - hosts: [everything]\n",
+        ),
+    );
+    galley
+        .message(&[
+            "a.yaml, document 1, line 9: Sidecar shop/a: spec.egress[0].hosts[0]: ",
+            "last good state",
+        ])
+        .await;
+    all_else_goes_on(&world, &galley, &mut sink).await;
+    galley.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_field_is_ignored_and_told() {
     let (world, galley, mut sink) = start().await;
     world.write(

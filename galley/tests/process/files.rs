@@ -45,6 +45,7 @@ async fn changes_of_files_reach_the_sink() {
         &serde_json::to_string(&serde_json::json!({
             "apiVersion": "networking.istio.io/v1", "kind": "Sidecar",
             "metadata": {"name": "c", "namespace": "shop", "labels": {"v": "1"}},
+            "spec": {"outboundTrafficPolicy": {}},
         }))
         .unwrap(),
     );

@@ -62,9 +62,9 @@ fn bad_documents_have_one_message_each() {
         ),
         (
             "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x}\n\
-             spec:\n  hosts: [a]\n  https: []\n",
+             spec:\n  hosts: [a]\n  tcp: [{route: [{destination: {host: a}}]}]\n  https: []\n",
             false,
-            "dir/a.yaml, document 2, line 11: VirtualService default/x: spec.https: ",
+            "dir/a.yaml, document 2, line 12: VirtualService default/x: spec.https: ",
         ),
         (
             "apiVersion: networking.istio.io/v1\nkind: VirtualServise\nmetadata: {name: x}\n",

@@ -92,7 +92,7 @@ fn an_unreadable_document_keeps_what_it_may_have_held() {
 fn an_object_with_an_error_keeps_its_last_good_state() {
     let mut store = Store::default();
     store.apply(file("a", &[("x", 1), ("y", 1)]));
-    let bad = format!("{}spec: {{egress: 1}}\n", sidecar("x", 2));
+    let bad = sidecar("x", 2).replace("{outboundTrafficPolicy: {}}", "{egress: 1}");
     let applied = store.apply(text("a", &bad));
     // y is known to be gone, as every document could be read.
     assert_eq!(changes(&applied), [("y".to_owned(), None)]);
