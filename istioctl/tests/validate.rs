@@ -1,4 +1,5 @@
 //! `istioctl validate` as a person runs it.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::io::Write as _;
 use std::path::Path;
