@@ -109,7 +109,7 @@ async fn pods_have_names_volumes_and_reach_each_other() -> Result<()> {
     // The host's files and processes are not there.
     assert_eq!(
         fixture
-            .shell("ls -d /home /work /root/.cargo 2>/dev/null; true")
+            .shell("ls -d /home /srv /root/.cargo 2>/dev/null; true")
             .await?,
         ""
     );
