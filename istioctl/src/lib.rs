@@ -1,6 +1,7 @@
 //! What a person asks of the mesh. The answers come from the libraries that the components run, so
 //! both always agree.
 
+pub mod args;
 pub mod cli;
 pub mod exit;
 pub mod input;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 
-use crate::cli::{Global, Output, Validate};
+use crate::args::{Global, Output, Validate};
 use crate::{exit, input, output};
 use check::{Finding, Level};
 
