@@ -2,10 +2,12 @@
 //!
 //! Two trees go in: the Istio messages of this crate (`proto/`) and Envoy's, which come
 //! with the pinned `envoy-types` package. Out come one Rust file per protobuf package,
-//! `proto.rs` that nests them, and the descriptors: Istio's, and all.
+//! `proto.rs` that nests them, the descriptors (Istio's, and all), and Istio's comments.
 
 #[path = "build/compile.rs"]
 mod compile;
+#[path = "build/describe.rs"]
+mod describe;
 #[path = "build/generate.rs"]
 mod generate;
 #[path = "build/locate.rs"]
@@ -42,5 +44,8 @@ fn main() -> Result<()> {
     ] {
         std::fs::write(out.join(name), prost::Message::encode_to_vec(&part))?;
     }
+    let own = here.join("proto");
+    let names: Vec<_> = compile::proto_files(&own)?.into_iter().collect();
+    std::fs::write(out.join("descriptions.rs"), describe::slice(&own, &names)?)?;
     generate::rust(set, &out)
 }

@@ -98,7 +98,7 @@ fn parse(names: &[String], trees: &[PathBuf]) -> Result<Vec<prost_types::FileDes
 }
 
 /// Paths below `root`, relative to it, in order.
-fn proto_files(root: &Path) -> Result<BTreeSet<String>> {
+pub(crate) fn proto_files(root: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     let mut open = vec![root.to_owned()];
     while let Some(dir) = open.pop() {

@@ -4,6 +4,7 @@
 
 pub mod any;
 pub mod collections;
+pub mod crd;
 pub mod descriptor;
 pub mod duration;
 pub mod json;

@@ -26,22 +26,7 @@ use istio_api::collections::{COLLECTIONS, by_gvk};
 use istio_api::object::{Meta, Object};
 use istio_api::validation::{Severity, validate};
 
-use table::{Case, Table, object};
-
-fn tables() -> Vec<Table> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/validation");
-    let mut tables: Vec<Table> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "yaml")
-        })
-        .map(|path| Table::read(&path))
-        .collect();
-    tables.sort_by(|a, b| a.name.cmp(&b.name));
-    tables
-}
+use table::{Case, Table, object, tables};
 
 fn shown(fragment: &serde_json::Value) -> String {
     fragment.to_string().chars().take(200).collect()

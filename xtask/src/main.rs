@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod crds;
 mod layers;
 mod mesh;
 mod step;
@@ -29,6 +30,8 @@ enum Command {
     /// `cargo mesh`: the mesh on this machine.
     #[command(disable_help_flag = true)]
     Mesh(mesh::Args),
+    /// Writes the CustomResourceDefinitions into the chart; `--check` only compares.
+    Crds(crds::Args),
     /// Checks that every crate depends in the direction of the picture in ARCHITECTURE.md.
     Layers,
 }
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Mesh(args) => mesh::run(&args).map(|never| match never {}),
+        Command::Crds(args) => crds::run(&args),
         Command::Layers => layers::check(),
     };
     match result {

@@ -43,6 +43,22 @@ pub(crate) struct Case {
     pub(crate) also: Vec<String>,
 }
 
+/// All tables, ordered by name.
+pub(crate) fn tables() -> Vec<Table> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/validation");
+    let mut tables: Vec<Table> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .map(|path| Table::read(&path))
+        .collect();
+    tables.sort_by(|a, b| a.name.cmp(&b.name));
+    tables
+}
+
 impl Table {
     pub(crate) fn read(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap();
@@ -52,7 +68,7 @@ impl Table {
         table
     }
 
-    fn collection(&self) -> &'static Collection {
+    pub(crate) fn collection(&self) -> &'static Collection {
         COLLECTIONS
             .iter()
             .find(|row| row.kind == self.kind)
@@ -60,8 +76,12 @@ impl Table {
     }
 }
 
-/// The object that a fragment stands for.
-pub(crate) fn object(table: &Table, case: &Case, fragment: &Value) -> Result<Object, String> {
+/// Metadata and spec that a fragment stands for.
+pub(crate) fn parts(
+    table: &Table,
+    case: &Case,
+    fragment: &Value,
+) -> Result<(Value, Value), String> {
     let whole = match &case.template {
         None => fragment.clone(),
         Some(name) => {
@@ -73,13 +93,18 @@ pub(crate) fn object(table: &Table, case: &Case, fragment: &Value) -> Result<Obj
         }
     };
     let whole = grown(whole);
-    let (metadata, spec) = match whole.get("spec") {
+    Ok(match whole.get("spec") {
         Some(spec) => (
             whole.get("metadata").cloned().unwrap_or_default(),
             spec.clone(),
         ),
         None => (Value::Null, whole),
-    };
+    })
+}
+
+/// The object that a fragment stands for.
+pub(crate) fn object(table: &Table, case: &Case, fragment: &Value) -> Result<Object, String> {
+    let (metadata, spec) = parts(table, case, fragment)?;
     let collection = table.collection();
     let (body, _) = json::read_dynamic(collection.message, &spec, Unknown::Refuse)
         .map_err(|issues| format!("{issues:?}"))?;
