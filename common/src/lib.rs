@@ -3,6 +3,7 @@
 //! The README of this folder shows how a process is put together from these parts.
 
 pub mod admin;
+pub mod admission;
 pub mod args;
 pub mod backoff;
 pub mod drain;

@@ -10,6 +10,7 @@
 
 pub mod access;
 pub mod args;
+mod certificate;
 pub mod debug;
 pub mod env;
 pub mod mesh;
@@ -23,3 +24,4 @@ pub mod publish;
 pub mod run;
 pub mod source;
 pub mod state;
+pub mod webhook;

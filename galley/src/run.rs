@@ -21,7 +21,7 @@ use crate::access::{Access, Insecure};
 use crate::args::ServerArgs;
 use crate::metrics::Metrics;
 use crate::state::{Engine, Task};
-use crate::{debug, env, mesh, probe, source as sources};
+use crate::{certificate, debug, env, mesh, probe, source as sources, webhook};
 
 /// How long to wait for certificates at the start.
 const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(60);
@@ -29,8 +29,6 @@ const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(60);
 const UPDATES: usize = 4;
 /// A connection that is too old is closed this long after its last stream was to end.
 const AGE_GRACE: Duration = Duration::from_secs(10);
-/// How often the expiry of the certificate is looked at.
-const EXPIRY_CHECK: Duration = Duration::from_secs(10);
 
 /// A server with its ports open.
 #[derive(Debug)]
@@ -264,56 +262,25 @@ async fn serve(
             };
             config.follow(drain);
             gate.open();
-            tasks.spawn(watch_expiry(
-                config.clone(),
-                gate,
-                registry.clone(),
-                drain.clone(),
-            ));
+            let expiry = registry.int_gauge(
+                "galley_server_cert_expiry_timestamp_seconds",
+                "When the certificate of the configuration server ends.",
+            );
+            let failures = registry.int_gauge(
+                "galley_server_cert_load_failures",
+                "Failed attempts to read the certificate, its key or the trust anchors.",
+            );
+            let observe = move |end: Option<i64>, status: &tls::Status| {
+                failures.set(i64::try_from(status.failures).unwrap_or(i64::MAX));
+                expiry.set(end.unwrap_or_default());
+            };
+            let watch = certificate::watch(config.clone(), gate, drain.clone(), observe);
+            tasks.spawn(watch);
             let incoming = tls::incoming(listener, config, tls::Limits::default())?;
             router
                 .serve_with_incoming_shutdown(incoming, end)
                 .await
                 .context("serve configuration")
-        }
-    }
-}
-
-/// Ready only while the certificate is good; its expiry and its reloads as metrics.
-async fn watch_expiry(
-    config: ReloadingServerConfig,
-    gate: Gate,
-    registry: Registry,
-    drain: drain::Watch,
-) {
-    let expiry = registry.int_gauge(
-        "galley_server_cert_expiry_timestamp_seconds",
-        "When the certificate of the configuration server ends.",
-    );
-    let failures = registry.int_gauge(
-        "galley_server_cert_load_failures",
-        "Failed attempts to read the certificate, its key or the trust anchors.",
-    );
-    let mut status = config.status();
-    loop {
-        let now = status.borrow_and_update().clone();
-        let seconds = |time: SystemTime| {
-            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-        };
-        failures.set(i64::try_from(now.failures).unwrap_or(i64::MAX));
-        if let Some(end) = now.not_after {
-            expiry.set(seconds(end));
-            if end <= SystemTime::now() {
-                gate.close();
-            } else {
-                gate.open();
-            }
-        }
-        tokio::select! {
-            () = drain.signaled() => return,
-            changed = status.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(EXPIRY_CHECK) => {}
         }
     }
 }

@@ -5,11 +5,8 @@ use crate::inject::{self, Outcome, Request};
 use crate::pod;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mesh_common::admission::{self, Review};
 use serde_json::{Value, json};
-
-const VERSION: &str = "admission.k8s.io/v1";
-const OLD_VERSION: &str = "admission.k8s.io/v1beta1";
-const KIND: &str = "AdmissionReview";
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,82 +34,53 @@ pub struct Answer {
 
 /// Answers an AdmissionReview. Everything that is wrong with it becomes a refusal in the answer.
 pub fn answer(body: &[u8], url_env: &[(String, String)], config: &Config) -> Answer {
-    let review: Value = match serde_json::from_slice(body) {
+    let review = match Review::read(body) {
         Ok(review) => review,
-        Err(error) => return refused(VERSION, "", "", format!("not JSON: {error}")),
+        Err(error) => return refused(error.version(), "", "", error.to_string()),
     };
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-    let version = text(review.get("apiVersion"));
-    let version = match (version.as_str(), review.get("kind").and_then(Value::as_str)) {
-        (VERSION, Some(KIND)) => VERSION,
-        (OLD_VERSION, Some(KIND)) => OLD_VERSION,
-        (version, kind) => {
-            let kind = kind.unwrap_or_default();
-            let reason = format!("apiVersion {version:?} kind {kind:?} is not {KIND} of {VERSION}");
-            return refused(VERSION, "", "", reason);
-        }
-    };
-    let Some(request) = review.get("request").filter(|request| request.is_object()) else {
-        return refused(version, "", "", format!("{KIND} without a request"));
-    };
-    let uid = text(request.get("uid"));
-    let namespace = text(request.get("namespace"));
-    let object = request.get("object").unwrap_or(&Value::Null);
+    let (version, uid) = (review.version(), review.uid());
+    let namespace = review.text("/namespace");
+    let object = review.object();
     let subject = format!("{namespace}/{}", pod::display_name(object));
-    let kind = text(request.pointer("/kind/kind"));
+    let kind = review.text("/kind/kind");
     if !kind.is_empty() && kind != "Pod" {
         return refused(
             version,
-            &uid,
+            uid,
             &subject,
             format!("the object is a {kind}, not a Pod"),
         );
     }
-    let from = Request {
-        namespace: &namespace,
-        url_env,
-    };
+    let from = Request { namespace, url_env };
     match inject::inject(object, &from, config) {
         Ok(Outcome::Injected(injected)) => {
             let patch = serde_json::to_vec(&injected.patch).unwrap_or_default();
-            let mut response = json!({"uid": uid, "allowed": true});
+            let mut response = json!({"allowed": true});
             if !injected.patch.is_empty() {
                 response = json!({
-                    "uid": uid,
                     "allowed": true,
                     "patchType": "JSONPatch",
                     "patch": STANDARD.encode(patch),
                 });
             }
             Answer {
-                body: review_of(version, with_warnings(response, &injected.warnings)),
+                body: admission::answer(version, uid, response, &injected.warnings),
                 verdict: Verdict::Injected,
                 subject,
                 reason: String::new(),
             }
         }
         Ok(Outcome::Skipped { reason, warnings }) => {
-            let response = json!({"uid": uid, "allowed": true});
+            let response = json!({"allowed": true});
             Answer {
-                body: review_of(version, with_warnings(response, &warnings)),
+                body: admission::answer(version, uid, response, &warnings),
                 verdict: Verdict::Skipped,
                 subject,
                 reason: reason.to_string(),
             }
         }
-        Err(refusal) => refused(version, &uid, &subject, refusal.to_string()),
+        Err(refusal) => refused(version, uid, &subject, refusal.to_string()),
     }
-}
-
-fn review_of(version: &str, response: Value) -> Value {
-    json!({"apiVersion": version, "kind": KIND, "response": response})
-}
-
-fn with_warnings(mut response: Value, warnings: &[String]) -> Value {
-    if let (Some(members), false) = (response.as_object_mut(), warnings.is_empty()) {
-        members.insert("warnings".to_owned(), json!(warnings));
-    }
-    response
 }
 
 /// The answer that refuses a request.
@@ -124,9 +92,11 @@ pub(crate) fn refused(version: &str, uid: &str, subject: &str, reason: String) -
         "code": 400,
     });
     Answer {
-        body: review_of(
+        body: admission::answer(
             version,
-            json!({"uid": uid, "allowed": false, "status": status}),
+            uid,
+            json!({"allowed": false, "status": status}),
+            &[],
         ),
         verdict: Verdict::Refused,
         subject: subject.to_owned(),
@@ -136,5 +106,5 @@ pub(crate) fn refused(version: &str, uid: &str, subject: &str, reason: String) -
 
 /// The answer when there is no configuration, or when making one failed.
 pub(crate) fn unavailable(reason: &str) -> Answer {
-    refused(VERSION, "", "", reason.to_owned())
+    refused(admission::VERSION, "", "", reason.to_owned())
 }

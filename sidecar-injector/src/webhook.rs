@@ -5,12 +5,11 @@ use crate::metrics::Metrics;
 use crate::review::{self, Answer, Verdict};
 use arc_swap::ArcSwapOption;
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use http_body_util::{BodyExt, Limited};
+use mesh_common::admission;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Semaphore;
@@ -19,7 +18,6 @@ use tokio::sync::Semaphore;
 const MAX_BODY: usize = 6 << 20;
 /// Requests that are worked on at a time; more wait.
 const MAX_CONCURRENT: usize = 16;
-const CONTENT_TYPE: &str = "application/json";
 
 /// What the handlers share.
 pub(crate) struct Webhook {
@@ -101,29 +99,12 @@ async fn handle(webhook: Arc<Webhook>, env: Vec<(String, String)>, request: Requ
         tracing::warn!(status = status.as_u16(), "request refused: {}", text.trim());
         (status, text).into_response()
     };
-    let content_type = request.headers().get(header::CONTENT_TYPE);
-    let content_type = content_type
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let content_type = content_type.to_owned();
-    let is_json = content_type
-        .split(';')
-        .next()
-        .is_some_and(|kind| kind.trim() == CONTENT_TYPE);
-    let body = match read(request.into_body()).await {
+    let body = match admission::body(request, MAX_BODY).await {
         Ok(body) => body,
-        Err(text) => return refuse(StatusCode::BAD_REQUEST, text),
+        // As Istio's injector answers; its clients know no 413.
+        Err((StatusCode::PAYLOAD_TOO_LARGE, text)) => return refuse(StatusCode::BAD_REQUEST, text),
+        Err((status, text)) => return refuse(status, text),
     };
-    if body.is_empty() {
-        return refuse(
-            StatusCode::BAD_REQUEST,
-            "no body: an AdmissionReview is expected\n".to_owned(),
-        );
-    }
-    if !is_json {
-        let text = format!("content type {content_type:?}: {CONTENT_TYPE} is expected\n");
-        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
-    }
     let Some(config) = webhook.config.load_full() else {
         return refuse(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -149,16 +130,6 @@ async fn handle(webhook: Arc<Webhook>, env: Vec<(String, String)>, request: Requ
     metrics.time.observe(started.elapsed().as_secs_f64());
     report(&metrics, &answer);
     axum::Json(answer.body).into_response()
-}
-
-async fn read(body: Body) -> Result<Vec<u8>, String> {
-    match Limited::new(body, MAX_BODY).collect().await {
-        Ok(body) => Ok(body.to_bytes().into()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(format!("the body is larger than {MAX_BODY} bytes\n"))
-        }
-        Err(error) => Err(format!("the body broke off: {error}\n")),
-    }
 }
 
 fn report(metrics: &Metrics, answer: &Answer) {

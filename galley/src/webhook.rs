@@ -1,0 +1,13 @@
+//! The admission webhook: what validation refuses never reaches the API server's store.
+//!
+//! ```text
+//! API server ──AdmissionReview──► server ──► review (pure) ──► istio_api::validation
+//!                                   │
+//!                                metrics
+//! ```
+
+pub mod metrics;
+pub mod review;
+pub mod server;
+
+pub use metrics::Metrics;

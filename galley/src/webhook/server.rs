@@ -1,0 +1,128 @@
+//! HTTPS: `/admitpilot`, its alias `/validate`, and `/ready`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use mesh_common::readiness::Gate;
+use mesh_common::tls::{self, CertFiles, ReloadingServerConfig, ServerOptions, Status};
+use mesh_common::{admission, drain};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::Metrics;
+use super::review::{self, Answer, Outcome};
+use crate::certificate;
+
+/// Largest request in bytes: an object of the largest size that is stored, as it was and as it is
+/// to be, twice over.
+const MAX_BODY: usize = 7 * (1 << 20) + (1 << 19);
+/// Requests that are worked on at a time; more wait.
+const MAX_CONCURRENT: usize = 8;
+/// How long to wait for certificates at the start.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Shared {
+    metrics: Metrics,
+    places: Arc<Semaphore>,
+}
+
+/// Serves until the process drains. `ready` is open while the certificate is good.
+///
+/// # Errors
+/// If there is no certificate after a minute, or the port fails.
+pub async fn serve(
+    listener: TcpListener,
+    files: CertFiles,
+    metrics: Metrics,
+    ready: Gate,
+    drain: drain::Watch,
+) -> anyhow::Result<()> {
+    let config = tokio::select! {
+        () = drain.signaled() => return Ok(()),
+        config = ReloadingServerConfig::wait(&files, ServerOptions::https(), PATIENCE) => {
+            config.context("certificate of the webhook")?
+        }
+    };
+    config.follow(&drain);
+    let observed = metrics.clone();
+    let mut before = Status::default();
+    metrics.cert_key_updates.inc();
+    let follow = certificate::watch(config.clone(), ready, drain.clone(), move |end, now| {
+        observed.cert_expiry.set(end.unwrap_or_default());
+        let reloads = now.reloads.saturating_sub(before.reloads);
+        observed.cert_key_updates.inc_by(reloads);
+        let failures = now.failures.saturating_sub(before.failures);
+        let errors = observed.cert_key_update_errors.with_label_values(&["load"]);
+        errors.inc_by(failures);
+        before = now.clone();
+    });
+    let connections = tls::incoming(listener, config, tls::Limits::default())?;
+    let serve = axum::serve(connections, router(metrics)).with_graceful_shutdown(drain.signaled());
+    let (served, ()) = tokio::join!(async { serve.await }, follow);
+    served.context("serve the webhook")
+}
+
+/// The routes.
+fn router(metrics: Metrics) -> Router {
+    let shared = Shared {
+        metrics,
+        places: Arc::new(Semaphore::new(MAX_CONCURRENT)),
+    };
+    Router::new()
+        .route("/admitpilot", post(admit))
+        .route("/validate", post(admit))
+        .route("/ready", get(|| async {}))
+        .with_state(Arc::new(shared))
+}
+
+async fn admit(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let refuse = |status: StatusCode, text: String| {
+        let code = status.as_u16().to_string();
+        shared.metrics.http_error.with_label_values(&[&code]).inc();
+        tracing::warn!(target: "validation", status = code, "request refused: {}", text.trim());
+        (status, text).into_response()
+    };
+    let body = match admission::body(request, MAX_BODY).await {
+        Ok(body) => body,
+        Err((status, text)) => return refuse(status, text),
+    };
+    let Ok(place) = Arc::clone(&shared.places).acquire_owned().await else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "ending\n".to_owned());
+    };
+    // Not on a thread that serves others: a large object takes milliseconds.
+    let work = tokio::task::spawn_blocking(move || {
+        let answer = review::answer(&body);
+        drop(place);
+        answer
+    });
+    match work.await {
+        Ok(Ok(answer)) => {
+            shared.metrics.count(&answer);
+            report(&answer);
+            Json(answer.body).into_response()
+        }
+        Ok(Err(error)) => refuse(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Err(error) => {
+            tracing::error!(target: "validation", "validation failed: {error}");
+            let text = "internal error, see the log of galley\n".to_owned();
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, text)
+        }
+    }
+}
+
+fn report(answer: &Answer) {
+    if answer.outcome != Outcome::Passed && !answer.quiet {
+        tracing::info!(
+            target: "validation",
+            object = answer.subject,
+            "refused: {}",
+            answer.message
+        );
+    }
+}
