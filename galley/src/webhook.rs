@@ -7,6 +7,7 @@
 //! ```
 
 pub mod metrics;
+pub mod registration;
 pub mod review;
 pub mod server;
 
