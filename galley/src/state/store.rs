@@ -212,8 +212,11 @@ impl Store {
         self.owners.is_empty()
     }
 
-    /// Every file.
-    pub fn files(&self) -> BTreeMap<String, FileStatus> {
+    /// Every file, or those only that there is something to say of.
+    pub fn files(&self, only_notable: bool) -> BTreeMap<String, FileStatus> {
+        let is_notable = |file: &File| {
+            !(file.kept.is_empty() && file.others.is_empty() && file.problems.is_empty())
+        };
         let row = |file: &File| FileStatus {
             objects: file.entries.len() - file.kept.len(),
             kept: file.kept.iter().map(Key::to_string).collect(),
@@ -222,6 +225,7 @@ impl Store {
         };
         self.files
             .iter()
+            .filter(|(_, file)| !only_notable || is_notable(file))
             .map(|(path, file)| (path.display().to_string(), row(file)))
             .collect()
     }
