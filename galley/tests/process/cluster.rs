@@ -169,14 +169,17 @@ impl Cluster {
         self.change(|contents| {
             contents.version += 1000;
             let version = contents.version;
-            let object = json!({"metadata": {"resourceVersion": version.to_string()}});
+            let object = json!({
+                "apiVersion": "x/v1", "kind": "X",
+                "metadata": {"resourceVersion": version.to_string()},
+            });
             let collection = contents.collections.entry(path.to_owned()).or_default();
             collection.log.push((version, "BOOKMARK", object));
             version
         })
     }
 
-    /// Ends all watches, as servers do after some minutes.
+    /// Ends all watches after what they have to tell, as servers do after some minutes.
     pub(crate) fn end_watches(&self) {
         self.change(|contents| contents.generation += 1);
     }
@@ -360,16 +363,17 @@ impl Watch {
         loop {
             let after = self.version?;
             self.changed.mark_unchanged();
-            let event = {
+            let (event, is_over) = {
                 let contents = self.shared.contents.lock();
-                if contents.generation != self.generation {
-                    return None;
-                }
-                contents.next(&self.path, after)
+                let is_over = contents.generation != self.generation;
+                (contents.next(&self.path, after), is_over)
             };
             if let Some((version, event)) = event {
                 self.version = version;
                 return Some((Ok(format!("{event}\n").into()), self));
+            }
+            if is_over {
+                return None;
             }
             tokio::select! {
                 changed = self.changed.changed() => changed.unwrap(),

@@ -226,22 +226,23 @@ impl Api {
                 backoff.reset();
             }
             match result {
-                // Servers close watches as a matter of course.
+                // Servers close watches as a matter of course, after some minutes.
                 Ok(()) => {
                     if was_useful {
                         continue;
                     }
+                    self.count("closed");
                 }
                 Err(Stop::Closed) => return Closed,
-                Err(Stop::Failed(Failure::Gone)) => {
-                    self.count(&Failure::Gone);
-                    position = None;
-                    if was_useful {
+                Err(Stop::Failed(failure)) => {
+                    self.count(failure.class());
+                    if matches!(failure, Failure::Gone | Failure::Unreadable(_)) {
+                        // From this position the same would come again.
+                        position = None;
+                    }
+                    if failure == Failure::Gone && was_useful {
                         continue;
                     }
-                }
-                Err(Stop::Failed(failure)) => {
-                    self.count(&failure);
                     if let Err(Closed) = follower.take(Event::Failed(&failure)).await {
                         return Closed;
                     }
@@ -255,8 +256,7 @@ impl Api {
         }
     }
 
-    fn count(&self, failure: &Failure) {
-        let class = failure.class();
+    fn count(&self, class: &str) {
         self.metrics.errors.with_label_values(&[class]).inc();
     }
 

@@ -51,7 +51,7 @@ fn value(entry: &Entry) -> u32 {
 fn state(store: &Store) -> BTreeMap<String, u32> {
     let owners = store.owners.iter();
     owners
-        .map(|(key, owners)| (key.name.to_string(), value(owners.values().next().unwrap())))
+        .map(|(key, owners)| (key.name.to_string(), value(owners.first().unwrap())))
         .collect()
 }
 
