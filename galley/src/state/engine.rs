@@ -326,6 +326,13 @@ impl Engine {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
+    /// Number of problems, those of VirtualServices without hosts left out.
+    pub fn problem_count(&self) -> usize {
+        let (_, of_files) = self.store.counts();
+        let of_ingresses: usize = self.ingress_problems.values().map(BTreeSet::len).sum();
+        of_files + of_ingresses + self.root_problems.len()
+    }
+
     /// Every problem there is.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<_> = self.root_problems.iter().cloned().collect();

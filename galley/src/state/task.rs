@@ -226,7 +226,8 @@ impl Task {
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics
             .instances(&self.engine.counts(), &mut self.counted);
-        let (files, problems) = self.engine.store().counts();
+        let (files, _) = self.engine.store().counts();
+        let problems = self.engine.problem_count();
         self.metrics.files.set(whole(files));
         self.metrics.problems.set(whole(problems));
         self.metrics

@@ -134,6 +134,10 @@ impl Cluster {
 
     /// Installs a definition of networking.istio.io with the version v1.
     pub(crate) fn define(&self, kind: &str, plural: &str) {
+        self.define_version(kind, plural, "v1");
+    }
+
+    pub(crate) fn define_version(&self, kind: &str, plural: &str, version: &str) {
         self.apply(
             DEFINITIONS,
             json!({
@@ -141,7 +145,7 @@ impl Cluster {
                 "spec": {
                     "group": "networking.istio.io",
                     "names": {"kind": kind, "plural": plural},
-                    "versions": [{"name": "v1", "served": true, "storage": true}],
+                    "versions": [{"name": version, "served": true, "storage": true}],
                 },
                 "status": {"conditions": [{"type": "Established", "status": "True"}]},
             }),
@@ -334,6 +338,11 @@ async fn answer(
     }
     assert_eq!(parameters["allowWatchBookmarks"], "true");
     let version = parameters["resourceVersion"].parse().unwrap();
+    // An open watch is told by an event, as real servers do it; a new one by its status.
+    let collection = contents.collections.get(&path);
+    if collection.is_some_and(|collection| version < collection.forgotten) {
+        return refusal(StatusCode::GONE, &status(410, "too old resource version"));
+    }
     let generation = contents.generation;
     drop(contents);
     let watch = Watch {

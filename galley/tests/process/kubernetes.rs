@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, DEFINITIONS, SIDECARS};
-use crate::harness::{Galley, PATIENCE, Sink, World, label};
+use crate::harness::{Galley, PATIENCE, Sink, State, World, label};
 
 const PODS: &str = "/api/v1/pods";
 const SERVICES: &str = "/api/v1/services";
@@ -15,6 +15,18 @@ fn sidecar(name: &str, value: &str) -> Value {
     json!({
         "metadata": {"name": name, "namespace": "shop", "uid": name, "labels": {"v": value}},
         "spec": {"outboundTrafficPolicy": {}},
+    })
+}
+
+fn gateway(name: &str, value: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "shop", "uid": name, "labels": {"v": value}},
+        "spec": {
+            "selector": {"istio": "ingressgateway"},
+            "servers": [{
+                "port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"],
+            }],
+        },
     })
 }
 
@@ -195,15 +207,6 @@ async fn a_server_that_is_away_at_the_start_is_waited_for() {
 async fn a_definition_comes_and_goes() {
     const MISSING: &str = "galley_source_kube_missing_types ";
     let (world, cluster) = (World::new(), Cluster::start().await);
-    let gateway = |value: &str| {
-        json!({
-            "metadata": {"name": "g", "namespace": "shop", "labels": {"v": value}},
-            "spec": {
-                "selector": {"istio": "ingressgateway"},
-                "servers": [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}],
-            },
-        })
-    };
     cluster.apply(SIDECARS, sidecar("a", "1"));
     let galley = start(&world, &cluster).await;
     let mut sink = world.sink(&galley);
@@ -212,11 +215,11 @@ async fn a_definition_comes_and_goes() {
     measured(&galley, MISSING, &(all - 1).to_string()).await;
     assert!(galley.messages().await.is_empty());
 
-    cluster.apply(GATEWAYS, gateway("1"));
+    cluster.apply(GATEWAYS, gateway("g", "1"));
     cluster.define("Gateway", "gateways");
     sink.label("gateways shop/g", "1").await;
     measured(&galley, MISSING, &(all - 2).to_string()).await;
-    cluster.apply(GATEWAYS, gateway("2"));
+    cluster.apply(GATEWAYS, gateway("g", "2"));
     sink.label("gateways shop/g", "2").await;
 
     cluster.delete(DEFINITIONS, "gateways.networking.istio.io");
@@ -226,6 +229,34 @@ async fn a_definition_comes_and_goes() {
     // And again.
     cluster.define("Gateway", "gateways");
     sink.label("gateways shop/g", "2").await;
+    galley.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_of_a_kind_is_read_in_its_place() {
+    const OLD: &str = "/apis/networking.istio.io/v1alpha3/gateways";
+    let (world, cluster) = (World::new(), Cluster::start().await);
+    for name in ["gone", "stays"] {
+        cluster.apply(OLD, gateway(name, "1"));
+    }
+    cluster.apply(GATEWAYS, gateway("stays", "1"));
+    cluster.apply(GATEWAYS, gateway("new", "1"));
+    cluster.define_version("Gateway", "gateways", "v1alpha3");
+    let galley = start(&world, &cluster).await;
+    let mut sink = world.sink(&galley);
+    let are = |names: [&'static str; 2]| {
+        move |state: &State| {
+            state
+                .keys()
+                .eq(names.map(|name| format!("gateways shop/{name}")).iter())
+        }
+    };
+    sink.until("the old ones", are(["gone", "stays"])).await;
+    let given = sink.given();
+    cluster.define("Gateway", "gateways");
+    sink.until("the new ones", are(["new", "stays"])).await;
+    // The one that is in both is not sent again.
+    assert_eq!(sink.given(), given + 2);
     galley.stop().await;
 }
 
@@ -254,6 +285,11 @@ async fn a_kind_that_is_forbidden_holds_up_nothing() {
     })
     .await;
     galley.no_messages().await;
+    // What was read before stays when it is refused later.
+    cluster.forbid(SERVICES, true);
+    cluster.end_watches();
+    galley.message(&["services: ", "(403)"]).await;
+    assert!(sink.state().contains_key("synthetic shop/reviews"));
     galley.stop().await;
 }
 
@@ -332,7 +368,9 @@ async fn services_of_a_cluster_become_service_entries() {
         json!({"metadata": metadata("reviews-1"), "spec": {"serviceAccountName": "reviews"},
                "status": {"podIP": "10.1.0.5", "phase": "Running"}}),
     );
-    let galley = start(&world, &cluster).await;
+    let [files, kubeconfig] = cluster.flags(&world);
+    let excluded = "--excludedResourceKinds=Endpoints,Node";
+    let galley = world.start_with(&[&files, &kubeconfig, excluded]).await;
     let mut sink = world.sink(&galley);
     sink.until("the endpoint", |state| {
         let body = state
@@ -346,7 +384,8 @@ async fn services_of_a_cluster_become_service_entries() {
         })
     })
     .await;
-    // The present topology takes endpoints from slices alone.
-    assert_eq!(cluster.requests("/api/v1/endpoints"), [""; 0]);
+    for path in ["/api/v1/endpoints", "/api/v1/nodes"] {
+        assert_eq!(cluster.requests(path), [""; 0]);
+    }
     galley.stop().await;
 }

@@ -297,9 +297,9 @@ fn touched(former: Option<&Taken>, taken: Option<&Taken>) -> Vec<String> {
         return all.into_iter().collect();
     };
     let is_same = former.order == taken.order && former.gateway == taken.gateway;
-    let routes = |taken: &Taken, host: &str| taken.converted.hosts.get(host).cloned();
+    let (was, is) = (&former.converted.hosts, &taken.converted.hosts);
     all.into_iter()
-        .filter(|host| !is_same || routes(former, host) != routes(taken, host))
+        .filter(|host| !is_same || was.get(host) != is.get(host))
         .collect()
 }
 
