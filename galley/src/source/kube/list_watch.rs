@@ -210,12 +210,16 @@ impl Api {
         let url = kind.url(version);
         let mut backoff = Backoff::new(self.timing.min_backoff, self.timing.max_backoff);
         let mut position: Option<String> = None;
+        // A list that is forgotten before anything came after it is not made again at once.
+        let mut is_fresh = false;
         loop {
             let mut was_useful = false;
+            let was_watch = position.is_some();
             let result = match &mut position {
                 None => match self.list(&url, kind.page, follower).await {
                     Ok(version) => {
                         position = Some(version);
+                        is_fresh = true;
                         continue;
                     }
                     Err(stop) => Err(stop),
@@ -223,6 +227,7 @@ impl Api {
                 Some(version) => self.watch(&url, version, &mut was_useful, follower).await,
             };
             if was_useful {
+                is_fresh = false;
                 backoff.reset();
             }
             match result {
@@ -240,7 +245,7 @@ impl Api {
                         // From this position the same would come again.
                         position = None;
                     }
-                    if failure == Failure::Gone && was_useful {
+                    if failure == Failure::Gone && was_watch && !is_fresh {
                         continue;
                     }
                     if let Err(Closed) = follower.take(Event::Failed(&failure)).await {
