@@ -125,6 +125,16 @@ impl Default for KeepaliveArgs {
     }
 }
 
+/// Which API server of Kubernetes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct KubeArgs {
+    /// File with the address of the API server and credentials; empty: those that Kubernetes gives
+    /// to every container.
+    // Text, because charts of 1.1 write `--kubeconfig=` and a path may not be empty.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub kubeconfig: String,
+}
+
 /// The longest duration that Go knows, Istio's word for "never".
 const NEVER: Duration = Duration::from_nanos(i64::MAX as u64);
 
@@ -151,6 +161,8 @@ mod tests {
         _monitoring: MonitoringArgs,
         #[command(flatten)]
         keepalive: KeepaliveArgs,
+        #[command(flatten)]
+        kube: KubeArgs,
     }
 
     #[test]
@@ -174,7 +186,9 @@ mod tests {
             "--keepaliveMaxServerConnectionAge",
             "30m",
             "--ctrlz_port=0",
+            "--kubeconfig=",
         ]);
+        assert_eq!(all.kube.kubeconfig, "");
         assert!(all.log.as_json);
         assert_eq!(all.log.target, ["stderr"]);
         assert_eq!(

@@ -10,6 +10,7 @@ pub mod drain;
 pub mod duration;
 pub mod fswatch;
 pub mod grpc;
+pub mod kubeclient;
 pub mod log;
 pub mod mcp;
 pub mod metrics;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
-use mesh_common::args::{LogArgs, MonitoringArgs};
+use mesh_common::args::{KubeArgs, LogArgs, MonitoringArgs};
 use mesh_common::{duration, version};
 
 /// Reads, validates and distributes mesh configuration.
@@ -39,10 +39,30 @@ pub enum Command {
 #[derive(Debug, Clone, ClapArgs)]
 #[command(args_override_self = true)]
 pub struct ServerArgs {
-    /// Directory (or single file) that configuration is read from.
+    /// Directory (or single file) that configuration is read from, instead of Kubernetes.
     #[arg(long = "configPath", default_value = "", hide_default_value = true,
           value_parser = any_path)]
     pub config_path: PathBuf,
+    /// API server that configuration is read from.
+    #[command(flatten)]
+    pub kube: KubeArgs,
+    /// Kinds that are not read from Kubernetes, comma separated.
+    // 1.1 left out Service, Pod and Node too, which pilot read itself. EndpointSlices say what
+    // Endpoints do.
+    #[arg(
+        long = "excludedResourceKinds",
+        default_value = "Endpoints",
+        value_delimiter = ','
+    )]
+    pub excluded_resource_kinds: Vec<String>,
+    /// Accepted, without effect: watches are resumed, nothing is read again for its age.
+    #[arg(long = "resyncPeriod", default_value = "0s", value_parser = duration::parse, hide = true)]
+    pub resync_period: Duration,
+    /// Accepted, without effect: a kind that the cluster does not have is never waited for.
+    #[arg(long = "disableResourceReadyCheck", default_value_t = false,
+          default_missing_value = "true", num_args = 0..=1, require_equals = true,
+          action = ArgAction::Set, hide = true)]
+    pub disable_resource_ready_check: bool,
     /// Where to serve: tcp://host:port, or unix:///path together with --insecure.
     #[arg(long = "server-address", default_value = "tcp://0.0.0.0:9901")]
     pub server_address: String,
@@ -147,6 +167,15 @@ mod tests {
         assert!(parse(&["--insecure"]).insecure);
         assert!(!parse(&["--insecure=false"]).insecure);
         assert!(!parse(&["--enable-server=false"]).enable_server);
+        let args = parse(&[
+            "--kubeconfig=",
+            "--resyncPeriod=0s",
+            "--disableResourceReadyCheck",
+            "--excludedResourceKinds=Pod,Node",
+            "--excludedResourceKinds=Service",
+        ]);
+        assert_eq!(args.excluded_resource_kinds, ["Pod", "Node", "Service"]);
+        assert_eq!(parse(&[]).excluded_resource_kinds, ["Endpoints"]);
         let args = parse(&["--configPath=/c", "--keepaliveInterval=1m30s"]);
         assert_eq!(args.config_path, PathBuf::from("/c"));
         assert_eq!(args.keepalive_interval, Duration::from_secs(90));

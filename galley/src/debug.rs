@@ -15,6 +15,10 @@ use serde_json::{Value, json};
 use crate::problem::Problem;
 use crate::state::QueryHandle;
 
+/// Of more files than this (in a cluster each object is one) only those are listed that there is
+/// something to say of.
+const LISTED_FILES: usize = 1000;
+
 #[derive(Debug, Clone)]
 struct Pages {
     queries: QueryHandle,
@@ -44,6 +48,8 @@ async fn sources(State(pages): State<Pages>) -> Json<Value> {
     let answer = pages.queries.ask(|engine| {
         let problems = engine.problems();
         let text: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        let (count, _) = engine.store().counts();
+        let files = engine.store().files(count > LISTED_FILES);
         json!({
             "synced": engine.is_synced(),
             "objects": engine.store().len(),
@@ -51,7 +57,7 @@ async fn sources(State(pages): State<Pages>) -> Json<Value> {
             "messages": text,
             "problems": problems,
             "withheldEndpoints": engine.withheld(),
-            "files": engine.store().files(),
+            "files": files,
         })
     });
     Json(answer.await.unwrap_or(Value::Null))

@@ -1,9 +1,10 @@
 //! Configuration validation and distribution over MCP.
 //!
 //! ```text
-//! files ─► source::fs ─► state (one task) ─► debounce ─► Arc<Snapshot> ─► MCP streams
-//!           what changed    which object is in force,      watch          mesh_common::mcp
-//!                           synthetic ServiceEntries
+//! files, or ─► source ─► state (one task) ─► debounce ─► Arc<Snapshot> ─► MCP streams
+//! a cluster     what      which object is in force,         watch          mesh_common::mcp
+//!               changed   what is made from Services
+//!                         and Ingresses
 //! ```
 //!
 //! The README of this folder has the flags, ports, messages and metrics.

@@ -8,6 +8,7 @@ use istio_api::mesh::v1alpha1::MeshConfig;
 use mesh_common::{drain, fswatch, yaml};
 use tokio::sync::watch;
 
+use crate::processing::ingress;
 use crate::processing::synthesis::Names;
 
 /// Largest file that is read, in bytes.
@@ -15,17 +16,36 @@ const MAX_BYTES: u64 = 4 << 20;
 const SETTLE: Duration = Duration::from_millis(50);
 const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
 
-/// Reads the names from the mesh configuration. Unknown fields are logged and ignored; a missing
+/// What galley takes from the mesh configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Names that go into resources.
+    pub names: Names,
+    /// Which Ingresses are taken, and for which gateway.
+    pub ingress: ingress::Settings,
+}
+
+impl From<Names> for Settings {
+    /// With the defaults of everything else.
+    fn from(names: Names) -> Self {
+        Self {
+            names,
+            ingress: ingress::Settings::default(),
+        }
+    }
+}
+
+/// Reads the settings from the mesh configuration. Unknown fields are logged and ignored; a missing
 /// file gives the defaults.
-pub fn load(path: &Path, domain: &str) -> Result<Names, String> {
-    let mut names = Names {
+pub fn load(path: &Path, domain: &str) -> Result<Settings, String> {
+    let mut settings = Settings::from(Names {
         domain: domain.to_owned(),
         trust_domain: DEFAULT_TRUST_DOMAIN.to_owned(),
-    };
+    });
     let metadata = match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             tracing::info!(file = %path.display(), "there is no mesh configuration, using defaults");
-            return Ok(names);
+            return Ok(settings);
         }
         other => other.map_err(|error| error.to_string())?,
     };
@@ -37,10 +57,12 @@ pub fn load(path: &Path, domain: &str) -> Result<Names, String> {
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let Some(document) = yaml::split(&text).first().copied() else {
-        return Ok(names);
+        return Ok(settings);
     };
     let read = yaml::read(&document).map_err(|error| error.message)?;
-    let Some(value) = read else { return Ok(names) };
+    let Some(value) = read else {
+        return Ok(settings);
+    };
     let (mesh, unknown) = json::read::<MeshConfig>(&value, Unknown::Prune).map_err(|issues| {
         let text = issues
             .iter()
@@ -56,17 +78,18 @@ pub fn load(path: &Path, domain: &str) -> Result<Names, String> {
         );
     }
     if !mesh.trust_domain.is_empty() {
-        names.trust_domain = mesh.trust_domain;
+        settings.names.trust_domain.clone_from(&mesh.trust_domain);
     }
-    Ok(names)
+    settings.ingress = ingress::Settings::from(&mesh);
+    Ok(settings)
 }
 
-/// Sends the names again whenever they change, until the process drains. A file that cannot be
+/// Sends the settings again whenever they change, until the process drains. A file that cannot be
 /// read keeps the last ones.
 pub async fn follow(
     path: PathBuf,
     domain: String,
-    names: watch::Sender<Names>,
+    settings: watch::Sender<Settings>,
     drain: drain::Watch,
 ) {
     let mut changes = fswatch::watch(vec![path.clone()], SETTLE);
@@ -77,9 +100,9 @@ pub async fn follow(
         }
         match load(&path, &domain) {
             Ok(new) => {
-                names.send_if_modified(|names| {
-                    let changed = *names != new;
-                    *names = new;
+                settings.send_if_modified(|settings| {
+                    let changed = *settings != new;
+                    *settings = new;
                     changed
                 });
             }

@@ -26,8 +26,23 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the families.
-    pub fn register(registry: &Registry) -> Self {
+    /// Registers the families; those of the source are named after it.
+    pub fn register(registry: &Registry, is_kubernetes: bool) -> Self {
+        let [files, help, problems, problems_total] = if is_kubernetes {
+            [
+                "galley_source_kube_objects",
+                "Objects of the cluster that are read.",
+                "galley_source_kube_problems",
+                "galley_source_kube_problems_total",
+            ]
+        } else {
+            [
+                "galley_source_fs_files",
+                "Configuration files.",
+                "galley_source_fs_problems",
+                "galley_source_fs_problems_total",
+            ]
+        };
         let powers = |count: usize| -> Vec<f64> {
             let powers = std::iter::successors(Some(1.0), |bound| Some(bound * 2.0)).take(count);
             std::iter::once(0.0).chain(powers).collect()
@@ -78,13 +93,13 @@ impl Metrics {
                 "Objects held.",
                 &["collection"],
             ),
-            files: registry.int_gauge("galley_source_fs_files", "Configuration files."),
+            files: registry.int_gauge(files, help),
             problems: registry.int_gauge(
-                "galley_source_fs_problems",
-                "Problems that the files have now; /debug/sources lists them.",
+                problems,
+                "Problems that there are now; /debug/sources lists them.",
             ),
             problems_total: registry.counter_vec(
-                "galley_source_fs_problems_total",
+                problems_total,
                 "Problems reported, by severity.",
                 &["severity"],
             ),

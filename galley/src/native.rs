@@ -1,6 +1,8 @@
-//! The Kubernetes objects that become synthetic ServiceEntries, reduced to what is used of them.
+//! The Kubernetes objects that configuration is made from, reduced to what is used of them:
+//! Services and what belongs to them, Ingresses and their classes.
 
 mod endpoints;
+pub mod ingress;
 mod node;
 mod pod;
 mod service;
@@ -10,11 +12,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use endpoints::{Condition, EndpointAddress, EndpointGroup, EndpointPort};
+pub use ingress::{Ingress, IngressClass};
 pub use node::Node;
 pub use pod::Pod;
 pub use service::{Port, Service, Target, Transport};
 
 use istio_api::manifest::{self, Field, FieldError, Metadata};
+
+/// Group of Ingress and IngressClass.
+pub const INGRESS_GROUP: &str = "networking.k8s.io";
 
 /// One object.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +36,10 @@ pub enum Native {
     Pod(Arc<Pod>),
     /// `v1 Node`
     Node(Arc<Node>),
+    /// `networking.k8s.io Ingress`, also of its older groups.
+    Ingress(Arc<Ingress>),
+    /// `networking.k8s.io IngressClass`
+    IngressClass(Arc<IngressClass>),
 }
 
 impl manifest::Native for Native {
@@ -40,6 +50,8 @@ impl manifest::Native for Native {
             ("", "Pod") => ("", "Pod", true),
             ("", "Node") => ("", "Node", false),
             ("discovery.k8s.io", "EndpointSlice") => ("discovery.k8s.io", "EndpointSlice", true),
+            (INGRESS_GROUP | "extensions", "Ingress") => (INGRESS_GROUP, "Ingress", true),
+            (INGRESS_GROUP, "IngressClass") => (INGRESS_GROUP, "IngressClass", false),
             _ => return None,
         })
     }
@@ -54,6 +66,8 @@ impl manifest::Native for Native {
                 Self::EndpointSlice(service, groups.into())
             }
             "Pod" => Self::Pod(Arc::new(pod::read(metadata, &object)?)),
+            "Ingress" => Self::Ingress(Arc::new(ingress::read(metadata, &object)?)),
+            "IngressClass" => Self::IngressClass(Arc::new(ingress::read_class(metadata, &object)?)),
             _ => Self::Node(Arc::new(node::read(metadata))),
         })
     }

@@ -53,6 +53,8 @@ pub mod effect {
     pub const IGNORED: &str = "the field is ignored";
     /// A second object of one identity.
     pub const SHADOWED: &str = "the first one in path order is in force, this one is not";
+    /// A part of an Ingress.
+    pub const NOT_ROUTED: &str = "this part of the Ingress is not served, the rest is";
     /// Only a remark.
     pub const ACCEPTED: &str = "the object is in force";
     /// The whole directory.

@@ -1,6 +1,7 @@
-//! What is made from other objects: synthetic ServiceEntries, and references that lead nowhere.
-//! (The conversion of Ingress belongs here too.)
+//! What is made from other objects: synthetic ServiceEntries from Services, Gateways and
+//! VirtualServices from Ingresses, and references that lead nowhere.
 
+pub mod ingress;
 mod protocol;
 pub mod reference;
 pub mod registry;

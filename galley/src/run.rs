@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use mesh_common::admin::Admin;
 use mesh_common::drain;
+use mesh_common::kubeclient::{self, Client};
 use mesh_common::mcp::source::{self, Options, SharedAuthorize, Snapshots};
 use mesh_common::metrics::Registry;
 use mesh_common::readiness::{Gate, Readiness};
@@ -20,8 +21,9 @@ use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use crate::access::{Access, Insecure};
 use crate::args::ServerArgs;
 use crate::metrics::Metrics;
+use crate::source::{fs, kube};
 use crate::state::{Engine, Task};
-use crate::{certificate, debug, env, mesh, probe, source as sources, webhook};
+use crate::{certificate, debug, env, mesh, probe};
 
 /// How long to wait for certificates at the start.
 const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(60);
@@ -31,11 +33,23 @@ const UPDATES: usize = 4;
 const AGE_GRACE: Duration = Duration::from_secs(10);
 
 /// A server with its ports open.
-#[derive(Debug)]
 pub struct Server {
     args: ServerArgs,
     listener: Listener,
     monitoring: Option<TcpListener>,
+    /// Of the API server that configuration is read from; files are without.
+    client: Option<Client>,
+    timing: kube::Timing,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("args", &self.args)
+            .field("listener", &self.listener)
+            .field("monitoring", &self.monitoring)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -58,9 +72,17 @@ impl Server {
         if !args.enable_server {
             bail!("nothing to do: must be running under at least one mode, server or validation");
         }
-        if args.config_path.as_os_str().is_empty() {
-            bail!("--configPath is needed: this version reads configuration from files only");
-        }
+        let client = if args.config_path.as_os_str().is_empty() {
+            let config = kubeclient::config(&args.kube, "galley").await;
+            let client = config.and_then(|mut config| {
+                // The source has delays of its own between attempts.
+                config.default_retry = false;
+                kubeclient::client(config)
+            });
+            Some(client.context("no --configPath is given: configuration is in Kubernetes")?)
+        } else {
+            None
+        };
         let address = args.server_address.as_str();
         let listener = if let Some(path) = address.strip_prefix("unix://") {
             if !args.insecure {
@@ -94,7 +116,16 @@ impl Server {
             args,
             listener,
             monitoring,
+            client,
+            timing: kube::Timing::default(),
         })
+    }
+
+    /// Follows Kubernetes with other times.
+    #[must_use]
+    pub fn with_timing(mut self, timing: kube::Timing) -> Self {
+        self.timing = timing;
+        self
     }
 
     /// Serves the monitoring pages here instead of on the port of the arguments.
@@ -118,6 +149,8 @@ impl Server {
             args,
             listener,
             monitoring,
+            client,
+            timing,
         } = self;
         tracing::info!(version = mesh_common::version::text(), "galley");
         tracing::info!(config = ?args, "effective configuration");
@@ -127,30 +160,45 @@ impl Server {
         let server_gate = readiness.gate("server");
         let mut tasks = JoinSet::new();
 
-        let names = mesh::load(&args.mesh_config_file, &args.domain)
+        let settings = mesh::load(&args.mesh_config_file, &args.domain)
             .map_err(|error| anyhow::anyhow!(error))
             .with_context(|| format!("mesh configuration {}", args.mesh_config_file.display()))?;
-        let (names_tx, names_rx) = watch::channel(names.clone());
+        let (settings_tx, settings_rx) = watch::channel(settings.clone());
         let follow = mesh::follow(
             args.mesh_config_file.clone(),
             args.domain.clone(),
-            names_tx,
+            settings_tx,
             drain.clone(),
         );
         tasks.spawn(follow);
 
-        let engine = Engine::new(names, epoch());
+        let engine = Engine::new(settings, epoch());
         let collections = engine.collections();
         let (updates_tx, updates) = mpsc::channel(UPDATES);
         let (snapshots_tx, snapshots) = watch::channel(None);
-        let metrics = Metrics::register(&registry);
-        let (task, queries) = Task::new(engine, updates, names_rx, snapshots_tx, metrics);
+        let metrics = Metrics::register(&registry, client.is_some());
+        let (task, queries) = Task::new(engine, updates, settings_rx, snapshots_tx, metrics);
         tasks.spawn(task.run(drain.clone()));
-        tasks.spawn(sources::fs::run(
-            args.config_path.clone(),
-            updates_tx,
-            drain.clone(),
-        ));
+        match client {
+            Some(client) => {
+                let options = kube::Options {
+                    excluded: args.excluded_resource_kinds.iter().cloned().collect(),
+                    timing,
+                };
+                let metrics = kube::Metrics::register(&registry);
+                tasks.spawn(kube::run(
+                    client,
+                    options,
+                    metrics,
+                    updates_tx,
+                    drain.clone(),
+                ));
+            }
+            None => {
+                let root = args.config_path.clone();
+                tasks.spawn(fs::run(root, updates_tx, drain.clone()));
+            }
+        }
         tasks.spawn(open_after_first(snapshots.clone(), snapshot_gate));
 
         let mut options = env::over(Options::default());

@@ -1,11 +1,12 @@
 //! Where configuration comes from.
 //!
 //! A source sends [`Update`]s: what was read of the files that changed, never everything. The
-//! first ones are followed by [`Update::Synced`]. A Kubernetes source belongs beside [`fs`] and
-//! sends the same updates, with one "file" per object.
+//! first ones are followed by [`Update::Synced`]. [`fs`] reads a directory; [`kube`] reads a
+//! cluster and sends the same updates, with one "file" per object.
 
 pub mod content;
 pub mod fs;
+pub mod kube;
 mod scan;
 mod settle;
 

@@ -32,6 +32,10 @@ pub(super) const DEFAULT: &str = "default";
 /// What libraries may say unless their scope is named.
 const LIBRARY: LevelFilter = LevelFilter::WARN;
 
+/// Libraries that say nothing unless their scope is named: each failed request would be a line,
+/// and whoever sent it is told, too.
+const SILENT: [&str; 1] = ["kube_client"];
+
 #[derive(Clone, Debug)]
 pub(super) struct Levels {
     default: LevelFilter,
@@ -96,6 +100,7 @@ impl Levels {
         let (scope, library) = scope(target);
         match self.scopes.get(scope) {
             Some(level) => *level,
+            None if SILENT.contains(&scope) => LevelFilter::OFF,
             None if library => self.default.min(LIBRARY),
             None => self.default,
         }
@@ -172,8 +177,10 @@ mod tests {
         let mut levels = Levels::default();
         levels.update("debug").unwrap();
         assert_eq!(levels.of("hyper::proto"), LevelFilter::WARN);
-        levels.update("hyper:debug").unwrap();
+        assert_eq!(levels.of("kube_client::client"), LevelFilter::OFF);
+        levels.update("hyper:debug,kube_client:warn").unwrap();
         assert_eq!(levels.of("hyper::proto"), LevelFilter::DEBUG);
+        assert_eq!(levels.of("kube_client::client"), LevelFilter::WARN);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::ingress::Ports;
 use super::synthesis::{Names, Synthetic, Workload, Workloads, synthesise};
 use crate::native::{EndpointAddress, EndpointGroup, Native, Node, Pod, Service};
 use istio_api::manifest::Key;
@@ -257,9 +258,26 @@ impl Registry {
             .flat_map(|stated| stated.groups.iter())
     }
 
+    /// The Service `namespace/name`.
+    pub fn service(&self, name: &str) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
     /// Endpoints that are withheld because their Pods are not known, by service.
     pub fn withheld(&self) -> impl Iterator<Item = (&Name, &usize)> {
         self.withheld.iter()
+    }
+}
+
+impl Ports for Registry {
+    fn number(&self, service: &str, port: &str) -> Option<u16> {
+        let ports = &self.service(service)?.ports;
+        let port = ports.iter().find(|known| known.name == port)?;
+        Some(port.number)
+    }
+
+    fn host(&self, namespace: &str, name: &str) -> String {
+        self.names.host(namespace, name)
     }
 }
 

@@ -1,4 +1,5 @@
-//! What is in a file: pure, from bytes to objects and problems.
+//! What is in a file (or in an object of the API server): pure, from bytes or JSON to objects and
+//! problems.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -59,15 +60,23 @@ pub fn read(path: &Arc<Path>, text: &str) -> Content {
             reader.document(&document);
         }
     }
-    let mut content = reader.content;
-    let more = content.problems.len().saturating_sub(limit::PROBLEMS);
-    if more > 0 {
-        content.problems.truncate(limit::PROBLEMS);
-        content
-            .problems
-            .push(Problem::file(path, format!("{more} more problems"), ""));
-    }
-    content
+    reader.finish()
+}
+
+/// Reads an object that somebody else has parsed. There are no lines then.
+pub fn read_object(path: &Arc<Path>, object: &Value) -> Content {
+    let mut reader = Reader {
+        path,
+        content: Content::default(),
+        seen: BTreeMap::new(),
+    };
+    let nowhere = Document {
+        index: 0,
+        line: 0,
+        text: "",
+    };
+    reader.value(&nowhere, object, false);
+    reader.finish()
 }
 
 struct Reader<'a> {
@@ -78,6 +87,20 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn finish(self) -> Content {
+        let Self {
+            path, mut content, ..
+        } = self;
+        let more = content.problems.len().saturating_sub(limit::PROBLEMS);
+        if more > 0 {
+            content.problems.truncate(limit::PROBLEMS);
+            content
+                .problems
+                .push(Problem::file(path, format!("{more} more problems"), ""));
+        }
+        content
+    }
+
     fn json(&mut self, text: &str) {
         match yaml::read_json(text) {
             Ok(values) => {

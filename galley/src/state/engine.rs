@@ -1,6 +1,6 @@
 //! The state itself, without tasks and clocks of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,16 +8,19 @@ use istio_api::collections::{COLLECTIONS, EMPTY_COLLECTIONS, SYNTHETIC_SERVICE_E
 use mesh_common::mcp::{Collection, Snapshot};
 
 use super::store::{Change, Store};
+use crate::mesh::Settings;
+use crate::native::{INGRESS_GROUP, Native};
 use crate::object::{Config, Item};
 use crate::problem::{Problem, Severity, effect};
+use crate::processing::ingress::{Ingresses, Issue};
 use crate::processing::reference::References;
 use crate::processing::registry::Registry;
-use crate::processing::synthesis::Names;
 use crate::source::{FileUpdate, Update};
 use istio_api::manifest::Key;
 
 const VIRTUAL_SERVICES: &str = "istio/networking/v1alpha3/virtualservices";
 const SERVICE_ENTRIES: &str = "istio/networking/v1alpha3/serviceentries";
+const ISTIO_GROUP: &str = "networking.istio.io";
 /// What a collection has that never had a resource.
 const EMPTY_VERSION: &str = "0";
 
@@ -38,6 +41,10 @@ pub struct Engine {
     store: Store,
     registry: Registry,
     references: References,
+    ingresses: Ingresses,
+    /// Made from Ingresses, by collection and name; an object of that name is in force instead.
+    generated: HashMap<(&'static str, Arc<str>), Config>,
+    ingress_problems: BTreeMap<Arc<str>, BTreeSet<Problem>>,
     root_problems: BTreeSet<Problem>,
     working: Snapshot,
     dirty: BTreeSet<&'static str>,
@@ -49,7 +56,8 @@ pub struct Engine {
 
 impl Engine {
     /// `epoch` should be unique to the process.
-    pub fn new(names: Names, epoch: impl Into<String>) -> Self {
+    pub fn new(settings: impl Into<Settings>, epoch: impl Into<String>) -> Self {
+        let Settings { names, ingress } = settings.into();
         let mut working = Snapshot::default();
         let known = COLLECTIONS
             .iter()
@@ -69,6 +77,9 @@ impl Engine {
             store: Store::default(),
             registry: Registry::new(names),
             references: References::default(),
+            ingresses: Ingresses::new(ingress),
+            generated: HashMap::new(),
+            ingress_problems: BTreeMap::new(),
             root_problems: BTreeSet::new(),
             working,
             dirty: BTreeSet::new(),
@@ -106,13 +117,18 @@ impl Engine {
             }
         }
         self.synthesise();
+        self.convert_ingresses(&mut report);
         report
     }
 
-    /// Takes other names; everything that they are part of is made anew.
-    pub fn rename(&mut self, names: Names) {
-        self.registry.rename(names);
+    /// Takes other settings; everything that they are part of is made anew.
+    pub fn reconfigure(&mut self, settings: Settings) -> Report {
+        let mut report = Report::default();
+        self.registry.rename(settings.names);
+        self.ingresses.reconfigure(settings.ingress);
         self.synthesise();
+        self.convert_ingresses(&mut report);
+        report
     }
 
     fn file(&mut self, file: FileUpdate, report: &mut Report) {
@@ -123,14 +139,19 @@ impl Engine {
         for Change { key, entry } in applied.changes {
             match entry.as_ref().map(|entry| &entry.item) {
                 Some(Item::Config(config)) => self.config(&key, Some(config)),
-                Some(Item::Native(native)) => self.registry.apply(&key, Some(native)),
+                Some(Item::Native(native)) => self.native(&key, Some(native)),
                 // Whichever it was; neither minds an identity that it does not know.
                 None => {
                     self.config(&key, None);
-                    self.registry.apply(&key, None);
+                    self.native(&key, None);
                 }
             }
         }
+    }
+
+    fn native(&mut self, key: &Key, native: Option<&Native>) {
+        self.registry.apply(key, native);
+        self.ingresses.apply(key, native);
     }
 
     fn config(&mut self, key: &Key, config: Option<&Config>) {
@@ -138,7 +159,11 @@ impl Engine {
             return;
         };
         let name: Arc<str> = key.full_name().into();
-        self.set(row.name, &name, config);
+        let generated = match config {
+            Some(_) => None,
+            None => self.generated.get(&(row.name, name.clone())).cloned(),
+        };
+        self.set(row.name, &name, config.or(generated.as_ref()));
     }
 
     fn set(&mut self, collection: &'static str, name: &Arc<str>, config: Option<&Config>) {
@@ -181,6 +206,66 @@ impl Engine {
         }
     }
 
+    /// Waits for the first synchronisation: until then a Service that an Ingress needs may be
+    /// about to come.
+    fn convert_ingresses(&mut self, report: &mut Report) {
+        if !self.synced {
+            return;
+        }
+        let made = self.ingresses.rebuild(&self.registry);
+        for ((kind, name), config) in made.resources {
+            self.generate(kind, &name, config);
+        }
+        for (name, issues) in made.issues {
+            let key = object_key(INGRESS_GROUP, "Ingress", &name);
+            let problems = key.map(|key| self.ingress_problems(&key, issues));
+            let problems = problems.unwrap_or_default();
+            let former = if problems.is_empty() {
+                self.ingress_problems.remove(&name)
+            } else {
+                self.ingress_problems.insert(name, problems.clone())
+            };
+            let former = former.unwrap_or_default();
+            let new = problems.difference(&former);
+            report.new_problems.extend(new.cloned());
+            let solved = former.difference(&problems);
+            report.solved.extend(solved.cloned());
+        }
+    }
+
+    fn ingress_problems(&self, key: &Key, issues: Vec<Issue>) -> BTreeSet<Problem> {
+        let Some((file, entry)) = self.store.place(key) else {
+            return BTreeSet::new();
+        };
+        let problem = |issue: Issue| Problem {
+            document: entry.document,
+            line: entry.line,
+            object: key.to_string(),
+            field: issue.field,
+            severity: Severity::Warning,
+            ..Problem::file(file, issue.message, effect::NOT_ROUTED)
+        };
+        issues.into_iter().map(problem).collect()
+    }
+
+    /// Sets what Ingresses say of an object, which counts where nobody wrote one of that name.
+    fn generate(&mut self, kind: &'static str, name: &Arc<str>, config: Option<Config>) {
+        let Some(key) = object_key(ISTIO_GROUP, kind, name) else {
+            return;
+        };
+        let Some(row) = istio_api::collections::by_gvk(key.group, key.kind) else {
+            return;
+        };
+        if self.store.get(&key).is_none() {
+            self.set(row.name, name, config.as_ref());
+        }
+        let slot = (row.name, name.clone());
+        match config {
+            Some(config) => self.generated.insert(slot, config),
+            None => self.generated.remove(&slot),
+        };
+    }
+
     /// True when something is to be published: nothing is before the first synchronisation.
     pub fn is_dirty(&self) -> bool {
         self.synced && !self.dirty.is_empty()
@@ -212,13 +297,7 @@ impl Engine {
     }
 
     fn missing_host(&self, route: &str, host: &str) -> Option<Problem> {
-        let (namespace, name) = route.split_once('/')?;
-        let key = Key {
-            group: "networking.istio.io",
-            kind: "VirtualService",
-            namespace: namespace.into(),
-            name: name.into(),
-        };
+        let key = object_key(ISTIO_GROUP, "VirtualService", route)?;
         let (file, entry) = self.store.place(&key)?;
         let message = format!(
             "it routes to {host}, which no Service and no ServiceEntry declares: requests that \
@@ -247,13 +326,21 @@ impl Engine {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
+    /// Number of problems, those of VirtualServices without hosts left out.
+    pub fn problem_count(&self) -> usize {
+        let (_, of_files) = self.store.counts();
+        let of_ingresses: usize = self.ingress_problems.values().map(BTreeSet::len).sum();
+        of_files + of_ingresses + self.root_problems.len()
+    }
+
     /// Every problem there is.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<_> = self.root_problems.iter().cloned().collect();
         problems.extend(self.store.doubles().cloned());
-        for status in self.store.files().into_values() {
+        for status in self.store.files(true).into_values() {
             problems.extend(status.problems);
         }
+        problems.extend(self.ingress_problems.values().flatten().cloned());
         let missing = self.references.missing();
         problems.extend(missing.filter_map(|(route, host)| self.missing_host(route, host)));
         problems
@@ -266,6 +353,17 @@ impl Engine {
             .map(|(name, count)| (name.to_string(), *count))
             .collect()
     }
+}
+
+/// The identity behind `namespace/name`.
+fn object_key(group: &'static str, kind: &'static str, full_name: &str) -> Option<Key> {
+    let (namespace, name) = full_name.split_once('/')?;
+    Some(Key {
+        group,
+        kind,
+        namespace: namespace.into(),
+        name: name.into(),
+    })
 }
 
 #[cfg(test)]

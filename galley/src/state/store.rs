@@ -34,7 +34,9 @@ pub struct Applied {
 
 #[derive(Debug, Default)]
 struct File {
-    entries: BTreeMap<Key, Arc<Entry>>,
+    /// In the order of their keys. (In a cluster each object is a file, so that lists count that
+    /// take no more than they hold.)
+    entries: Box<[Arc<Entry>]>,
     /// Those whose last good state is kept; the file holds something else or nothing.
     kept: BTreeSet<Key>,
     problems: BTreeSet<Problem>,
@@ -54,11 +56,40 @@ pub struct FileStatus {
     pub problems: Vec<Problem>,
 }
 
+/// The files that define an identity, in path order.
+#[derive(Debug, Default)]
+struct Owners(Vec<(Arc<Path>, Arc<Entry>)>);
+
+impl Owners {
+    fn set(&mut self, path: &Arc<Path>, entry: Option<Arc<Entry>>) {
+        let place = self.0.binary_search_by(|(known, _)| known.cmp(path));
+        match (place, entry) {
+            (Ok(at), Some(entry)) => {
+                if let Some(owner) = self.0.get_mut(at) {
+                    owner.1 = entry;
+                }
+            }
+            (Ok(at), None) => {
+                self.0.remove(at);
+            }
+            (Err(at), Some(entry)) => {
+                self.0.reserve_exact(1);
+                self.0.insert(at, (path.clone(), entry));
+            }
+            (Err(_), None) => {}
+        }
+    }
+
+    fn first(&self) -> Option<&Arc<Entry>> {
+        self.0.first().map(|(_, entry)| entry)
+    }
+}
+
 /// All files and the owner of each identity.
 #[derive(Debug, Default)]
 pub struct Store {
     files: BTreeMap<Arc<Path>, File>,
-    owners: HashMap<Key, BTreeMap<Arc<Path>, Arc<Entry>>>,
+    owners: HashMap<Key, Owners>,
     /// Identities that more than one file defines.
     doubles: BTreeMap<Key, Problem>,
     /// Problems of all files.
@@ -72,7 +103,7 @@ impl Store {
             FileUpdate::Read(path, content) => self.read(&path, content),
             FileUpdate::Unusable(path, problem) => {
                 let file = self.files.entry(path).or_default();
-                let kept = file.entries.keys().cloned();
+                let kept = file.entries.iter().map(|entry| entry.key.clone());
                 file.kept.extend(kept);
                 let problems = BTreeSet::from([problem]);
                 let mut applied = Applied::default();
@@ -107,30 +138,34 @@ impl Store {
         );
         file.others = others;
         file.kept.clear();
-        let mut former = std::mem::take(&mut file.entries);
+        let by_key = |entry: Arc<Entry>| (entry.key.clone(), entry);
+        let former = std::mem::take(&mut file.entries).into_iter();
+        let mut former: BTreeMap<_, _> = former.map(by_key).collect();
+        let mut held = BTreeMap::new();
         let mut touched = Vec::new();
         for entry in entries {
             let known = former.remove(&entry.key);
             match known {
                 Some(known) if known.item == entry.item => {
                     // The place may have moved; that is not a change.
-                    file.entries.insert(entry.key, known);
+                    held.insert(entry.key, known);
                 }
                 _ => {
                     let entry = Arc::new(entry);
                     touched.push((entry.key.clone(), Some(entry.clone())));
-                    file.entries.insert(entry.key.clone(), entry);
+                    held.insert(entry.key.clone(), entry);
                 }
             }
         }
         for (key, entry) in former {
             if obscured || failed.contains(&key) {
                 file.kept.insert(key.clone());
-                file.entries.insert(key, entry);
+                held.insert(key, entry);
             } else {
                 touched.push((key, None));
             }
         }
+        file.entries = held.into_values().collect();
         for (key, entry) in touched {
             self.own(path, key, entry, &mut applied);
         }
@@ -148,8 +183,8 @@ impl Store {
             BTreeSet::new(),
             &mut applied,
         );
-        for key in file.entries.into_keys() {
-            self.own(path, key, None, &mut applied);
+        for entry in file.entries {
+            self.own(path, entry.key.clone(), None, &mut applied);
         }
         applied
     }
@@ -163,14 +198,11 @@ impl Store {
         applied: &mut Applied,
     ) {
         let owners = self.owners.entry(key.clone()).or_default();
-        let before = owners.values().next().cloned();
-        match entry {
-            Some(entry) => owners.insert(path.clone(), entry),
-            None => owners.remove(path),
-        };
-        let after = owners.values().next().cloned();
+        let before = owners.first().cloned();
+        owners.set(path, entry);
+        let after = owners.first().cloned();
         let double = double(&key, owners);
-        if owners.is_empty() {
+        if after.is_none() {
             self.owners.remove(&key);
         }
         let known = self.doubles.get(&key);
@@ -194,12 +226,13 @@ impl Store {
 
     /// The object in force.
     pub fn get(&self, key: &Key) -> Option<&Arc<Entry>> {
-        self.owners.get(key)?.values().next()
+        self.owners.get(key)?.first()
     }
 
     /// Where the object in force is: file and line.
     pub fn place(&self, key: &Key) -> Option<(&Arc<Path>, &Arc<Entry>)> {
-        self.owners.get(key)?.iter().next()
+        let (path, entry) = self.owners.get(key)?.0.first()?;
+        Some((path, entry))
     }
 
     /// Number of identities.
@@ -212,8 +245,11 @@ impl Store {
         self.owners.is_empty()
     }
 
-    /// Every file.
-    pub fn files(&self) -> BTreeMap<String, FileStatus> {
+    /// Every file, or those only that there is something to say of.
+    pub fn files(&self, only_notable: bool) -> BTreeMap<String, FileStatus> {
+        let is_notable = |file: &File| {
+            !(file.kept.is_empty() && file.others.is_empty() && file.problems.is_empty())
+        };
         let row = |file: &File| FileStatus {
             objects: file.entries.len() - file.kept.len(),
             kept: file.kept.iter().map(Key::to_string).collect(),
@@ -222,6 +258,7 @@ impl Store {
         };
         self.files
             .iter()
+            .filter(|(_, file)| !only_notable || is_notable(file))
             .map(|(path, file)| (path.display().to_string(), row(file)))
             .collect()
     }
@@ -239,8 +276,8 @@ impl Store {
 
 /// The problem of an identity that several files define. It is filed under the first of those
 /// that are not in force.
-fn double(key: &Key, owners: &BTreeMap<Arc<Path>, Arc<Entry>>) -> Option<Problem> {
-    let mut owners = owners.iter();
+fn double(key: &Key, owners: &Owners) -> Option<Problem> {
+    let mut owners = owners.0.iter();
     let (first, first_entry) = owners.next()?;
     let (second, second_entry) = owners.next()?;
     let more = owners.len();

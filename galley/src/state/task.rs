@@ -9,9 +9,9 @@ use mesh_common::mcp::Snapshot;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::engine::{Engine, Report};
+use crate::mesh::Settings;
 use crate::metrics::Metrics;
 use crate::problem::Severity;
-use crate::processing::synthesis::Names;
 use crate::publish::{Debounce, Reason};
 use crate::source::Update;
 
@@ -45,7 +45,7 @@ impl QueryHandle {
 pub struct Task {
     engine: Engine,
     updates: mpsc::Receiver<Update>,
-    names: watch::Receiver<Names>,
+    settings: watch::Receiver<Settings>,
     queries: mpsc::Receiver<Query>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     metrics: Metrics,
@@ -69,7 +69,7 @@ impl Task {
     pub fn new(
         engine: Engine,
         updates: mpsc::Receiver<Update>,
-        names: watch::Receiver<Names>,
+        settings: watch::Receiver<Settings>,
         snapshots: watch::Sender<Option<Arc<Snapshot>>>,
         metrics: Metrics,
     ) -> (Self, QueryHandle) {
@@ -77,7 +77,7 @@ impl Task {
         let task = Self {
             engine,
             updates,
-            names,
+            settings,
             queries,
             snapshots,
             metrics,
@@ -115,10 +115,10 @@ impl Task {
                     None => return,
                 },
                 Some(query) = self.queries.recv() => query(&self.engine),
-                Ok(()) = self.names.changed() => {
-                    let names = self.names.borrow_and_update().clone();
-                    self.engine.rename(names);
-                    self.note_changes();
+                Ok(()) = self.settings.changed() => {
+                    let settings = self.settings.borrow_and_update().clone();
+                    let report = self.engine.reconfigure(settings);
+                    self.report(report);
                 }
                 () = tokio::time::sleep_until(publish_at.unwrap_or_else(now)), if publish.is_some() => {
                     match publish {
@@ -143,11 +143,21 @@ impl Task {
                 .observe(last.elapsed().as_secs_f64() * 1000.0);
         }
         let synced = self.engine.is_synced();
+        let report = self.engine.apply(update);
+        let first = !synced && self.engine.is_synced();
+        self.report(report);
+        if first {
+            self.count();
+        }
+        first
+    }
+
+    fn report(&mut self, report: Report) {
         let Report {
             changes,
             new_problems,
             solved,
-        } = self.engine.apply(update);
+        } = report;
         self.changes += changes;
         self.metrics.events_processed.inc_by(changes as u64);
         for problem in &new_problems {
@@ -171,11 +181,9 @@ impl Task {
             );
         }
         self.note_changes();
-        let first = !synced && self.engine.is_synced();
-        if first || !new_problems.is_empty() || !solved.is_empty() {
+        if !new_problems.is_empty() || !solved.is_empty() {
             self.count();
         }
-        first
     }
 
     fn note_changes(&mut self) {
@@ -218,7 +226,8 @@ impl Task {
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics
             .instances(&self.engine.counts(), &mut self.counted);
-        let (files, problems) = self.engine.store().counts();
+        let (files, _) = self.engine.store().counts();
+        let problems = self.engine.problem_count();
         self.metrics.files.set(whole(files));
         self.metrics.problems.set(whole(problems));
         self.metrics

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use galley::args::{Args, Command, ServerArgs};
 use galley::run::Server;
+use galley::source::kube::Timing;
 use istio_api::collections::{COLLECTIONS, SYNTHETIC_SERVICE_ENTRIES};
 use istio_api::mcp::v1alpha1::Resource;
 use mesh_common::drain;
@@ -29,6 +30,15 @@ pub(crate) const SERVER_NAME: &str = "istio-galley.istio-system.svc";
 
 /// Nothing that is waited for takes this long unless it never comes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Nobody has to wait for a server of this machine.
+const TIMING: Timing = Timing {
+    min_backoff: Duration::from_millis(10),
+    max_backoff: Duration::from_millis(100),
+    patience: Duration::from_millis(300),
+    request: Duration::from_secs(20),
+    watch: Duration::from_secs(280),
+};
 
 /// Files of a test: configuration, certificates, access list.
 pub(crate) struct World {
@@ -115,7 +125,8 @@ impl World {
         let server = Server::bind(self.args(more))
             .await
             .unwrap()
-            .with_monitoring(monitoring);
+            .with_monitoring(monitoring)
+            .with_timing(TIMING);
         let address = server.address();
         let (trigger, drain) = drain::channel();
         let task = tokio::spawn(server.run(drain));

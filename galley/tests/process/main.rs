@@ -8,6 +8,9 @@
 )]
 
 mod bad_input;
+mod cluster;
 mod files;
 mod harness;
+mod ingress;
+mod kubernetes;
 mod transport;

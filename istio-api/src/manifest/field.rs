@@ -148,6 +148,11 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Its path from the object's root.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The value as it is.
     pub fn value(&self) -> Option<&'a Value> {
         self.value

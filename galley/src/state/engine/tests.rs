@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::processing::synthesis::Names;
 use crate::source::content;
 
 fn engine() -> Engine {

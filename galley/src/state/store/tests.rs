@@ -51,7 +51,7 @@ fn value(entry: &Entry) -> u32 {
 fn state(store: &Store) -> BTreeMap<String, u32> {
     let owners = store.owners.iter();
     owners
-        .map(|(key, owners)| (key.name.to_string(), value(owners.values().next().unwrap())))
+        .map(|(key, owners)| (key.name.to_string(), value(owners.first().unwrap())))
         .collect()
 }
 
@@ -79,7 +79,7 @@ fn an_unreadable_document_keeps_what_it_may_have_held() {
     let applied = store.apply(text("a", &broken));
     assert_eq!(changes(&applied), [row("y", 2)]);
     assert_eq!(applied.new_problems.len(), 1);
-    assert_eq!(store.files()["a"].kept, ["Sidecar default/x"]);
+    assert_eq!(store.files(false)["a"].kept, ["Sidecar default/x"]);
     // The same again is no news.
     let applied = store.apply(text("a", &broken));
     assert!(applied.changes.is_empty() && applied.new_problems.is_empty());

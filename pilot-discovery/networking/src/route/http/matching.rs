@@ -190,6 +190,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn prefixes_end_at_elements_of_the_path_where_they_must() {
+        let prefix = |text: &str, elements| {
+            let uri = api::StringMatch {
+                match_type: Some(MatchType::Prefix(text.to_owned())),
+            };
+            path(Some(&uri), elements)
+        };
+        let separated = |text: &str| PathSpecifier::PathSeparatedPrefix(text.to_owned());
+        assert_eq!(prefix("/foo", true), separated("/foo"));
+        assert_eq!(prefix("/foo/", true), separated("/foo"));
+        let plain = |text: &str| PathSpecifier::Prefix(text.to_owned());
+        assert_eq!(prefix("/", true), plain("/"));
+        assert_eq!(prefix("/foo/", false), plain("/foo/"));
+    }
+
+    #[test]
     fn claims_are_written_with_dots_or_brackets() {
         let path = |name| claim_path(name).map(|path| path.join("/"));
         assert_eq!(path("@request.auth.claims.a.b"), Some("a/b".to_owned()));

@@ -1,0 +1,118 @@
+//! The client of the API server: from a kubeconfig file, or from what Kubernetes gives to every
+//! container.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::header::USER_AGENT;
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+pub use kube::{Client, Config};
+
+use crate::args::KubeArgs;
+use crate::version;
+
+/// To establish a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// To send a request.
+const WRITE: Duration = Duration::from_secs(30);
+/// Between two pieces of an answer. Longer than a watch without events lasts (five minutes):
+/// requests that should be answered sooner have deadlines of their own.
+const READ: Duration = Duration::from_secs(330);
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read, or says something impossible.
+    #[error("kubeconfig {path}: {source}")]
+    Kubeconfig {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        source: KubeconfigError,
+    },
+    /// No file was given, and this is no container of Kubernetes.
+    #[error("no --kubeconfig is given and the credentials of a container cannot be used: {0}")]
+    InCluster(#[from] InClusterError),
+    /// The address, the certificates or the credentials cannot be used.
+    #[error("the client of the API server cannot be made: {0}")]
+    Client(#[from] kube::Error),
+}
+
+/// Reads address and credentials, and adds timeouts and the name of the process.
+///
+/// # Errors
+/// If the file, or the credentials of the container, cannot be read.
+pub async fn config(args: &KubeArgs, component: &str) -> Result<Config, Error> {
+    let mut config = if args.kubeconfig.is_empty() {
+        Config::incluster()?
+    } else {
+        let wrong = |source| Error::Kubeconfig {
+            path: args.kubeconfig.clone(),
+            source,
+        };
+        let file = Kubeconfig::read_from(Path::new(&args.kubeconfig)).map_err(wrong)?;
+        Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+            .await
+            .map_err(wrong)?
+    };
+    config.connect_timeout = Some(CONNECT);
+    config.write_timeout = Some(WRITE);
+    config.read_timeout = Some(READ);
+    // The time that a pooled connection was idle is no part of the answer to its next request.
+    config.reset_reader_on_write = true;
+    if let Ok(agent) = HeaderValue::from_str(&format!("{component}/{}", version::INFO.tag)) {
+        config.headers.push((USER_AGENT, agent));
+    }
+    Ok(config)
+}
+
+/// The client. Nothing is connected yet; the caller sees to retries unless
+/// [`Config::default_retry`] is set.
+///
+/// # Errors
+/// If the certificates or the credentials cannot be used.
+pub fn client(config: Config) -> Result<Client, Error> {
+    crate::process::install_crypto();
+    Ok(Client::try_from(config)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "
+apiVersion: v1
+kind: Config
+current-context: test
+contexts: [{name: test, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]
+users: [{name: u, user: {token: t}}]
+";
+
+    async fn read(text: &str) -> Result<Config, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config");
+        std::fs::write(&path, text).unwrap();
+        let kubeconfig = path.to_str().unwrap().to_owned();
+        config(&KubeArgs { kubeconfig }, "galley").await
+    }
+
+    #[tokio::test]
+    async fn a_file_gives_a_client_with_timeouts() {
+        let config = read(FILE).await.unwrap();
+        assert_eq!(config.cluster_url.to_string(), "http://127.0.0.1:1/");
+        assert!(config.connect_timeout.is_some() && config.read_timeout.is_some());
+        let agent = config.headers.iter().find(|(name, _)| name == USER_AGENT);
+        assert!(agent.unwrap().1.to_str().unwrap().starts_with("galley/"));
+        client(config).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_file_or_the_flag() {
+        let error = read("current-context: none\n").await.unwrap_err();
+        assert!(error.to_string().starts_with("kubeconfig /"), "{error}");
+        let error = config(&KubeArgs::default(), "x").await.unwrap_err();
+        assert!(error.to_string().contains("--kubeconfig"), "{error}");
+    }
+}

@@ -1,0 +1,309 @@
+use std::sync::Arc;
+
+use istio_api::manifest::{Field, FieldError, Metadata};
+use prost_types::Timestamp;
+
+/// Names the class on objects older than `spec.ingressClassName`.
+const CLASS: &str = "kubernetes.io/ingress.class";
+
+/// An Ingress: `networking.k8s.io/v1`, or the older form that files may still have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingress {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// Creation time, if known.
+    pub created: Option<Timestamp>,
+    /// Class by annotation.
+    pub annotated_class: Option<String>,
+    /// Class by `spec.ingressClassName`.
+    pub class: Option<Arc<str>>,
+    /// Certificates.
+    pub tls: Vec<Tls>,
+    /// For requests that no rule matches, with the path of its field.
+    pub default_backend: Option<(String, Backend)>,
+    /// Rules in their order.
+    pub rules: Vec<Rule>,
+}
+
+/// A certificate and its hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Hosts; none stands for all.
+    pub hosts: Vec<String>,
+    /// Secret; may be empty.
+    pub secret: String,
+}
+
+/// What is routed of one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Host; empty for all.
+    pub host: String,
+    /// Paths in their order; `None` when the rule says nothing about HTTP.
+    pub paths: Option<Vec<Path>>,
+}
+
+/// How a path is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKind {
+    /// As it is.
+    Exact,
+    /// Element by element.
+    Prefix,
+    /// By its form: `/x/*` and `/x.*` are prefixes.
+    Pattern,
+}
+
+/// A path and where it leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    /// Path; may be empty.
+    pub path: String,
+    /// How it is compared.
+    pub kind: PathKind,
+    /// Path of the field `backend`.
+    pub field: String,
+    /// Where it leads.
+    pub backend: Backend,
+}
+
+/// Where a path leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backend {
+    /// A Service of the same namespace.
+    Service(String, BackendPort),
+    /// An object of another kind.
+    Resource,
+}
+
+/// A port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackendPort {
+    /// 1–65535.
+    Number(u16),
+    /// Name.
+    Name(String),
+}
+
+/// An IngressClass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IngressClass {
+    /// Name.
+    pub name: Arc<str>,
+    /// Who is responsible.
+    pub controller: String,
+}
+
+pub(super) fn read_class(
+    metadata: &Metadata,
+    object: &Field<'_>,
+) -> Result<IngressClass, FieldError> {
+    let controller = object.get("spec")?.get("controller")?.text()?;
+    Ok(IngressClass {
+        name: metadata.name.clone(),
+        controller: controller.unwrap_or_default().to_owned(),
+    })
+}
+
+pub(super) fn read(metadata: &Metadata, object: &Field<'_>) -> Result<Ingress, FieldError> {
+    let spec = object.get("spec")?;
+    let mut tls = Vec::new();
+    for entry in spec.get("tls")?.list()? {
+        let mut hosts = Vec::new();
+        for name in entry.get("hosts")?.list()? {
+            let name = host(&name)?;
+            // No name at all stands for every host here, as it does in a rule.
+            hosts.push(if name.is_empty() {
+                "*".to_owned()
+            } else {
+                name
+            });
+        }
+        let secret = entry.get("secretName")?.text()?.unwrap_or_default();
+        let secret = secret.to_owned();
+        tls.push(Tls { hosts, secret });
+    }
+    let mut rules = Vec::new();
+    for rule in spec.get("rules")?.list()? {
+        let http = rule.get("http")?;
+        let mut paths = Vec::new();
+        for path in http.get("paths")?.list()? {
+            paths.push(read_path(&path)?);
+        }
+        rules.push(Rule {
+            host: host(&rule.get("host")?)?,
+            paths: http.is_present().then_some(paths),
+        });
+    }
+    let mut default_backend = None;
+    for name in ["defaultBackend", "backend"] {
+        let field = spec.get(name)?;
+        if field.is_present() {
+            default_backend = Some((format!("spec.{name}"), backend(&field)?));
+            break;
+        }
+    }
+    Ok(Ingress {
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone(),
+        created: metadata.created,
+        annotated_class: metadata.annotations.get(CLASS).cloned(),
+        class: spec.get("ingressClassName")?.text()?.map(Arc::from),
+        tls,
+        default_backend,
+        rules,
+    })
+}
+
+fn read_path(field: &Field<'_>) -> Result<Path, FieldError> {
+    let (place, kind) = (field.get("path")?, field.get("pathType")?);
+    let path = place.text()?.unwrap_or_default();
+    let kind = match kind.text()? {
+        Some("Exact") => PathKind::Exact,
+        Some("Prefix") => PathKind::Prefix,
+        Some("ImplementationSpecific") | None => PathKind::Pattern,
+        Some(other) => {
+            return Err(kind.error(format!(
+                "found {other:?}, want Exact, Prefix or ImplementationSpecific"
+            )));
+        }
+    };
+    if kind != PathKind::Pattern && !path.starts_with('/') {
+        return Err(place.error(format!("found {path:?}, want a path that begins with /")));
+    }
+    let target = field.get("backend")?;
+    Ok(Path {
+        path: path.to_owned(),
+        kind,
+        field: target.path().to_owned(),
+        backend: backend(&target)?,
+    })
+}
+
+fn backend(field: &Field<'_>) -> Result<Backend, FieldError> {
+    if field.get("resource")?.is_present() {
+        return Ok(Backend::Resource);
+    }
+    let service = field.get("service")?;
+    let (name, port) = if service.is_present() {
+        let port = service.get("port")?;
+        let number = port.get("number")?;
+        let port = if number.is_present() {
+            number
+        } else {
+            port.get("name")?
+        };
+        (service.get("name")?, port)
+    } else {
+        (field.get("serviceName")?, field.get("servicePort")?)
+    };
+    let Some(text) = name.text()?.filter(|name| !name.is_empty()) else {
+        return Err(field.error("a backend needs the name of a service, or a resource"));
+    };
+    let port = match port.value() {
+        // In text a number is a number, as the older form was often written.
+        Some(serde_json::Value::String(name)) if !name.is_empty() => match name.parse() {
+            Ok(number) if number > 0 => BackendPort::Number(number),
+            _ => BackendPort::Name(name.clone()),
+        },
+        Some(serde_json::Value::Number(_)) => match port.port()? {
+            Some(number) if number > 0 => BackendPort::Number(number),
+            _ => return Err(port.error("found 0, want a port from 1 to 65535")),
+        },
+        _ => return Err(port.error("a backend needs a port of its service: a number or a name")),
+    };
+    Ok(Backend::Service(text.to_owned(), port))
+}
+
+/// A DNS name that may begin with `*.`; empty for all, which files may also write as `*`.
+fn host(field: &Field<'_>) -> Result<String, FieldError> {
+    let text = field.text()?.unwrap_or_default();
+    if text.is_empty() || text == "*" {
+        return Ok(String::new());
+    }
+    let is_label = |label: &str| {
+        let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    if text.len() > 253 || !name.split('.').all(is_label) {
+        return Err(field.error(format!(
+            "{text:?} is no host: want a DNS name of small letters, without port, which may begin \
+             with \"*.\""
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use istio_api::manifest::Native as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::native::Native;
+
+    fn read(spec: &Value) -> Result<Arc<Ingress>, FieldError> {
+        let object = json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec});
+        let metadata = Metadata::read(&Field::root(&object), true)?;
+        match Native::read("Ingress", &metadata, &object)? {
+            Native::Ingress(ingress) => Ok(ingress),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let new = json!({
+            "defaultBackend": {"service": {"name": "all", "port": {"number": 80}}},
+            "rules": [{"host": "a.b", "http": {"paths": [
+                {"path": "/x", "backend": {"service": {"name": "x", "port": {"name": "web"}}}},
+            ]}}],
+        });
+        let old = json!({
+            "backend": {"serviceName": "all", "servicePort": 80},
+            "rules": [{"host": "a.b", "http": {"paths": [
+                {"path": "/x", "backend": {"serviceName": "x", "servicePort": "web"}},
+            ]}}],
+        });
+        let (new, old) = (read(&new).unwrap(), read(&old).unwrap());
+        assert_eq!(new.rules, old.rules);
+        let backend = Backend::Service("all".to_owned(), BackendPort::Number(80));
+        assert_eq!(new.default_backend.as_ref().unwrap().1, backend);
+        assert_eq!(old.default_backend.as_ref().unwrap().1, backend);
+    }
+
+    #[test]
+    fn what_an_api_server_would_refuse_is_refused() {
+        let with_path = |path: &Value| json!({"rules": [{"http": {"paths": [path]}}]});
+        let service = json!({"service": {"name": "x", "port": {"number": 80}}});
+        let wrong = [
+            (json!({"rules": [{"host": "a:80"}]}), "spec.rules[0].host"),
+            (json!({"tls": [{"hosts": ["A.b"]}]}), "spec.tls[0].hosts[0]"),
+            (
+                with_path(&json!({"path": "x", "pathType": "Exact", "backend": service})),
+                "spec.rules[0].http.paths[0].path",
+            ),
+            (
+                with_path(&json!({"path": "/", "pathType": "Regex", "backend": service})),
+                "spec.rules[0].http.paths[0].pathType",
+            ),
+            (
+                with_path(&json!({"path": "/"})),
+                "spec.rules[0].http.paths[0].backend",
+            ),
+            (
+                json!({"defaultBackend": {"service": {"name": "x", "port": {"number": 0}}}}),
+                "spec.defaultBackend.service.port.number",
+            ),
+        ];
+        for (spec, field) in wrong {
+            assert_eq!(read(&spec).unwrap_err().path, field, "{spec}");
+        }
+    }
+}
