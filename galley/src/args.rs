@@ -1,5 +1,7 @@
 //! Command line. Names and spelling are those of 1.1.
 
+mod validation;
+
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 use mesh_common::args::{KubeArgs, LogArgs, MonitoringArgs};
 use mesh_common::{duration, version};
+
+pub use validation::ValidationArgs;
 
 /// Reads, validates and distributes mesh configuration.
 #[derive(Debug, Parser)]
@@ -111,10 +115,9 @@ pub struct ServerArgs {
     #[arg(long = "enable-server", default_value_t = true, default_missing_value = "true",
           num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub enable_server: bool,
-    /// Serves the admission webhook, which this version does not have.
-    #[arg(long = "enable-validation", default_value_t = false, default_missing_value = "true",
-          num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
-    pub enable_validation: bool,
+    /// The admission webhook.
+    #[command(flatten)]
+    pub validation: ValidationArgs,
     /// File whose age says that the process lives; empty is none.
     #[arg(long = "livenessProbePath", default_value = "", hide_default_value = true,
           value_parser = any_path)]
@@ -132,6 +135,14 @@ pub struct ServerArgs {
     /// Introspection flags of 1.1.
     #[command(flatten)]
     pub introspection: MonitoringArgs,
+}
+
+impl ServerArgs {
+    /// Whether configuration is in files, not in Kubernetes.
+    #[must_use]
+    pub fn reads_files(&self) -> bool {
+        !self.config_path.as_os_str().is_empty()
+    }
 }
 
 /// A path that may be empty.

@@ -1,43 +1,38 @@
 //! `galley server`: wiring.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod configuration;
+mod listen;
 
-use anyhow::{Context, bail};
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, bail};
+use axum::Router;
 use mesh_common::admin::Admin;
 use mesh_common::drain;
 use mesh_common::kubeclient::{self, Client};
-use mesh_common::mcp::source::{self, Options, SharedAuthorize, Snapshots};
 use mesh_common::metrics::Registry;
-use mesh_common::readiness::{Gate, Readiness};
-use mesh_common::tls::{self, CertFiles, ClientAuth, ReloadingServerConfig, ServerOptions};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{mpsc, watch};
+use mesh_common::readiness::Readiness;
+use mesh_common::tls::CertFiles;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
-use crate::access::{Access, Insecure};
+use configuration::Configuration;
+use listen::Listener;
+
 use crate::args::ServerArgs;
-use crate::metrics::Metrics;
-use crate::source::{fs, kube};
-use crate::state::{Engine, Task};
-use crate::{certificate, debug, env, mesh, probe};
-
-/// How long to wait for certificates at the start.
-const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(60);
-/// Updates of the source on their way to the state. Each holds at most a batch of files.
-const UPDATES: usize = 4;
-/// A connection that is too old is closed this long after its last stream was to end.
-const AGE_GRACE: Duration = Duration::from_secs(10);
+use crate::probe;
+use crate::source::kube;
+use crate::webhook::{self, registration};
 
 /// A server with its ports open.
 pub struct Server {
     args: ServerArgs,
-    listener: Listener,
+    /// Where configuration is served, if it is.
+    listener: Option<Listener>,
+    /// Where the API server asks, if it does.
+    webhook: Option<TcpListener>,
     monitoring: Option<TcpListener>,
-    /// Of the API server that configuration is read from; files are without.
+    /// Of the API server that configuration is read from and the webhook is registered at.
     client: Option<Client>,
     timing: kube::Timing,
 }
@@ -47,15 +42,10 @@ impl std::fmt::Debug for Server {
         f.debug_struct("Server")
             .field("args", &self.args)
             .field("listener", &self.listener)
+            .field("webhook", &self.webhook)
             .field("monitoring", &self.monitoring)
             .finish_non_exhaustive()
     }
-}
-
-#[derive(Debug)]
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
 }
 
 /// Runs `galley server` until the process drains.
@@ -66,55 +56,29 @@ pub async fn run(args: ServerArgs, drain: drain::Watch) -> anyhow::Result<()> {
 impl Server {
     /// Checks the arguments and opens the ports.
     pub async fn bind(args: ServerArgs) -> anyhow::Result<Self> {
-        if args.enable_validation {
-            bail!("the admission webhook is not part of this version: --enable-validation=false");
+        let validation = &args.validation;
+        if !args.enable_server && !validation.enable_validation {
+            bail!("nothing to do: must be running under at least one mode: server or validation");
         }
-        if !args.enable_server {
-            bail!("nothing to do: must be running under at least one mode, server or validation");
-        }
-        let client = if args.config_path.as_os_str().is_empty() {
-            let config = kubeclient::config(&args.kube, "galley").await;
-            let client = config.and_then(|mut config| {
-                // The source has delays of its own between attempts.
-                config.default_retry = false;
-                kubeclient::client(config)
-            });
-            Some(client.context("no --configPath is given: configuration is in Kubernetes")?)
+        let client = client(&args).await?;
+        let listener = if args.enable_server {
+            Some(Listener::bind(&args.server_address, args.insecure).await?)
         } else {
             None
         };
-        let address = args.server_address.as_str();
-        let listener = if let Some(path) = address.strip_prefix("unix://") {
-            if !args.insecure {
-                bail!("--server-address={address}: a Unix socket is served with --insecure only");
-            }
-            let path = PathBuf::from(path);
-            // A socket that nobody serves any more would be in the way.
-            if let Err(error) = std::fs::remove_file(&path)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                bail!("remove {}: {error}", path.display());
-            }
-            let listener = UnixListener::bind(&path);
-            Listener::Unix(
-                listener.with_context(|| format!("listen on {address}"))?,
-                path,
-            )
+        let webhook = if validation.enable_validation {
+            Some(listen::everywhere(validation.validation_port, "validation").await?)
         } else {
-            let address = address.strip_prefix("tcp://").unwrap_or(address);
-            let listener = TcpListener::bind(address).await;
-            Listener::Tcp(listener.with_context(|| format!("listen on {address}"))?)
+            None
         };
         let monitoring = match args.monitoring_port {
             0 => None,
-            port => {
-                let listener = TcpListener::bind(("0.0.0.0", port)).await;
-                Some(listener.with_context(|| format!("listen on monitoring port {port}"))?)
-            }
+            port => Some(listen::everywhere(port, "monitoring").await?),
         };
         Ok(Self {
             args,
             listener,
+            webhook,
             monitoring,
             client,
             timing: kube::Timing::default(),
@@ -137,10 +101,13 @@ impl Server {
 
     /// Where configuration is served; `None` on a Unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
-        match &self.listener {
-            Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix(..) => None,
-        }
+        self.listener.as_ref().and_then(Listener::address)
+    }
+
+    /// Where the webhook is served.
+    pub fn webhook_address(&self) -> Option<SocketAddr> {
+        let listener = self.webhook.as_ref();
+        listener.and_then(|listener| listener.local_addr().ok())
     }
 
     /// Runs until the process drains, or something fails that it cannot do without.
@@ -148,6 +115,7 @@ impl Server {
         let Self {
             args,
             listener,
+            webhook,
             monitoring,
             client,
             timing,
@@ -156,71 +124,37 @@ impl Server {
         tracing::info!(config = ?args, "effective configuration");
         let registry = Registry::new("galley");
         let readiness = Readiness::new();
-        let snapshot_gate = readiness.gate("snapshot");
-        let server_gate = readiness.gate("server");
         let mut tasks = JoinSet::new();
 
-        let settings = mesh::load(&args.mesh_config_file, &args.domain)
-            .map_err(|error| anyhow::anyhow!(error))
-            .with_context(|| format!("mesh configuration {}", args.mesh_config_file.display()))?;
-        let (settings_tx, settings_rx) = watch::channel(settings.clone());
-        let follow = mesh::follow(
-            args.mesh_config_file.clone(),
-            args.domain.clone(),
-            settings_tx,
-            drain.clone(),
-        );
-        tasks.spawn(follow);
-
-        let engine = Engine::new(settings, epoch());
-        let collections = engine.collections();
-        let (updates_tx, updates) = mpsc::channel(UPDATES);
-        let (snapshots_tx, snapshots) = watch::channel(None);
-        let metrics = Metrics::register(&registry, client.is_some());
-        let (task, queries) = Task::new(engine, updates, settings_rx, snapshots_tx, metrics);
-        tasks.spawn(task.run(drain.clone()));
-        match client {
-            Some(client) => {
-                let options = kube::Options {
-                    excluded: args.excluded_resource_kinds.iter().cloned().collect(),
-                    timing,
-                };
-                let metrics = kube::Metrics::register(&registry);
-                tasks.spawn(kube::run(
-                    client,
-                    options,
-                    metrics,
-                    updates_tx,
-                    drain.clone(),
-                ));
-            }
-            None => {
-                let root = args.config_path.clone();
-                tasks.spawn(fs::run(root, updates_tx, drain.clone()));
-            }
+        let mut configuration = None;
+        let mut pages = Router::new();
+        if let Some(listener) = listener {
+            let source = client.clone().filter(|_| !args.reads_files());
+            let started = Configuration::start(
+                &args, source, timing, &registry, &readiness, &mut tasks, &drain,
+            )?;
+            pages = started.pages.clone();
+            configuration = Some((started, listener));
         }
-        tasks.spawn(open_after_first(snapshots.clone(), snapshot_gate));
-
-        let mut options = env::over(Options::default());
-        options.max_request_bytes = args.max_received_message_size;
-        options.max_age = args.max_connection_age;
-        let authorize: SharedAuthorize = if args.insecure {
-            Arc::new(Insecure)
-        } else {
-            let access = Access::load(&args.access_list_file)?;
-            tasks.spawn(access.clone().follow(drain.clone()));
-            Arc::new(access)
-        };
-        let mcp_metrics = source::Metrics::register(&registry, "galley", collections);
-        let mcp = source::Server::new(
-            snapshots.clone(),
-            authorize,
-            options,
-            mcp_metrics,
-            drain.clone(),
-        );
+        let admission = webhook.map(|listener| {
+            if let Some(client) = client {
+                tasks.spawn(register(&args, client, &registry, drain.clone()));
+            } else {
+                tracing::info!(
+                    target: "validation",
+                    "there is no API server that the webhook could be registered at"
+                );
+            }
+            let files = CertFiles {
+                cert_chain: args.tls_cert_file.clone(),
+                key: args.tls_key_file.clone(),
+                root: args.ca_cert_file.clone(),
+            };
+            let metrics = webhook::Metrics::register(&registry);
+            let ready = readiness.gate("webhook");
+            webhook::server::serve(listener, files, metrics, ready, drain.clone())
+        });
         if let Some(listener) = monitoring {
-            let pages = debug::pages(queries, snapshots, mcp.connections());
             let admin = Admin::new(registry.clone(), readiness.clone()).merge(pages);
             let serve = admin.serve(listener, drain.clone());
             tasks.spawn(async move {
@@ -241,115 +175,62 @@ impl Server {
             Some(readiness.clone()),
             drain.clone(),
         ));
-        let served = serve(
-            &args,
-            listener,
-            mcp,
-            &registry,
-            server_gate,
-            &mut tasks,
-            &drain,
-        )
-        .await;
+        let serve = async {
+            match configuration {
+                Some((configuration, listener)) => {
+                    configuration
+                        .serve(&args, listener, &registry, &drain)
+                        .await
+                }
+                None => Ok(()),
+            }
+        };
+        let admit = async {
+            match admission {
+                Some(admission) => admission.await,
+                None => Ok(()),
+            }
+        };
+        let served = tokio::try_join!(serve, admit);
         // On a failure nobody signals the drain; the tasks then end with the set.
         if served.is_ok() {
             while tasks.join_next().await.is_some() {}
         }
-        served
+        served.map(|_| ())
     }
 }
 
-async fn serve(
+/// The client of the API server. It may be missing only where files are read.
+async fn client(args: &ServerArgs) -> anyhow::Result<Option<Client>> {
+    if args.reads_files() && args.kube.kubeconfig.is_empty() {
+        return Ok(None);
+    }
+    let config = kubeclient::config(&args.kube, "galley").await;
+    let client = config.and_then(|mut config| {
+        // Whoever asks has delays of its own between attempts.
+        config.default_retry = false;
+        kubeclient::client(config)
+    });
+    let client = client.context("no --configPath is given: configuration is in Kubernetes")?;
+    Ok(Some(client))
+}
+
+fn register(
     args: &ServerArgs,
-    listener: Listener,
-    mcp: source::Server,
+    client: Client,
     registry: &Registry,
-    gate: Gate,
-    tasks: &mut JoinSet<()>,
-    drain: &drain::Watch,
-) -> anyhow::Result<()> {
-    let router = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(args.keepalive_interval))
-        .http2_keepalive_timeout(Some(args.keepalive_timeout))
-        .max_concurrent_streams(args.max_concurrent_streams)
-        .max_connection_age(args.max_connection_age.saturating_add(AGE_GRACE))
-        .max_connection_age_grace(AGE_GRACE)
-        .add_service(mcp.service());
-    let end = drain.signaled();
-    match listener {
-        Listener::Unix(listener, path) => {
-            gate.open();
-            let served = router
-                .serve_with_incoming_shutdown(UnixListenerStream::new(listener), end)
-                .await;
-            if let Err(error) = std::fs::remove_file(&path) {
-                tracing::warn!(socket = %path.display(), error = %error, "not removed");
-            }
-            served.context("serve configuration")
-        }
-        Listener::Tcp(listener) if args.insecure => {
-            gate.open();
-            let incoming = TcpListenerStream::new(listener);
-            router
-                .serve_with_incoming_shutdown(incoming, end)
-                .await
-                .context("serve configuration")
-        }
-        Listener::Tcp(listener) => {
-            let files = CertFiles {
-                cert_chain: args.tls_cert_file.clone(),
-                key: args.tls_key_file.clone(),
-                root: args.ca_cert_file.clone(),
-            };
-            let options = ServerOptions::grpc(ClientAuth::Required);
-            let config = tokio::select! {
-                () = drain.signaled() => return Ok(()),
-                config = ReloadingServerConfig::wait(&files, options, CERTIFICATE_PATIENCE) => {
-                    config.context("certificates for serving configuration")?
-                }
-            };
-            config.follow(drain);
-            gate.open();
-            let expiry = registry.int_gauge(
-                "galley_server_cert_expiry_timestamp_seconds",
-                "When the certificate of the configuration server ends.",
-            );
-            let failures = registry.int_gauge(
-                "galley_server_cert_load_failures",
-                "Failed attempts to read the certificate, its key or the trust anchors.",
-            );
-            let observe = move |end: Option<i64>, status: &tls::Status| {
-                failures.set(i64::try_from(status.failures).unwrap_or(i64::MAX));
-                expiry.set(end.unwrap_or_default());
-            };
-            let watch = certificate::watch(config.clone(), gate, drain.clone(), observe);
-            tasks.spawn(watch);
-            let incoming = tls::incoming(listener, config, tls::Limits::default())?;
-            router
-                .serve_with_incoming_shutdown(incoming, end)
-                .await
-                .context("serve configuration")
-        }
-    }
-}
-
-async fn open_after_first(mut snapshots: Snapshots, gate: Gate) {
-    if snapshots.wait_for(Option::is_some).await.is_ok() {
-        gate.open();
-    }
-}
-
-/// Unlike that of any other run or replica: the time of the start in base 36.
-fn epoch() -> String {
-    let time = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let mut rest = time.as_millis();
-    let mut digits = Vec::new();
-    while rest > 0 {
-        let digit = u32::try_from(rest % 36).unwrap_or_default();
-        digits.extend(char::from_digit(digit, 36));
-        rest /= 36;
-    }
-    digits.iter().rev().collect()
+    drain: drain::Watch,
+) -> impl Future<Output = ()> + use<> {
+    let validation = &args.validation;
+    let file = &validation.webhook_config_file;
+    let settings = registration::Settings {
+        name: validation.webhook_name.clone(),
+        namespace: validation.deployment_namespace.clone(),
+        service: validation.service_name.clone(),
+        ca_file: args.ca_cert_file.clone(),
+        file: (!file.as_os_str().is_empty()).then(|| file.clone()),
+        managed_policy: validation.managed_policy,
+    };
+    let metrics = registration::Metrics::register(registry);
+    registration::keep(client, settings, metrics, drain)
 }

@@ -100,7 +100,10 @@ async fn run(client: Client, settings: Settings, metrics: Metrics) {
         settings,
         metrics,
     };
-    let files = [Some(&keeper.settings.ca_file), keeper.settings.file.as_ref()];
+    let files = [
+        Some(&keeper.settings.ca_file),
+        keeper.settings.file.as_ref(),
+    ];
     let mut changes = fswatch::watch(files.into_iter().flatten().cloned().collect(), DEBOUNCE);
     let one = watcher::Config::default().fields(&format!("metadata.name={}", keeper.settings.name));
     let mut events = watcher(keeper.api.clone(), one).default_backoff().boxed();
@@ -127,6 +130,8 @@ async fn run(client: Client, settings: Settings, metrics: Metrics) {
                 retry.reset();
                 next
             }
+            // Another replica was quicker; what it wrote may be all that is needed.
+            Err(Error::Api { source, .. }) if class(&source) == "conflict" => Some(Duration::ZERO),
             Err(error) => {
                 tracing::warn!(target: "validation", "registration of the webhook: {error}");
                 Some(retry.next())
@@ -167,22 +172,27 @@ impl Keeper {
             }
         };
         self.metrics.loads.inc();
-        let found = self.call("get", self.api.get_opt(&self.settings.name)).await?;
+        let found = self
+            .call("get", self.api.get_opt(&self.settings.name))
+            .await?;
         let is_registered = found.is_some();
         match desired.step(found.as_ref()) {
             Step::Nothing => {}
             Step::Create(object) => {
                 let params = PostParams::default();
-                self.write("create", self.api.create(&params, &object)).await?;
+                self.write("create", self.api.create(&params, &object))
+                    .await?;
             }
             Step::Patch(patch) => {
                 let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
                 let name = &self.settings.name;
-                self.write("patch", self.api.patch(name, &params, &patch)).await?;
+                self.write("patch", self.api.patch(name, &params, &patch))
+                    .await?;
             }
             Step::Replace(object) => {
                 let (params, name) = (PostParams::default(), &self.settings.name);
-                self.write("replace", self.api.replace(name, &params, &object)).await?;
+                self.write("replace", self.api.replace(name, &params, &object))
+                    .await?;
             }
         }
         if !is_registered && !desired.is_owner() {
@@ -201,10 +211,13 @@ impl Keeper {
             Ok(()) => {
                 self.metrics.self_test.set(1);
                 tracing::info!(target: "validation", "an API server asks the webhook");
-                let found = self.call("get", self.api.get_opt(&self.settings.name)).await?;
+                let found = self
+                    .call("get", self.api.get_opt(&self.settings.name))
+                    .await?;
                 if let Some(object) = desired.fail_closed(found) {
                     let (params, name) = (PostParams::default(), &self.settings.name);
-                    self.write("replace", self.api.replace(name, &params, &object)).await?;
+                    self.write("replace", self.api.replace(name, &params, &object))
+                        .await?;
                 }
                 Ok(None)
             }

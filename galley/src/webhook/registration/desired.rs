@@ -24,7 +24,9 @@ pub(super) enum LoadError {
     Bundle(#[from] tls::Error),
     #[error("read {path}: {source}")]
     Read { path: String, source: io::Error },
-    #[error("{path}: want a ValidatingWebhookConfiguration of admissionregistration.k8s.io/v1: {reason}")]
+    #[error(
+        "{path}: want a ValidatingWebhookConfiguration of admissionregistration.k8s.io/v1: {reason}"
+    )]
     Content { path: String, reason: String },
 }
 

@@ -70,7 +70,10 @@ fn an_absent_object_is_made_and_then_left_alone() {
     let webhook = &object.webhooks.as_ref().unwrap()[0];
     assert_eq!(webhook.side_effects, "None");
     assert_eq!(webhook.admission_review_versions, ["v1"]);
-    assert_eq!(webhook.client_config.ca_bundle, Some(desired.bundle.clone()));
+    assert_eq!(
+        webhook.client_config.ca_bundle,
+        Some(desired.bundle.clone())
+    );
     assert!(matches!(desired.step(Some(&object)), Step::Nothing));
 }
 
@@ -86,7 +89,10 @@ fn what_others_changed_is_put_right_and_labels_stay() {
         panic!("not replaced");
     };
     assert_eq!(replaced.metadata, object.metadata);
-    assert_eq!(replaced.webhooks.as_ref().unwrap()[0].timeout_seconds, Some(10));
+    assert_eq!(
+        replaced.webhooks.as_ref().unwrap()[0].timeout_seconds,
+        Some(10)
+    );
     assert!(matches!(desired.step(Some(&replaced)), Step::Nothing));
 }
 
@@ -146,11 +152,21 @@ fn files_that_cannot_be_used_are_named() {
     let files = Files::new();
     let error = |files: &Files| Desired::load(&files.settings(false)).unwrap_err();
     files.write("webhook", "webhooks: []");
-    assert!(error(&files).to_string().contains("webhook: want a Validating"), "{}", error(&files));
+    assert!(
+        error(&files)
+            .to_string()
+            .contains("webhook: want a Validating"),
+        "{}",
+        error(&files)
+    );
     files.write("webhook", "{");
     assert_eq!(error(&files).class(), "content");
     std::fs::remove_file(files.path("webhook")).unwrap();
     assert_eq!(error(&files).class(), "read");
     files.write("ca", "no certificate");
-    assert!(error(&files).to_string().starts_with("CA bundle: "), "{}", error(&files));
+    assert!(
+        error(&files).to_string().starts_with("CA bundle: "),
+        "{}",
+        error(&files)
+    );
 }

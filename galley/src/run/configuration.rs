@@ -1,0 +1,206 @@
+//! Configuration from its source to the sinks.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use axum::Router;
+use mesh_common::drain;
+use mesh_common::kubeclient::Client;
+use mesh_common::mcp::source::{self, Options, SharedAuthorize, Snapshots};
+use mesh_common::metrics::Registry;
+use mesh_common::readiness::{Gate, Readiness};
+use mesh_common::tls::{self, CertFiles, ClientAuth, ReloadingServerConfig, ServerOptions};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+
+use super::listen::Listener;
+use crate::access::{Access, Insecure};
+use crate::args::ServerArgs;
+use crate::metrics::Metrics;
+use crate::source::{fs, kube};
+use crate::state::{Engine, Task};
+use crate::{certificate, debug, env, mesh};
+
+/// How long to wait for certificates at the start.
+const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(60);
+/// Updates of the source on their way to the state. Each holds at most a batch of files.
+const UPDATES: usize = 4;
+/// A connection that is too old is closed this long after its last stream was to end.
+const AGE_GRACE: Duration = Duration::from_secs(10);
+
+/// Everything but the port: the tasks run, nobody is served yet.
+pub(super) struct Configuration {
+    mcp: source::Server,
+    ready: Gate,
+    /// Pages that show it.
+    pub(super) pages: Router,
+}
+
+impl Configuration {
+    /// Starts the tasks. Without a client, configuration is in files.
+    pub(super) fn start(
+        args: &ServerArgs,
+        client: Option<Client>,
+        timing: kube::Timing,
+        registry: &Registry,
+        readiness: &Readiness,
+        tasks: &mut JoinSet<()>,
+        drain: &drain::Watch,
+    ) -> anyhow::Result<Self> {
+        let settings = mesh::load(&args.mesh_config_file, &args.domain)
+            .map_err(|error| anyhow::anyhow!(error))
+            .with_context(|| format!("mesh configuration {}", args.mesh_config_file.display()))?;
+        let (settings_tx, settings_rx) = watch::channel(settings.clone());
+        let follow = mesh::follow(
+            args.mesh_config_file.clone(),
+            args.domain.clone(),
+            settings_tx,
+            drain.clone(),
+        );
+        tasks.spawn(follow);
+
+        let engine = Engine::new(settings, epoch());
+        let collections = engine.collections();
+        let (updates_tx, updates) = mpsc::channel(UPDATES);
+        let (snapshots_tx, snapshots) = watch::channel(None);
+        let metrics = Metrics::register(registry, client.is_some());
+        let (task, queries) = Task::new(engine, updates, settings_rx, snapshots_tx, metrics);
+        tasks.spawn(task.run(drain.clone()));
+        if let Some(client) = client {
+            let options = kube::Options {
+                excluded: args.excluded_resource_kinds.iter().cloned().collect(),
+                timing,
+            };
+            let metrics = kube::Metrics::register(registry);
+            let source = kube::run(client, options, metrics, updates_tx, drain.clone());
+            tasks.spawn(source);
+        } else {
+            let root = args.config_path.clone();
+            tasks.spawn(fs::run(root, updates_tx, drain.clone()));
+        }
+        let published = open_after_first(snapshots.clone(), readiness.gate("snapshot"));
+        tasks.spawn(published);
+
+        let mut options = env::over(Options::default());
+        options.max_request_bytes = args.max_received_message_size;
+        options.max_age = args.max_connection_age;
+        let authorize: SharedAuthorize = if args.insecure {
+            Arc::new(Insecure)
+        } else {
+            let access = Access::load(&args.access_list_file)?;
+            tasks.spawn(access.clone().follow(drain.clone()));
+            Arc::new(access)
+        };
+        let metrics = source::Metrics::register(registry, "galley", collections);
+        let mcp = source::Server::new(
+            snapshots.clone(),
+            authorize,
+            options,
+            metrics,
+            drain.clone(),
+        );
+        Ok(Self {
+            pages: debug::pages(queries, snapshots, mcp.connections()),
+            ready: readiness.gate("server"),
+            mcp,
+        })
+    }
+
+    /// Serves sinks until the process drains.
+    pub(super) async fn serve(
+        self,
+        args: &ServerArgs,
+        listener: Listener,
+        registry: &Registry,
+        drain: &drain::Watch,
+    ) -> anyhow::Result<()> {
+        let router = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(args.keepalive_interval))
+            .http2_keepalive_timeout(Some(args.keepalive_timeout))
+            .max_concurrent_streams(args.max_concurrent_streams)
+            .max_connection_age(args.max_connection_age.saturating_add(AGE_GRACE))
+            .max_connection_age_grace(AGE_GRACE)
+            .add_service(self.mcp.service());
+        let end = drain.signaled();
+        let served = match listener {
+            Listener::Unix(listener, path) => {
+                self.ready.open();
+                let incoming = UnixListenerStream::new(listener);
+                let served = router.serve_with_incoming_shutdown(incoming, end).await;
+                if let Err(error) = std::fs::remove_file(&path) {
+                    tracing::warn!(socket = %path.display(), error = %error, "not removed");
+                }
+                served
+            }
+            Listener::Tcp(listener) if args.insecure => {
+                self.ready.open();
+                let incoming = TcpListenerStream::new(listener);
+                router.serve_with_incoming_shutdown(incoming, end).await
+            }
+            Listener::Tcp(listener) => {
+                let files = CertFiles {
+                    cert_chain: args.tls_cert_file.clone(),
+                    key: args.tls_key_file.clone(),
+                    root: args.ca_cert_file.clone(),
+                };
+                let options = ServerOptions::grpc(ClientAuth::Required);
+                let config = tokio::select! {
+                    () = drain.signaled() => return Ok(()),
+                    config = ReloadingServerConfig::wait(&files, options, CERTIFICATE_PATIENCE) => {
+                        config.context("certificates for serving configuration")?
+                    }
+                };
+                config.follow(drain);
+                self.ready.open();
+                let watch = watch_certificate(config.clone(), self.ready, registry, drain.clone());
+                tokio::spawn(watch);
+                let incoming = tls::incoming(listener, config, tls::Limits::default())?;
+                router.serve_with_incoming_shutdown(incoming, end).await
+            }
+        };
+        served.context("serve configuration")
+    }
+}
+
+fn watch_certificate(
+    config: ReloadingServerConfig,
+    ready: Gate,
+    registry: &Registry,
+    drain: drain::Watch,
+) -> impl Future<Output = ()> + use<> {
+    let expiry = registry.int_gauge(
+        "galley_server_cert_expiry_timestamp_seconds",
+        "When the certificate of the configuration server ends.",
+    );
+    let failures = registry.int_gauge(
+        "galley_server_cert_load_failures",
+        "Failed attempts to read the certificate, its key or the trust anchors.",
+    );
+    certificate::watch(config, ready, drain, move |end, status| {
+        failures.set(i64::try_from(status.failures).unwrap_or(i64::MAX));
+        expiry.set(end.unwrap_or_default());
+    })
+}
+
+async fn open_after_first(mut snapshots: Snapshots, gate: Gate) {
+    if snapshots.wait_for(Option::is_some).await.is_ok() {
+        gate.open();
+    }
+}
+
+/// Unlike that of any other run or replica: the time of the start in base 36.
+fn epoch() -> String {
+    let time = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut rest = time.as_millis();
+    let mut digits = Vec::new();
+    while rest > 0 {
+        let digit = u32::try_from(rest % 36).unwrap_or_default();
+        digits.extend(char::from_digit(digit, 36));
+        rest /= 36;
+    }
+    digits.iter().rev().collect()
+}
