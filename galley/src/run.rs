@@ -81,7 +81,10 @@ impl Server {
                 config.default_retry = false;
                 kubeclient::client(config)
             });
-            Some(client.context("no --configPath is given: configuration is in Kubernetes")?)
+            Some(
+                client
+                    .context("read configuration from Kubernetes, as no --configPath is given")?,
+            )
         } else {
             None
         };
