@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::USER_AGENT;
-use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 pub use kube::{Client, Config};
 
 use crate::args::KubeArgs;
@@ -20,23 +20,24 @@ const WRITE: Duration = Duration::from_secs(30);
 /// requests that should be answered sooner have deadlines of their own.
 const READ: Duration = Duration::from_secs(330);
 
-/// Why there is no client.
+/// Why there is no client. The texts are complete: the errors of the client repeat their causes,
+/// which would be told twice as sources.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read, or says something impossible.
-    #[error("kubeconfig {path}: {source}")]
+    #[error("kubeconfig {path}: {problem}")]
     Kubeconfig {
         /// The file.
         path: String,
         /// What is wrong with it.
-        source: KubeconfigError,
+        problem: String,
     },
     /// No file was given, and this is no container of Kubernetes.
-    #[error("no --kubeconfig is given and the credentials of a container cannot be used: {0}")]
-    InCluster(#[from] InClusterError),
+    #[error("no --kubeconfig is given, and this is no container of Kubernetes: {0}")]
+    InCluster(String),
     /// The address, the certificates or the credentials cannot be used.
     #[error("the client of the API server cannot be made: {0}")]
-    Client(#[from] kube::Error),
+    Client(String),
 }
 
 /// Reads address and credentials, and adds timeouts and the name of the process.
@@ -45,11 +46,15 @@ pub enum Error {
 /// If the file, or the credentials of the container, cannot be read.
 pub async fn config(args: &KubeArgs, component: &str) -> Result<Config, Error> {
     let mut config = if args.kubeconfig.is_empty() {
-        Config::incluster()?
+        Config::incluster().map_err(|error| Error::InCluster(error.to_string()))?
     } else {
-        let wrong = |source| Error::Kubeconfig {
+        let wrong = |error| Error::Kubeconfig {
             path: args.kubeconfig.clone(),
-            source,
+            problem: match error {
+                // It names the file once more.
+                KubeconfigError::ReadConfig(error, _) => error.to_string(),
+                other => other.to_string(),
+            },
         };
         let file = Kubeconfig::read_from(Path::new(&args.kubeconfig)).map_err(wrong)?;
         Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
@@ -68,13 +73,13 @@ pub async fn config(args: &KubeArgs, component: &str) -> Result<Config, Error> {
 }
 
 /// The client. Nothing is connected yet; the caller sees to retries unless
-/// [`Config::default_retry`] is set.
+/// [`Config::default_retry`] is set. To be called within a runtime, which it needs for a task.
 ///
 /// # Errors
 /// If the certificates or the credentials cannot be used.
 pub fn client(config: Config) -> Result<Client, Error> {
     crate::process::install_crypto();
-    Ok(Client::try_from(config)?)
+    Client::try_from(config).map_err(|error| Error::Client(error.to_string()))
 }
 
 #[cfg(test)]
@@ -112,6 +117,14 @@ users: [{name: u, user: {token: t}}]
     async fn an_error_names_the_file_or_the_flag() {
         let error = read("current-context: none\n").await.unwrap_err();
         assert!(error.to_string().starts_with("kubeconfig /"), "{error}");
+        let missing = KubeArgs {
+            kubeconfig: "/not/there".to_owned(),
+        };
+        let error = config(&missing, "x").await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "kubeconfig /not/there: No such file or directory (os error 2)"
+        );
         let error = config(&KubeArgs::default(), "x").await.unwrap_err();
         assert!(error.to_string().contains("--kubeconfig"), "{error}");
     }

@@ -38,15 +38,13 @@ impl From<Names> for Settings {
 /// Reads the settings from the mesh configuration. Unknown fields are logged and ignored; a missing
 /// file gives the defaults.
 pub fn load(path: &Path, domain: &str) -> Result<Settings, String> {
-    let mut settings = Settings::from(Names {
-        domain: domain.to_owned(),
-        trust_domain: DEFAULT_TRUST_DOMAIN.to_owned(),
-    });
+    parse(path, contents(path)?.as_deref(), domain)
+}
+
+/// The text of the file; `None` if there is none.
+fn contents(path: &Path) -> Result<Option<String>, String> {
     let metadata = match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            tracing::info!(file = %path.display(), "there is no mesh configuration, using defaults");
-            return Ok(settings);
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|error| error.to_string())?,
     };
     if metadata.len() > MAX_BYTES {
@@ -56,7 +54,19 @@ pub fn load(path: &Path, domain: &str) -> Result<Settings, String> {
         ));
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let Some(document) = yaml::split(&text).first().copied() else {
+    Ok(Some(text))
+}
+
+fn parse(path: &Path, text: Option<&str>, domain: &str) -> Result<Settings, String> {
+    let mut settings = Settings::from(Names {
+        domain: domain.to_owned(),
+        trust_domain: DEFAULT_TRUST_DOMAIN.to_owned(),
+    });
+    let Some(text) = text else {
+        tracing::info!(file = %path.display(), "there is no mesh configuration, using defaults");
+        return Ok(settings);
+    };
+    let Some(document) = yaml::split(text).first().copied() else {
         return Ok(settings);
     };
     let read = yaml::read(&document).map_err(|error| error.message)?;
@@ -93,12 +103,22 @@ pub async fn follow(
     drain: drain::Watch,
 ) {
     let mut changes = fswatch::watch(vec![path.clone()], SETTLE);
+    let mut last = None;
     loop {
         tokio::select! {
             () = drain.signaled() => return,
             change = changes.recv() => if change.is_none() { return },
         }
-        match load(&path, &domain) {
+        // Whatever happens in the file's directory is a change.
+        let contents = contents(&path);
+        if last.as_ref() == Some(&contents) {
+            continue;
+        }
+        let read = contents
+            .clone()
+            .and_then(|text| parse(&path, text.as_deref(), &domain));
+        last = Some(contents);
+        match read {
             Ok(new) => {
                 settings.send_if_modified(|settings| {
                     let changed = *settings != new;

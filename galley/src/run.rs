@@ -211,7 +211,7 @@ async fn client(args: &ServerArgs) -> anyhow::Result<Option<Client>> {
         config.default_retry = false;
         kubeclient::client(config)
     });
-    let client = client.context("no --configPath is given: configuration is in Kubernetes")?;
+    let client = client.context("the API server, as no --configPath is given")?;
     Ok(Some(client))
 }
 

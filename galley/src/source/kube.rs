@@ -125,7 +125,16 @@ pub async fn run(
     let mut is_synced = false;
     loop {
         tokio::select! {
+            // A task that failed let go, too: that is seen before everything counts as read.
+            biased;
             () = drain.signaled() => return,
+            Some(ended) = tasks.join_next() => {
+                // They end when nobody takes updates any more, or by a fault of ours.
+                if let Err(error) = ended {
+                    tracing::error!(error = %error, "a task of the Kubernetes source has failed");
+                }
+                return;
+            }
             // Nothing is ever sent: the answer comes when the last one let go.
             _ = held.recv(), if !is_synced => {
                 is_synced = true;
@@ -139,13 +148,6 @@ pub async fn run(
                 if updates.send(Update::Root(troubles.all())).await.is_err() {
                     return;
                 }
-            }
-            Some(ended) = tasks.join_next() => {
-                // They end when nobody takes updates any more, or by a fault of ours.
-                if let Err(error) = ended {
-                    tracing::error!(error = %error, "a task of the Kubernetes source has failed");
-                }
-                return;
             }
         }
     }

@@ -44,6 +44,14 @@ pub struct Settings {
     pub managed_policy: bool,
 }
 
+impl Settings {
+    /// What is in the files now.
+    fn contents(&self) -> [Option<Vec<u8>>; 2] {
+        let files = [Some(&self.ca_file), self.file.as_ref()];
+        files.map(|file| file.and_then(|path| std::fs::read(path).ok()))
+    }
+}
+
 /// Metric families, under the names of 1.1 where 1.1 had them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -109,11 +117,19 @@ async fn run(client: Client, settings: Settings, metrics: Metrics) {
     let mut events = watcher(keeper.api.clone(), one).default_backoff().boxed();
     let mut retry = Backoff::new(RETRY.0, RETRY.1);
     let mut again: Option<Duration> = Some(Duration::ZERO);
+    let mut known = keeper.settings.contents();
     loop {
         let delay = again.unwrap_or_default();
         tokio::select! {
             () = tokio::time::sleep(delay), if again.is_some() => {}
-            Some(()) = changes.recv() => {}
+            Some(()) = changes.recv() => {
+                // Whatever happens in the files' directories is a change.
+                let contents = keeper.settings.contents();
+                if contents == known {
+                    continue;
+                }
+                known = contents;
+            }
             event = events.next() => match event {
                 // Its own writes come back, too; they are found to be as they should.
                 Some(Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_))) => {}

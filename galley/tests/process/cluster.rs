@@ -2,7 +2,6 @@
 //! that are forgotten, refusals, and times of absence.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,8 +57,10 @@ struct Shared {
 
 pub(crate) struct Cluster {
     shared: Shared,
-    address: SocketAddr,
-    serving: Option<JoinHandle<()>>,
+    /// Open all the time, so that nobody else gets the port.
+    listener: std::net::TcpListener,
+    /// Who accepts connections at present.
+    accepting: JoinHandle<()>,
 }
 
 type Parameters = BTreeMap<String, String>;
@@ -72,35 +73,37 @@ impl Cluster {
             changed: watch::channel(()).0,
             down: watch::channel(false).0,
         };
-        let mut cluster = Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let accepting = serve(&listener, &shared);
+        let cluster = Self {
             shared,
-            address: ([127, 0, 0, 1], 0).into(),
-            serving: None,
+            listener,
+            accepting,
         };
         cluster.define("Sidecar", "sidecars");
-        cluster.up().await;
         cluster
     }
 
-    /// Begins to serve (again).
-    pub(crate) async fn up(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
-        self.address = listener.local_addr().unwrap();
-        self.shared.down.send_replace(false);
-        let router = Router::new()
-            .fallback(answer)
-            .with_state(self.shared.clone());
-        let mut down = self.shared.down.subscribe();
-        let serve = axum::serve(listener, router).with_graceful_shutdown(async move {
-            down.wait_for(|down| *down).await.unwrap();
-        });
-        self.serving = Some(tokio::spawn(async move { serve.await.unwrap() }));
-    }
-
-    /// Closes every connection; nobody listens any more.
+    /// Closes every connection, those that are open and those that come.
     pub(crate) async fn down(&mut self) {
         self.shared.down.send_replace(true);
-        self.serving.take().unwrap().await.unwrap();
+        let listener = same(&self.listener);
+        let refuse = tokio::spawn(async move {
+            loop {
+                drop(listener.accept().await.unwrap());
+            }
+        });
+        let serving = std::mem::replace(&mut self.accepting, refuse);
+        serving.await.unwrap();
+    }
+
+    /// Serves again.
+    pub(crate) async fn up(&mut self) {
+        self.accepting.abort();
+        let serving = serve(&self.listener, &self.shared);
+        let refusing = std::mem::replace(&mut self.accepting, serving);
+        assert!(refusing.await.unwrap_err().is_cancelled());
     }
 
     /// Arguments of a galley that reads this cluster.
@@ -111,7 +114,7 @@ impl Cluster {
              contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n\
              clusters: [{{name: test, cluster: {{server: 'http://{}'}}}}]\n\
              users: [{{name: test, user: {{token: test}}}}]\n",
-            self.address
+            self.listener.local_addr().unwrap()
         );
         std::fs::write(&path, text).unwrap();
         let kubeconfig = format!("--kubeconfig={}", path.display());
@@ -224,6 +227,21 @@ impl Cluster {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
+}
+
+fn same(listener: &std::net::TcpListener) -> TcpListener {
+    TcpListener::from_std(listener.try_clone().unwrap()).unwrap()
+}
+
+/// Serves until it is told to go down.
+fn serve(listener: &std::net::TcpListener, shared: &Shared) -> JoinHandle<()> {
+    shared.down.send_replace(false);
+    let router = Router::new().fallback(answer).with_state(shared.clone());
+    let mut down = shared.down.subscribe();
+    let serve = axum::serve(same(listener), router).with_graceful_shutdown(async move {
+        down.wait_for(|down| *down).await.unwrap();
+    });
+    tokio::spawn(async move { serve.await.unwrap() })
 }
 
 /// Changes that watches are not told of.

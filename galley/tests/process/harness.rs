@@ -121,13 +121,17 @@ impl World {
     }
 
     pub(crate) async fn start_with(&self, more: &[&str]) -> Galley {
+        self.run(self.bind(more).await).await
+    }
+
+    pub(crate) async fn bind(&self, more: &[&str]) -> Server {
+        Server::bind(self.args(more)).await.unwrap()
+    }
+
+    pub(crate) async fn run(&self, server: Server) -> Galley {
         let monitoring = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let pages = monitoring.local_addr().unwrap();
-        let server = Server::bind(self.args(more))
-            .await
-            .unwrap()
-            .with_monitoring(monitoring)
-            .with_timing(TIMING);
+        let server = server.with_monitoring(monitoring).with_timing(TIMING);
         let address = server.address();
         let (trigger, drain) = drain::channel();
         let task = tokio::spawn(server.run(drain));

@@ -14,3 +14,4 @@ mod harness;
 mod ingress;
 mod kubernetes;
 mod transport;
+mod webhook;

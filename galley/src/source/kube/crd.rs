@@ -64,11 +64,15 @@ impl Listed for Definition {
 }
 
 impl Definition {
-    /// Of the versions that are served and understood the stored one, else the newest.
-    fn presence(&self, kind: &Kind) -> Presence {
+    fn is_established(&self) -> bool {
         let conditions = self.status.conditions.iter().flatten();
         let mut established = conditions.filter(|condition| condition.r#type == "Established");
-        if !established.any(|condition| condition.status == "True") {
+        established.any(|condition| condition.status == "True")
+    }
+
+    /// Of the versions that are served and understood the stored one, else the newest.
+    fn presence(&self, kind: &Kind) -> Presence {
+        if !self.is_established() {
             return Presence::Absent;
         }
         let served = self.spec.versions.iter().filter_map(|version| {
@@ -123,6 +127,14 @@ impl Definitions {
         if let Some(row) = self.rows.get_mut(&definition.metadata.name) {
             row.is_listed = true;
             let presence = definition.presence(&row.kind);
+            if presence == Presence::Absent && definition.is_established() {
+                let (kind, known) = (row.kind.kind, row.kind.versions.join(", "));
+                tracing::warn!(
+                    kind,
+                    known,
+                    "the cluster serves no version of a kind that is known"
+                );
+            }
             row.set(presence);
         }
     }
@@ -159,7 +171,7 @@ impl Row {
                 tracing::info!(
                     kind = self.kind.kind,
                     ?presence,
-                    "the cluster serves a kind otherwise"
+                    "the cluster serves a kind differently now"
                 );
             }
             *known = presence;
