@@ -2,12 +2,13 @@
 //! which whole-system tests drive it.
 
 pub mod admin;
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod env;
 pub mod http;
 pub mod layout;
-pub mod load;
+
 pub mod manifest;
 pub mod mesh;
 pub mod node;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::load::raw::{Sized, SizedCodec};
+use e2e::bench::push::raw::{Sized, SizedCodec};
 use e2e::mesh::{Mesh, wait_until};
 use hyper_util::rt::TokioIo;
 use istio_api::envoy::config::core::v3::Node;

@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{client::Grpc, transport::Channel};
 
 use super::{Received, Session, Sidecar, kind_of};
-use crate::load::{
+use crate::bench::push::{
     kind::Kind,
     raw::{Sized, SizedCodec},
 };

@@ -16,11 +16,13 @@ use tokio::{
 };
 use tonic::transport::Endpoint;
 
+use crate::bench::process::{Usage, beside_this};
+
 use super::{
     decode::Decoder,
     fixture::{Fixture, Size},
     held::{Expectation, Held, Service},
-    server::{Server, Usage},
+    server::Server,
     sidecar::{Counters, Mode, Report, Sidecar},
     table::{Results, Row},
 };
@@ -101,17 +103,6 @@ pub async fn run(args: &Args) -> anyhow::Result<Results> {
         }
     }
     Ok(Results { rows })
-}
-
-fn beside_this(name: &str) -> anyhow::Result<PathBuf> {
-    let here = std::env::current_exe()?;
-    let path = here.parent().unwrap_or_else(|| Path::new(".")).join(name);
-    ensure!(
-        path.is_file(),
-        "{} is not there; build it with `cargo build --release -p {name}`",
-        path.display()
-    );
-    Ok(path)
 }
 
 struct Bench {

@@ -1,24 +1,25 @@
-//! pilot-discovery as a process of its own, with its figures.
+//! A process of its own on loopback, with its figures.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use tokio::process::{Child, Command};
 
-/// The running server.
+/// How long it may take until it serves.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The running process.
 #[derive(Debug)]
-pub struct Server {
+pub struct Process {
     child: Child,
     pid: u32,
-    /// `127.0.0.1:port` of the plaintext port.
-    pub address: String,
 }
 
-/// What `/proc` says of it.
+/// What `/proc` says of a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// User and system time of all threads that ever were, in steps of 10 ms.
@@ -43,55 +44,37 @@ impl Usage {
 const TICKS: u64 = 100;
 const STEP: Duration = Duration::from_millis(1000 / TICKS);
 
-impl Server {
-    /// Starts `binary` on a free loopback port and waits until it serves.
+impl Process {
+    /// Starts `command`, with its output in `log`, and waits until it accepts connections at
+    /// `address`.
     ///
     /// # Errors
-    /// When it does not come up within 60 s.
-    pub async fn start(binary: &Path, config: &Path, log: &Path) -> anyhow::Result<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?
-            .local_addr()?
-            .port();
-        let address = format!("127.0.0.1:{port}");
+    /// When it does not within 60 s.
+    pub async fn start(mut command: Command, address: &str, log: &Path) -> anyhow::Result<Self> {
         let output = std::fs::File::create(log)?;
-        let mut child = Command::new(binary)
-            .arg("discovery")
-            .arg(format!("--configDir={}", config.display()))
-            .args([
-                "--registries=",
-                "--secureGrpcAddr=",
-                "--httpAddr=",
-                "--monitoringAddr=",
-            ])
-            .arg(format!("--grpcAddr={address}"))
-            .arg(format!("--meshConfig={}", config.join("none").display()))
-            .env("PILOT_MAX_REQUESTS_PER_SECOND", "100000")
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("starting {}", binary.display()))?;
-        let pid = child.id().context("the server ended at once")?;
-        let deadline = Instant::now() + Duration::from_secs(60);
+            .with_context(|| format!("starting {:?}", command.as_std().get_program()))?;
+        let pid = child.id().context("the process ended at once")?;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = child.try_wait()? {
-                bail!("the server ended with {status}, see {}", log.display());
+                bail!("the process ended with {status}, see {}", log.display());
             }
-            if tokio::net::TcpStream::connect(&address).await.is_ok() {
-                return Ok(Self {
-                    child,
-                    pid,
-                    address,
-                });
+            if tokio::net::TcpStream::connect(address).await.is_ok() {
+                return Ok(Self { child, pid });
             }
             if Instant::now() > deadline {
                 bail!(
-                    "the server does not serve after 60 s, see {}",
+                    "nothing serves {address} after {PATIENCE:?}, see {}",
                     log.display()
                 );
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -101,7 +84,7 @@ impl Server {
     /// When it ended.
     pub fn usage(&self) -> anyhow::Result<Usage> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
-            .context("the server ended")?;
+            .context("the process ended")?;
         // The name may contain blanks; fields are counted after it.
         let fields: Vec<&str> = stat
             .rsplit_once(')')
@@ -150,6 +133,30 @@ impl Server {
     /// # Errors
     /// When it cannot be ended.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        self.child.kill().await.context("ending the server")
+        self.child.kill().await.context("ending the process")
     }
+}
+
+/// A free port of loopback, as `127.0.0.1:port`.
+///
+/// # Errors
+/// When there is none.
+pub fn free_address() -> anyhow::Result<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(format!("127.0.0.1:{}", listener.local_addr()?.port()))
+}
+
+/// The program of this name in the folder of this one.
+///
+/// # Errors
+/// When it is not there.
+pub fn beside_this(name: &str) -> anyhow::Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let path = here.parent().unwrap_or_else(|| Path::new(".")).join(name);
+    ensure!(
+        path.is_file(),
+        "{} is not there; build it with `cargo build --release -p {name}`",
+        path.display()
+    );
+    Ok(path)
 }
