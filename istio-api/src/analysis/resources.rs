@@ -164,6 +164,14 @@ impl Builder {
             .contains_key(&("Namespace", "".into(), name.into()))
     }
 
+    /// Adds everything of another builder.
+    pub fn append(&mut self, mut other: Self) {
+        self.istio.append(&mut other.istio);
+        self.native.append(&mut other.native);
+        self.absent.append(&mut other.absent);
+        self.mesh = other.mesh.or(self.mesh.take());
+    }
+
     /// Settings of the mesh that count instead of those of the config map.
     pub fn mesh_config(&mut self, text: String, place: Place) {
         self.mesh = Some((text, place));
