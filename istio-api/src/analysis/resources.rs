@@ -169,7 +169,7 @@ impl Builder {
         self.istio.append(&mut other.istio);
         self.native.append(&mut other.native);
         self.absent.append(&mut other.absent);
-        self.mesh = other.mesh.or(self.mesh.take());
+        self.mesh = other.mesh.or_else(|| self.mesh.take());
     }
 
     /// Settings of the mesh that count instead of those of the config map.
