@@ -3,6 +3,7 @@
 mod answer;
 mod cluster;
 mod files;
+mod lines;
 
 use std::io::Write as _;
 
@@ -61,6 +62,10 @@ pub fn run(global: &Global, args: &Analyze) -> Result<u8> {
     let read = files::read(&inputs, near, &mut builder);
     for error in &read.errors {
         eprintln!("Error: {error}");
+    }
+    for (before, after) in builder.replaced() {
+        let (before, after) = (files::shown(before), files::shown(after));
+        eprintln!("Warning: {before} is not looked at, as {after} is the same object");
     }
     if let Some(path) = &args.mesh_config_file {
         files::mesh_config(path, &mut builder)?;

@@ -131,6 +131,7 @@ pub struct Builder {
     native: BTreeMap<Id, Resource<Native>>,
     absent: BTreeSet<String>,
     mesh: Option<(String, Place)>,
+    replaced: Vec<(Arc<Origin>, Arc<Origin>)>,
 }
 
 impl Builder {
@@ -142,7 +143,15 @@ impl Builder {
             native: BTreeMap::new(),
             absent: BTreeSet::new(),
             mesh: None,
+            replaced: Vec::new(),
         }
+    }
+
+    /// Objects that documents hold twice, with what counts in their place. That a document counts
+    /// instead of an object from elsewhere is no matter for this.
+    #[must_use]
+    pub fn replaced(&self) -> &[(Arc<Origin>, Arc<Origin>)] {
+        &self.replaced
     }
 
     /// Says that nothing is known of a kind: analyzers that need it are skipped.
@@ -169,6 +178,7 @@ impl Builder {
         self.istio.append(&mut other.istio);
         self.native.append(&mut other.native);
         self.absent.append(&mut other.absent);
+        self.replaced.append(&mut other.replaced);
         self.mesh = other.mesh.or_else(|| self.mesh.take());
     }
 
@@ -234,13 +244,15 @@ impl Builder {
                     annotations,
                     status: Status::read(object),
                 };
-                self.native.insert(
-                    (key.kind, key.namespace.clone(), key.name.clone()),
-                    Resource {
-                        head: Arc::new(head),
-                        spec: native,
-                    },
-                );
+                let head = Arc::new(head);
+                let resource = Resource {
+                    head: head.clone(),
+                    spec: native,
+                };
+                let id = (key.kind, key.namespace.clone(), key.name.clone());
+                if let Some(before) = self.native.insert(id, resource) {
+                    self.note(&before.head, &head);
+                }
             }
         }
     }
@@ -260,8 +272,20 @@ impl Builder {
             annotations,
             status,
         });
-        let resource = Resource { head, spec: object };
-        self.istio.insert((kind, namespace, name), resource);
+        let resource = Resource {
+            head: head.clone(),
+            spec: object,
+        };
+        if let Some(before) = self.istio.insert((kind, namespace, name), resource) {
+            self.note(&before.head, &head);
+        }
+    }
+
+    fn note(&mut self, before: &Head, after: &Head) {
+        let (before, after) = (&before.origin, &after.origin);
+        if before.place.is_some() && after.place.is_some() {
+            self.replaced.push((before.clone(), after.clone()));
+        }
     }
 
     /// Decodes and indexes everything. `revision` is the control plane's, empty or `default` for

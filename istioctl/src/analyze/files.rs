@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use istio_api::analysis::{Builder, Locate, Place};
-use mesh_common::yaml::{self, Document};
+use istio_api::analysis::{Builder, Origin, Place};
+use mesh_common::yaml;
 use serde_json::Value;
 
+use super::lines::Lines;
 use crate::input::{self, Input};
 
 /// What came of reading files, besides the objects.
@@ -23,31 +24,6 @@ impl Read {
     /// Whether some document is in that namespace.
     pub(super) fn names(&self, namespace: &str) -> bool {
         self.namespaces.contains(namespace)
-    }
-}
-
-/// A document that lines are looked up in.
-#[derive(Debug)]
-struct Text {
-    line: usize,
-    text: String,
-    /// Whether paths lead to lines: not if several values share the text.
-    is_located: bool,
-}
-
-impl Locate for Text {
-    fn line(&self, path: &str) -> Option<usize> {
-        let document = Document {
-            index: 1,
-            line: self.line,
-            text: &self.text,
-        };
-        let found = if path.is_empty() || !self.is_located {
-            None
-        } else {
-            yaml::line_of(&document, path)
-        };
-        Some(found.unwrap_or_else(|| document.content_line()))
     }
 }
 
@@ -108,14 +84,12 @@ impl Reading<'_> {
     fn document(&mut self, file: &str, line: usize, text: &str, is_located: bool, value: Value) {
         let mut value = value;
         self.settle(&mut value);
+        let items = value.get("items").and_then(Value::as_array);
+        let count = items.map_or(0, Vec::len);
         let place = Place {
             file: file.into(),
             prefix: String::new(),
-            locator: Arc::new(Text {
-                line,
-                text: text.to_owned(),
-                is_located,
-            }),
+            locator: Arc::new(Lines::new(line, text.to_owned(), count, is_located)),
         };
         for unusable in self.builder.read(&value, Some(&place)) {
             let line = unusable.line.unwrap_or(line);
@@ -160,6 +134,15 @@ impl Reading<'_> {
     }
 }
 
+/// An object with its place.
+pub(super) fn shown(origin: &Origin) -> String {
+    let file = origin.place.as_ref().map_or("", |place| &place.file);
+    match origin.line("") {
+        Some(line) => format!("{origin} ({file}:{line})"),
+        None => format!("{origin} ({file})"),
+    }
+}
+
 /// Settings of the mesh in a file.
 pub(super) fn mesh_config(path: &Path, builder: &mut Builder) -> Result<()> {
     let inputs = input::read(&[PathBuf::from(path)], false);
@@ -167,15 +150,10 @@ pub(super) fn mesh_config(path: &Path, builder: &mut Builder) -> Result<()> {
         let name = input.name;
         let text = input.text.map_err(|reason| anyhow!("{name}: {reason}"))?;
         value(&text).map_err(|error| anyhow!("{name}: {error}"))?;
-        let locator = Text {
-            line: 1,
-            text: text.clone(),
-            is_located: true,
-        };
         let place = Place {
             file: name.into(),
             prefix: String::new(),
-            locator: Arc::new(locator),
+            locator: Arc::new(Lines::new(1, text.clone(), 0, true)),
         };
         builder.mesh_config(text, place);
     }
