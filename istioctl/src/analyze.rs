@@ -127,8 +127,9 @@ fn verdict(args: &Analyze, what: &str, messages: &[Message], unread: usize) -> u
         } else {
             " or worse"
         };
+        let noun = if count == 1 { "message" } else { "messages" };
         eprintln!(
-            "Error: {count} messages of level {threshold}{or_worse} in {what}; https://istio.io/v1.30/docs/reference/config/analysis/ explains the codes"
+            "Error: {count} {noun} of level {threshold}{or_worse} in {what}; https://istio.io/v1.30/docs/reference/config/analysis/ explains the codes"
         );
         exit::FOUND
     } else if unread > 0 && !args.ignore_unknown {

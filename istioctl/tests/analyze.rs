@@ -57,7 +57,7 @@ fn a_finding_says_where_it_is_and_has_a_code_of_its_own() {
     );
     assert_eq!(code, 79);
     assert!(
-        errors.starts_with("Error: 1 messages of level Error in namespace shop, with a.yaml"),
+        errors.starts_with("Error: 1 message of level Error in namespace shop, with a.yaml"),
         "{errors}"
     );
 }

@@ -348,6 +348,7 @@ impl Builder {
             hosts,
             mesh,
             injectors,
+            istio_namespace: istio_namespace.to_owned(),
             absent,
             yaml,
         }
@@ -458,6 +459,8 @@ pub struct Resources {
     /// By revision; the one without is `default`.
     pub(super) injectors: BTreeMap<String, Injector>,
     pub(super) yaml: ParseYaml,
+    /// Namespace of the control plane.
+    pub(super) istio_namespace: String,
     absent: BTreeSet<String>,
 }
 

@@ -15,7 +15,6 @@ use super::super::resources::{Resource, Resources};
 use super::super::selection::Labels;
 use crate::well_known::annotations::{PROXY_IMAGE, PROXY_IMAGE_TYPE};
 use crate::well_known::labels::{INJECT, INJECTION, REVISION};
-use crate::well_known::names::SYSTEM_NAMESPACE;
 
 /// Namespaces of Kubernetes itself, which are no part of any mesh.
 pub(super) const KUBERNETES_NAMESPACES: [&str; 4] = [
@@ -38,7 +37,7 @@ fn label<'a>(namespace: &'a Resource<()>, key: &str) -> Option<&'a str> {
 pub(super) fn labels(resources: &Resources, report: &mut Report) {
     let is_default = resources.injectors.values().any(|one| one.is_default);
     for (name, namespace) in &resources.namespaces {
-        if name == SYSTEM_NAMESPACE || KUBERNETES_NAMESPACES.contains(&name.as_str()) {
+        if *name == resources.istio_namespace || KUBERNETES_NAMESPACES.contains(&name.as_str()) {
             continue;
         }
         let origin = &namespace.head.origin;

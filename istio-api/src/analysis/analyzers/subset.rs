@@ -47,12 +47,24 @@ pub(super) fn of_rules(resources: &Resources, report: &mut Report) {
         let of_namespace = entries.entry(entry.namespace()).or_default();
         of_namespace.push(&entry.spec.labels);
     }
+    let any = Target::default();
     for rule in &resources.destination_rules {
         let origin = &rule.head.origin;
-        let Some(target) = resources.hosts.find(&rule.spec.host, rule.namespace()) else {
-            let host = rule.spec.host.clone();
-            report.add(&UNKNOWN_DESTINATION_RULE_HOST, origin, "spec.host", [host]);
-            continue;
+        let host = &rule.spec.host;
+        let target = match resources.hosts.find(host, rule.namespace()) {
+            Some(target) => target,
+            // Such as `*.local`: whatever Pods there are may be behind one of its hosts.
+            None if resources.hosts.any(host) => &any,
+            None => {
+                let parameters = [host.clone()];
+                report.add(
+                    &UNKNOWN_DESTINATION_RULE_HOST,
+                    origin,
+                    "spec.host",
+                    parameters,
+                );
+                continue;
+            }
         };
         for (i, subset) in rule.spec.subsets.iter().enumerate() {
             // Without labels it is everything.

@@ -14,7 +14,7 @@ use super::super::resources::{Resource, Resources};
 use super::super::selection::{Labels, selects};
 use crate::networking::v1alpha3::{Gateway, VirtualService};
 use crate::validation::primitives::header::is_claim;
-use crate::well_known::names::{MESH_GATEWAY, SYSTEM_NAMESPACE};
+use crate::well_known::names::MESH_GATEWAY;
 
 pub(super) fn mesh_hosts(resources: &Resources, report: &mut Report) {
     let mut claims: BTreeMap<(String, String), BTreeSet<usize>> = BTreeMap::new();
@@ -168,7 +168,8 @@ fn claim(spec: &VirtualService) -> Option<(&str, String)> {
 /// Selectors of the RequestAuthentications, by namespace.
 struct Policies<'a> {
     selectors: BTreeMap<&'a str, Vec<Option<&'a Labels>>>,
-    root: &'a str,
+    /// Namespaces whose policies hold everywhere.
+    roots: [&'a str; 2],
 }
 
 impl<'a> Policies<'a> {
@@ -182,13 +183,14 @@ impl<'a> Policies<'a> {
         }
         Self {
             selectors,
-            root: &resources.mesh.root_namespace,
+            roots: [&resources.mesh.root_namespace, &resources.istio_namespace],
         }
     }
 
     fn cover(&self, workload: &Workload) -> bool {
-        [self.root, SYSTEM_NAMESPACE, workload.pod.namespace()]
+        self.roots
             .into_iter()
+            .chain([workload.pod.namespace()])
             .filter_map(|namespace| self.selectors.get(namespace))
             .flatten()
             .any(|selector| selector.is_none_or(|it| selects(it, workload.labels())))

@@ -58,6 +58,7 @@ pub(in crate::analysis) struct Hosts {
     /// Host, scope; wildcards without their star are in `wildcards`.
     exact: HashMap<String, BTreeMap<String, usize>>,
     wildcards: HashMap<String, BTreeMap<String, usize>>,
+    all: Matcher,
 }
 
 impl Hosts {
@@ -112,6 +113,7 @@ impl Hosts {
         let index = self.targets.len();
         self.targets.push(target);
         for name in names {
+            self.all.add(&name, index);
             let (map, key) = match name.strip_prefix('*') {
                 Some(tail) => (&mut self.wildcards, tail.to_owned()),
                 None => (&mut self.exact, name),
@@ -121,6 +123,11 @@ impl Hosts {
                 row.insert(scope.clone(), index);
             }
         }
+    }
+
+    /// Whether a wildcard stands for some host.
+    pub(in crate::analysis) fn any(&self, wildcard: &str) -> bool {
+        wildcard.starts_with('*') && self.all.matching(wildcard).next().is_some()
     }
 
     /// What a host that an object of `namespace` names stands for: first what is exactly that

@@ -33,11 +33,13 @@ pub(in super::super) fn analyze(resources: &Resources, report: &mut Report) {
             for host in &server.hosts {
                 let place = (port.number, server.bind.as_str(), host.as_str());
                 let found = index.near(resources, &place, selector);
-                let found = found.into_iter().filter(|other| *other != index_of);
-                let before = others.len();
-                others.extend(found);
-                if others.len() > before || index.has_other(&place, index_of, &others) {
+                let mut found = found
+                    .into_iter()
+                    .filter(|other| *other != index_of)
+                    .peekable();
+                if found.peek().is_some() {
                     hosts.insert(host);
+                    others.extend(found);
                 }
             }
             if others.is_empty() {
@@ -136,12 +138,6 @@ impl<'a> Index<'a> {
             }
         }
         found
-    }
-
-    fn has_other(&self, place: &Place<'_>, own: usize, others: &BTreeSet<usize>) -> bool {
-        let gateways = self.by_place.get(place);
-        let mut all = gateways.into_iter().flat_map(BTreeMap::values).flatten();
-        all.any(|index| *index != own && others.contains(index))
     }
 }
 
