@@ -16,6 +16,9 @@ use crate::args::{Analyze, Form, Global};
 use crate::cluster::Cluster;
 use crate::{exit, input};
 
+/// So many files are named when it is said what was analyzed.
+const LISTED: usize = 3;
+
 /// Looks at everything; returns the exit code.
 ///
 /// # Errors
@@ -92,8 +95,11 @@ pub fn run(global: &Global, args: &Analyze) -> Result<u8> {
         None => "all namespaces".to_owned(),
     };
     if !inputs.is_empty() {
-        let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
-        what.push_str(&format!(", with {}", names.join(", ")));
+        let names = inputs.iter().take(LISTED).map(|input| input.name.as_str());
+        what.push_str(&format!(", with {}", names.collect::<Vec<_>>().join(", ")));
+        if inputs.len() > LISTED {
+            what.push_str(&format!(" and {} more", inputs.len() - LISTED));
+        }
     }
     absent.warn(&outcome.skipped);
     if args.verbose {
