@@ -60,7 +60,10 @@ impl Status {
         let list = |member: &str| object.pointer(member).and_then(Value::as_array);
         let negative = list("/status/conditions").into_iter().flatten();
         let negative = negative.filter_map(|condition| {
-            let word = |member: &str| super::selection::word(condition, member).to_owned();
+            let word = |member: &str| {
+                let text = condition.get(member).and_then(Value::as_str);
+                text.unwrap_or_default().to_owned()
+            };
             let reason = word("reason");
             (word("status") == "False" || reason == "PartiallyInvalid").then(|| Condition {
                 name: word("type"),

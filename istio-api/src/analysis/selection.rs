@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use crate::manifest::{Field, FieldError};
 
 /// Labels of an object.
@@ -88,14 +86,6 @@ impl LabelSelector {
             values.into_iter().flatten().map(String::as_str)
         })
     }
-}
-
-/// A text member of any JSON object, or nothing.
-pub(super) fn word<'a>(value: &'a Value, member: &str) -> &'a str {
-    value
-        .get(member)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
 }
 
 #[cfg(test)]
