@@ -11,7 +11,7 @@ mod gateway;
 pub mod kubernetes;
 mod legacy;
 mod metadata;
-mod primitives;
+pub(crate) mod primitives;
 mod proxy_config;
 mod report;
 mod server_tls;
@@ -49,6 +49,29 @@ pub struct Problem {
     pub message: String,
     /// Whether the object is refused for it.
     pub severity: Severity,
+    /// What it is about, if a rule or match of a VirtualService is never used.
+    pub shadow: Option<Shadow>,
+}
+
+/// Something that earlier rules of a VirtualService leave nothing for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shadow {
+    /// A rule that no request reaches.
+    Unreachable {
+        /// Its name in quotes, or `#` and its index.
+        rule: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A match that changes nothing.
+    Ineffective {
+        /// Rule that it is in.
+        rule: String,
+        /// Its name in quotes, or `#` and its index.
+        matched: String,
+        /// The rule, or the match of a rule, that takes its requests.
+        duplicate: String,
+    },
 }
 
 const SPEC: At<'static> = At::root("spec");

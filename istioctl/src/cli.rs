@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::args::{Global, Validate};
-use crate::{exit, validate};
+use crate::args::{Analyze, Global, Validate};
+use crate::{analyze, exit, validate};
 
 #[derive(Debug, Parser)]
 #[command(name = "istioctl", version, about = "What a person asks of the mesh")]
@@ -18,6 +18,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Find what is wrong between objects, of a cluster, of files, or of files laid over a cluster
+    Analyze(Box<Analyze>),
     /// Check configuration, without a cluster, by the rules that galley checks it by
     #[command(visible_alias = "v")]
     Validate(Validate),
@@ -36,6 +38,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match cli.command {
+        Command::Analyze(args) => analyze::run(&cli.global, &args),
         Command::Validate(args) => validate::run(&cli.global, &args),
     };
     match done {

@@ -48,6 +48,7 @@ fn port(index: usize, port: &Value) -> Option<Problem> {
             path: format!("spec.ports[{index}].{member}"),
             message,
             severity: Severity::Error,
+            shadow: None,
         })
     };
     if text("protocol") == Some("UDP") {
@@ -103,6 +104,7 @@ fn deployment(object: &Value) -> Option<Problem> {
         path: "spec.template.metadata.labels".to_owned(),
         message: "telemetry cannot name the workload: want labels app and version".to_owned(),
         severity: Severity::Warning,
+        shadow: None,
     })
 }
 

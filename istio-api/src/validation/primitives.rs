@@ -4,11 +4,11 @@
 
 pub(super) mod access;
 pub(super) mod export;
-pub(super) mod header;
-pub(super) mod host;
+pub(crate) mod header;
+pub(crate) mod host;
 pub(super) mod label;
 pub(super) mod number;
-pub(super) mod protocol;
+pub(crate) mod protocol;
 pub(super) mod re2;
 pub(super) mod text;
 pub(super) mod tls;

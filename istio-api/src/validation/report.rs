@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Problem, Severity};
+use super::{Problem, Severity, Shadow};
 use crate::object::Meta;
 
 /// More problems than this are counted and not listed: nobody reads them.
@@ -75,7 +75,7 @@ pub(super) fn quote(text: &str) -> String {
     format!("{:?}", shorten(text))
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_QUOTED) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
@@ -121,6 +121,7 @@ impl<'a> Check<'a> {
             path: at.to_string(),
             message: message.into(),
             severity: Severity::Error,
+            shadow: None,
         });
     }
 
@@ -131,6 +132,24 @@ impl<'a> Check<'a> {
             path: at.to_string(),
             message: message.into(),
             severity: Severity::Warning,
+            shadow: None,
+        });
+    }
+
+    /// A rule or match that is never used.
+    pub(super) fn shadow(
+        &mut self,
+        rule: &'static str,
+        at: &At<'_>,
+        message: String,
+        shadow: impl FnOnce() -> Shadow,
+    ) {
+        self.warnings.add(|| Problem {
+            rule,
+            path: at.to_string(),
+            message,
+            severity: Severity::Warning,
+            shadow: Some(shadow()),
         });
     }
 
@@ -169,6 +188,7 @@ impl<'a> Check<'a> {
                 path: String::new(),
                 message: format!("{more} more problems are not listed"),
                 severity,
+                shadow: None,
             });
         }
         problems

@@ -14,7 +14,7 @@ fn is_token(name: &str) -> bool {
 }
 
 /// Whether a name stands for a claim: `@request.auth.claims.sub`, `@request.auth.claims[a][b]`.
-pub(in super::super) fn is_claim(name: &str) -> bool {
+pub(crate) fn is_claim(name: &str) -> bool {
     let Some(prefix) = name.get(..CLAIMS.len()) else {
         return false;
     };

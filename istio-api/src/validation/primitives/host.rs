@@ -50,7 +50,7 @@ fn are_labels(text: &str) -> bool {
         && !text.is_empty()
 }
 
-pub(in super::super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     text.len() <= MAX_NAME && are_labels(text)
 }
 
@@ -96,7 +96,7 @@ pub(in super::super) fn is_gateway_bound(text: &str, generated: bool) -> bool {
 }
 
 /// An address of either family; a zone is allowed.
-pub(in super::super) fn is_ip(text: &str) -> bool {
+pub(crate) fn is_ip(text: &str) -> bool {
     match text.split_once('%') {
         Some((address, zone)) => !zone.is_empty() && address.parse::<Ipv6Addr>().is_ok(),
         None => text.parse::<IpAddr>().is_ok(),
@@ -113,7 +113,7 @@ pub(in super::super) fn ip(text: &str) -> Outcome {
 }
 
 /// An address, or a prefix; bits after the prefix may be set.
-pub(in super::super) fn is_ip_or_prefix(text: &str) -> bool {
+pub(crate) fn is_ip_or_prefix(text: &str) -> bool {
     let Some((address, bits)) = text.split_once('/') else {
         return is_ip(text);
     };

@@ -5,7 +5,7 @@ use super::{Outcome, ensure};
 
 /// What a protocol is for the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Protocol {
+pub(crate) enum Protocol {
     Http,
     Http2,
     Grpc,
@@ -19,7 +19,7 @@ pub(in super::super) enum Protocol {
 
 impl Protocol {
     /// Reads a name in any case.
-    pub(in super::super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text.to_ascii_lowercase().as_str() {
             "tcp" | "mongo" | "redis" | "mysql" => Self::Tcp,
             "udp" => Self::Udp,

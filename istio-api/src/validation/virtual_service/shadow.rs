@@ -6,8 +6,8 @@ use prost::Message;
 
 use crate::networking::v1alpha3::string_match::MatchType;
 use crate::networking::v1alpha3::{HttpMatchRequest, HttpRoute, StringMatch, TcpRoute, TlsRoute};
-use crate::validation::SPEC;
-use crate::validation::report::{At, Check, quote};
+use crate::validation::report::{At, Check, quote, shorten};
+use crate::validation::{SPEC, Shadow};
 
 /// Prefixes are compared this often at most: a document of thousands of equal prefixes would
 /// cost the square of them.
@@ -25,6 +25,13 @@ struct Condition {
     name: String,
     /// All of the match but its name.
     content: Vec<u8>,
+}
+
+fn unreachable(rule: &Rule, reason: &'static str) -> Shadow {
+    Shadow::Unreachable {
+        rule: rule.name.clone(),
+        reason,
+    }
 }
 
 fn name(name: &str, index: usize) -> String {
@@ -96,10 +103,10 @@ fn repeated(check: &mut Check<'_>, field: &'static str, rules: &[Rule]) -> Vec<(
         let at = SPEC.item(field, i);
         if rule.matches.is_empty() {
             if without_match.is_some() {
-                check.warn("VS-111", &at, format!(
+                check.shadow("VS-111", &at, format!(
                     "rule {} is never reached, as an earlier one matches everything: want only the last rule without matches",
                     rule.name
-                ));
+                ), || unreachable(rule, "only the last rule may lack matches"));
             }
             without_match = Some(i);
             continue;
@@ -109,26 +116,30 @@ fn repeated(check: &mut Check<'_>, field: &'static str, rules: &[Rule]) -> Vec<(
             let at = at.item("match", j);
             if let Some(other) = seen.get(one.content.as_slice()) {
                 let other = rules.get(*other).map_or("", |rule| rule.name.as_str());
-                check.warn("VS-113", &at, format!(
+                check.shadow("VS-113", &at, format!(
                     "match {} of rule {} has no effect, as rule {other} has the same: want each match once",
                     one.name, rule.name
-                ));
+                ), || Shadow::Ineffective {
+                    rule: rule.name.clone(),
+                    matched: one.name.clone(),
+                    duplicate: other.to_owned(),
+                });
                 found.push((i, j));
                 continue;
             }
             seen.insert(&one.content, i);
             if without_match.is_some() {
-                check.warn("VS-112", &at, format!(
+                check.shadow("VS-112", &at, format!(
                     "match {} of rule {} is never reached, as an earlier rule matches everything: want that rule last",
                     one.name, rule.name
-                ));
+                ), || unreachable(rule, "an earlier rule matches everything"));
             }
         }
         if found.len() - before == rule.matches.len() {
-            check.warn("VS-114", &at, format!(
+            check.shadow("VS-114", &at, format!(
                 "rule {} is never reached, as earlier rules have all its matches: leave it out, or change its matches",
                 rule.name
-            ));
+            ), || unreachable(rule, "earlier rules have all its matches"));
         }
     }
     found
@@ -182,11 +193,15 @@ fn warn(check: &mut Check<'_>, at: &At<'_>, rules: &[Rule], later: Place<'_>, ea
     };
     let (rule, one) = names(later).unwrap_or_default();
     let (other_rule, other) = names(earlier).unwrap_or_default();
-    check.warn("VS-115", at, format!(
+    check.shadow("VS-115", at, format!(
         "match {one} of prefix {} in rule {rule} has no effect, as match {other} of prefix {} in rule {other_rule} covers it: want the longer prefix first",
         quote(later.2),
         quote(earlier.2)
-    ));
+    ), || Shadow::Ineffective {
+        rule: rule.to_owned(),
+        matched: format!("{one} of prefix {}", shorten(later.2)),
+        duplicate: format!("{other} of prefix {} on {other_rule}", shorten(earlier.2)),
+    });
 }
 
 fn covers(earlier: &HttpMatchRequest, later: &HttpMatchRequest) -> bool {
