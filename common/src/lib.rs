@@ -11,6 +11,7 @@ pub mod duration;
 pub mod fswatch;
 pub mod grpc;
 pub mod kubeclient;
+pub mod lease;
 pub mod log;
 pub mod mcp;
 pub mod metrics;

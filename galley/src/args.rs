@@ -1,5 +1,6 @@
 //! Command line. Names and spelling are those of 1.1.
 
+mod status;
 mod validation;
 
 use std::convert::Infallible;
@@ -10,6 +11,7 @@ use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 use mesh_common::args::{KubeArgs, LogArgs, MonitoringArgs};
 use mesh_common::{duration, version};
 
+pub use status::StatusArgs;
 pub use validation::ValidationArgs;
 
 /// Reads, validates and distributes mesh configuration.
@@ -118,6 +120,9 @@ pub struct ServerArgs {
     /// The admission webhook.
     #[command(flatten)]
     pub validation: ValidationArgs,
+    /// Statuses.
+    #[command(flatten)]
+    pub status: StatusArgs,
     /// File whose age says that the process lives; empty is none.
     #[arg(long = "livenessProbePath", default_value = "", hide_default_value = true,
           value_parser = any_path)]

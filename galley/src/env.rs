@@ -13,6 +13,19 @@ const CONNECT_BURST: &str = "NEW_CONNECTION_BURST_SIZE";
 /// Then one per this time.
 const CONNECT_INTERVAL: &str = "NEW_CONNECTION_FREQ";
 
+/// Name of this Pod …
+const POD: &str = "POD_NAME";
+/// … which is the host's name in its containers.
+const HOST: &str = "HOSTNAME";
+
+/// Name of this Pod, or of the process where there is none.
+pub fn pod_name() -> String {
+    let set = |name: &&str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+    let name = [POD, HOST].into_iter().find(|name| set(name));
+    name.and_then(|name| std::env::var(name).ok())
+        .unwrap_or_else(|| format!("galley-{}", std::process::id()))
+}
+
 /// What the environment says, over the defaults of `options`.
 pub fn over(mut options: mesh_common::mcp::source::Options) -> mesh_common::mcp::source::Options {
     options.refusal_log_burst = number(REFUSAL_LOG_BURST).unwrap_or(options.refusal_log_burst);

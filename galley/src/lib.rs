@@ -25,4 +25,5 @@ pub mod publish;
 pub mod run;
 pub mod source;
 pub mod state;
+pub mod status;
 pub mod webhook;

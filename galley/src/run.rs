@@ -2,6 +2,7 @@
 
 mod configuration;
 mod listen;
+mod statuses;
 
 use std::net::SocketAddr;
 
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 
 use configuration::Configuration;
 use listen::Listener;
+pub use statuses::Timing as StatusTiming;
 
 use crate::args::ServerArgs;
 use crate::probe;
@@ -35,6 +37,7 @@ pub struct Server {
     /// Of the API server that configuration is read from and the webhook is registered at.
     client: Option<Client>,
     timing: kube::Timing,
+    status_timing: StatusTiming,
 }
 
 impl std::fmt::Debug for Server {
@@ -82,6 +85,7 @@ impl Server {
             monitoring,
             client,
             timing: kube::Timing::default(),
+            status_timing: StatusTiming::default(),
         })
     }
 
@@ -89,6 +93,13 @@ impl Server {
     #[must_use]
     pub fn with_timing(mut self, timing: kube::Timing) -> Self {
         self.timing = timing;
+        self
+    }
+
+    /// Keeps statuses with other times.
+    #[must_use]
+    pub fn with_status_timing(mut self, timing: StatusTiming) -> Self {
+        self.status_timing = timing;
         self
     }
 
@@ -119,6 +130,7 @@ impl Server {
             monitoring,
             client,
             timing,
+            status_timing,
         } = self;
         tracing::info!(version = mesh_common::version::text(), "galley");
         tracing::info!(config = ?args, "effective configuration");
@@ -131,7 +143,13 @@ impl Server {
         if let Some(listener) = listener {
             let source = client.clone().filter(|_| !args.reads_files());
             let started = Configuration::start(
-                &args, source, timing, &registry, &readiness, &mut tasks, &drain,
+                &args,
+                source,
+                (timing, status_timing),
+                &registry,
+                &readiness,
+                &mut tasks,
+                &drain,
             )?;
             pages = started.pages.clone();
             configuration = Some((started, listener));

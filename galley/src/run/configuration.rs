@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
 use super::listen::Listener;
+use super::statuses;
 use crate::access::{Access, Insecure};
 use crate::args::ServerArgs;
 use crate::metrics::Metrics;
@@ -43,7 +44,7 @@ impl Configuration {
     pub(super) fn start(
         args: &ServerArgs,
         client: Option<Client>,
-        timing: kube::Timing,
+        (timing, statuses): (kube::Timing, statuses::Timing),
         registry: &Registry,
         readiness: &Readiness,
         tasks: &mut JoinSet<()>,
@@ -67,11 +68,20 @@ impl Configuration {
         let (snapshots_tx, snapshots) = watch::channel(None);
         let metrics = Metrics::register(registry, client.is_some());
         let (task, queries) = Task::new(engine, updates, settings_rx, snapshots_tx, metrics);
+        let parts = statuses::Parts {
+            args,
+            timing: statuses,
+            client: client.clone(),
+            snapshots: snapshots.clone(),
+            registry,
+        };
+        let (task, status_page) = statuses::start(parts, task, tasks, drain);
         tasks.spawn(task.run(drain.clone()));
         if let Some(client) = client {
             let options = kube::Options {
                 excluded: args.excluded_resource_kinds.iter().cloned().collect(),
                 timing,
+                statuses: args.status.enable_status,
             };
             let metrics = kube::Metrics::register(registry);
             let source = kube::run(client, options, metrics, updates_tx, drain.clone());
@@ -102,7 +112,7 @@ impl Configuration {
             drain.clone(),
         );
         Ok(Self {
-            pages: debug::pages(queries, snapshots, mcp.connections()),
+            pages: debug::pages(queries, snapshots, mcp.connections()).merge(status_page),
             ready: readiness.gate("server"),
             mcp,
         })
@@ -191,7 +201,7 @@ async fn open_after_first(mut snapshots: Snapshots, gate: Gate) {
 }
 
 /// Unlike that of any other run or replica: the time of the start in base 36.
-fn epoch() -> String {
+pub(super) fn epoch() -> String {
     let time = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

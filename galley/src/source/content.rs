@@ -14,6 +14,7 @@ use super::limit;
 use crate::native::Native;
 use crate::object::Item;
 use crate::problem::{Problem, Severity, effect};
+use crate::status::Live;
 
 /// One object of a file, and where it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +42,8 @@ pub struct Content {
     pub problems: Vec<Problem>,
     /// Objects of kinds that are not read, by `apiVersion kind`.
     pub others: BTreeMap<String, usize>,
+    /// How the API server has the object, if its status may be written.
+    pub live: Option<Box<Live>>,
 }
 
 /// Reads a file's text. `path` is relative to the root; its extension decides between YAML and JSON.

@@ -73,6 +73,8 @@ pub struct Options {
     pub excluded: BTreeSet<String>,
     /// Times.
     pub timing: Timing,
+    /// Whether statuses are kept, and so what is shown of them is read.
+    pub statuses: bool,
 }
 
 /// While any of these lives, the first synchronisation is not complete.
@@ -90,7 +92,11 @@ pub async fn run(
     updates: mpsc::Sender<Update>,
     drain: drain::Watch,
 ) {
-    let Options { excluded, timing } = options;
+    let Options {
+        excluded,
+        timing,
+        statuses,
+    } = options;
     for kind in kinds::unknown(&excluded) {
         tracing::warn!(
             kind,
@@ -114,7 +120,8 @@ pub async fn run(
             definitions.add(kind, presence_tx);
         }
         let report = trouble::Report::new(kind.folder(), troubles_tx.clone());
-        let objects = Objects::new(kind, updates.clone(), patience(), metrics.clone(), report);
+        let mut objects = Objects::new(kind, updates.clone(), patience(), metrics.clone(), report);
+        objects.statuses = statuses && kind.is_custom;
         tasks.spawn(objects::follow(api.clone(), objects, presence));
     }
     drop((hold, troubles_tx));

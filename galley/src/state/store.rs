@@ -126,6 +126,7 @@ impl Store {
             obscured,
             problems,
             others,
+            live: _,
         } = content;
         let mut applied = Applied::default();
         let file = self.files.entry(path.clone()).or_default();

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::problem::Severity;
 use crate::publish::{Debounce, Reason};
 use crate::source::Update;
+use crate::status::{self, Observation};
 
 /// Asks the task something about the engine.
 pub type Query = Box<dyn FnOnce(&Engine) + Send>;
@@ -54,6 +55,8 @@ pub struct Task {
     last_event: Option<Instant>,
     last_publish: Option<Instant>,
     counted: BTreeMap<String, ()>,
+    /// Who is told what becomes of objects.
+    observer: Option<mpsc::Sender<Vec<Observation>>>,
 }
 
 impl std::fmt::Debug for Task {
@@ -86,8 +89,27 @@ impl Task {
             last_event: None,
             last_publish: None,
             counted: BTreeMap::new(),
+            observer: None,
         };
         (task, QueryHandle(queries_tx))
+    }
+
+    /// Tells of every object what became of it. The receiver must not wait for anything else: all
+    /// updates wait for it.
+    #[must_use]
+    pub fn observed_by(mut self, observer: mpsc::Sender<Vec<Observation>>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    async fn tell(&mut self, update: &Update) {
+        if let Some(observer) = &self.observer {
+            let seen = status::observe(update);
+            // Without statuses the rest goes on.
+            if !seen.is_empty() && observer.send(seen).await.is_err() {
+                self.observer = None;
+            }
+        }
     }
 
     /// Runs until the process drains or the source ends.
@@ -105,6 +127,7 @@ impl Task {
                 () = &mut signaled => return,
                 update = self.updates.recv() => match update {
                     Some(update) => {
+                        self.tell(&update).await;
                         let first = self.update(update);
                         if first {
                             // Whoever waits for the first snapshot need not wait longer.

@@ -1,6 +1,8 @@
 //! An API server with just enough of the protocol: lists in pages, watches, bookmarks, versions
 //! that are forgotten, refusals, and times of absence.
 
+mod object;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -45,6 +47,10 @@ struct Contents {
     generation: u64,
     /// Requests as `path?query`.
     requests: Vec<String>,
+    /// Statuses written, by `namespace/name`, whatever came of it.
+    statuses: Vec<String>,
+    /// How the next status that is written is answered.
+    refuse_status: Option<u16>,
 }
 
 #[derive(Debug, Clone)]
@@ -329,7 +335,16 @@ fn full_name(object: &Value) -> String {
 }
 
 fn status(code: u16, message: &str) -> Value {
-    json!({"kind": "Status", "status": "Failure", "code": code, "message": message})
+    let reason = match code {
+        403 => "Forbidden",
+        404 => "NotFound",
+        409 => "Conflict",
+        410 => "Expired",
+        _ => "Invalid",
+    };
+    json!({
+        "kind": "Status", "status": "Failure", "code": code, "message": message, "reason": reason,
+    })
 }
 
 fn refusal(code: StatusCode, body: &Value) -> Response {
@@ -338,12 +353,20 @@ fn refusal(code: StatusCode, body: &Value) -> Response {
 
 async fn answer(
     State(shared): State<Shared>,
+    method: Method,
     uri: Uri,
     Query(parameters): Query<Parameters>,
+    body: Bytes,
 ) -> Response {
     let path = uri.path().to_owned();
     let mut contents = shared.contents.lock();
     contents.requests.push(uri.to_string());
+    if let Some(one) = object::Path::parse(&path) {
+        let answer = contents.one(&method, &one, &body);
+        drop(contents);
+        shared.changed.send_replace(());
+        return answer;
+    }
     if contents.forbidden.contains(&path) {
         let body = status(403, "galley cannot list it");
         return refusal(StatusCode::FORBIDDEN, &body);

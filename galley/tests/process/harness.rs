@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use galley::args::{Args, Command, ServerArgs};
-use galley::run::Server;
+use galley::run::{Server, StatusTiming};
 use galley::source::kube::Timing;
 use istio_api::collections::{COLLECTIONS, SYNTHETIC_SERVICE_ENTRIES};
 use istio_api::mcp::v1alpha1::Resource;
@@ -38,6 +38,16 @@ const TIMING: Timing = Timing {
     patience: Duration::from_millis(300),
     request: Duration::from_secs(20),
     watch: Duration::from_secs(280),
+};
+
+/// Nobody has to wait for the next analysis, and no lease ends by itself.
+const STATUS_TIMING: StatusTiming = StatusTiming {
+    analysis: Duration::from_millis(5),
+    lease: mesh_common::lease::Timing {
+        duration: Duration::from_secs(3600),
+        certain: PATIENCE,
+        period: Duration::from_millis(5),
+    },
 };
 
 /// Files of a test: configuration, certificates, access list.
@@ -131,7 +141,10 @@ impl World {
     pub(crate) async fn run(&self, server: Server) -> Galley {
         let monitoring = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let pages = monitoring.local_addr().unwrap();
-        let server = server.with_monitoring(monitoring).with_timing(TIMING);
+        let server = server
+            .with_monitoring(monitoring)
+            .with_timing(TIMING)
+            .with_status_timing(STATUS_TIMING);
         let address = server.address();
         let (trigger, drain) = drain::channel();
         let task = tokio::spawn(server.run(drain));

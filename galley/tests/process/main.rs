@@ -13,5 +13,6 @@ mod files;
 mod harness;
 mod ingress;
 mod kubernetes;
+mod status;
 mod transport;
 mod webhook;

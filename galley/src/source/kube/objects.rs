@@ -16,6 +16,7 @@ use super::patience::Patience;
 use super::trouble::Report;
 use super::{Closed, Metrics};
 use crate::source::{FileUpdate, Update, content, limit};
+use crate::status::{Live, Shown};
 
 /// An object as the API server has it.
 #[derive(Debug, Clone, Deserialize)]
@@ -59,6 +60,8 @@ pub(super) struct Objects {
     patience: Patience,
     metrics: Metrics,
     report: Report,
+    /// Whether to read what is shown of their statuses.
+    pub(super) statuses: bool,
 }
 
 /// Follows a kind through its presence in the cluster.
@@ -109,6 +112,7 @@ impl Objects {
             patience,
             metrics,
             report,
+            statuses: false,
         }
     }
 
@@ -155,10 +159,21 @@ impl Objects {
             members.insert("apiVersion".to_owned(), api_version.into());
             members.insert("kind".to_owned(), self.kind.kind.into());
         }
-        let content = content::read_object(path, &object.0);
+        let mut content = content::read_object(path, &object.0);
+        content.live = self.statuses.then(|| Box::new(self.live(object)));
         let is_good = content.failed.is_empty() && !content.obscured;
         self.metrics.converted(&self.kind, self.version, is_good);
         FileUpdate::Read(path.clone(), content)
+    }
+
+    fn live(&self, object: &Object) -> Live {
+        let generation = object.0.pointer("/metadata/generation");
+        Live {
+            api_version: self.version,
+            resource_version: object.version().into(),
+            generation: generation.and_then(Value::as_i64),
+            shown: Shown::read(&object.0),
+        }
     }
 
     async fn remove(&mut self, paths: Vec<Arc<Path>>) -> Result<(), Closed> {

@@ -1,0 +1,41 @@
+//! Metric families of statuses.
+
+use mesh_common::metrics::Registry;
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+
+/// Families about statuses; ours, as 1.1 wrote none.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    pub(super) analysis_seconds: Histogram,
+    pub(super) leader: IntGauge,
+    pub(super) waiting: IntGauge,
+    pub(super) writes: IntCounter,
+    pub(super) write_errors: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers the families.
+    pub fn register(registry: &Registry) -> Self {
+        Self {
+            analysis_seconds: registry.histogram(
+                "galley_status_analysis_seconds",
+                "Time that an analysis of the whole configuration took.",
+                &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0],
+            ),
+            leader: registry.int_gauge(
+                "galley_status_leader",
+                "Whether this process writes statuses: 1 when it holds the lease.",
+            ),
+            waiting: registry.int_gauge(
+                "galley_status_waiting",
+                "Objects whose status is to be written.",
+            ),
+            writes: registry.counter("galley_status_writes_total", "Statuses written."),
+            write_errors: registry.counter_vec(
+                "galley_status_write_errors_total",
+                "Statuses that could not be written.",
+                &["error"],
+            ),
+        }
+    }
+}

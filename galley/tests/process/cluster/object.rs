@@ -1,0 +1,141 @@
+//! Requests about one object of a namespace: get, create, replace, and patches of its status.
+
+use axum::body::Bytes;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::{Cluster, Contents, refusal, status};
+
+/// `<root>/namespaces/<namespace>/<plural>[/<name>[/status]]`
+#[derive(Debug)]
+pub(super) struct Path {
+    /// Of all objects of the kind.
+    collection: String,
+    namespace: String,
+    /// Empty to create one.
+    name: String,
+    is_status: bool,
+}
+
+impl Path {
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let (root, rest) = path.split_once("/namespaces/")?;
+        let mut parts = rest.split('/');
+        let (namespace, plural) = (parts.next()?, parts.next()?);
+        Some(Self {
+            collection: format!("{root}/{plural}"),
+            namespace: namespace.to_owned(),
+            name: parts.next().unwrap_or_default().to_owned(),
+            is_status: parts.next() == Some("status"),
+        })
+    }
+
+    fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+fn refused(code: u16, message: &str) -> Response {
+    refusal(StatusCode::from_u16(code).unwrap(), &status(code, message))
+}
+
+fn version(object: &Value) -> Option<&Value> {
+    object.pointer("/metadata/resourceVersion")
+}
+
+impl Contents {
+    pub(super) fn one(&mut self, method: &Method, path: &Path, body: &Bytes) -> Response {
+        let collection = self.collections.get(&path.collection);
+        let found = collection.and_then(|all| all.objects.get(&path.full_name()).cloned());
+        if method == Method::GET {
+            return match found {
+                Some(object) => object.to_string().into_response(),
+                None => refused(404, "not found"),
+            };
+        }
+        let mut sent: Value = serde_json::from_slice(body).unwrap();
+        if path.is_status {
+            assert_eq!(method, Method::PATCH);
+            return self.patch_status(path, found, &sent);
+        }
+        sent["metadata"]["namespace"] = path.namespace.clone().into();
+        match (method, &found) {
+            (&Method::POST, None) => {}
+            (&Method::PUT, Some(found)) if version(found) == version(&sent) => {}
+            _ => return refused(409, "it is another one"),
+        }
+        self.apply(&path.collection, sent.clone());
+        let name = super::full_name(&sent);
+        let stored = self.collections[&path.collection].objects[&name].to_string();
+        stored.into_response()
+    }
+
+    fn patch_status(&mut self, path: &Path, found: Option<Value>, sent: &Value) -> Response {
+        self.statuses.push(path.full_name());
+        if let Some(code) = self.refuse_status.take() {
+            return refused(code, "not this one");
+        }
+        let Some(mut object) = found else {
+            return refused(404, "not found");
+        };
+        if version(sent) != version(&object) {
+            return refused(409, "it was changed");
+        }
+        let patch = json!({"status": sent["status"]});
+        merge(&mut object, &patch);
+        self.apply(&path.collection, object);
+        let stored = &self.collections[&path.collection].objects[&path.full_name()];
+        stored.to_string().into_response()
+    }
+}
+
+/// RFC 7386.
+fn merge(object: &mut Value, patch: &Value) {
+    let Value::Object(members) = patch else {
+        *object = patch.clone();
+        return;
+    };
+    if !object.is_object() {
+        *object = json!({});
+    }
+    for (name, value) in members {
+        if value.is_null() {
+            object.as_object_mut().unwrap().remove(name);
+        } else {
+            merge(&mut object[name], value);
+        }
+    }
+}
+
+impl Cluster {
+    /// Somebody changes the spec of an object: its generation is the next one.
+    pub(crate) fn edit(&self, path: &str, name: &str, spec: Value) {
+        self.change(|contents| {
+            let mut object = contents.collections[path].objects[name].clone();
+            let generation = object["metadata"]["generation"].as_i64().unwrap_or(1);
+            object["metadata"]["generation"] = (generation + 1).into();
+            object["spec"] = spec;
+            contents.apply(path, object);
+        });
+    }
+
+    pub(crate) fn object(&self, path: &str, name: &str) -> Value {
+        let contents = self.shared.contents.lock();
+        let collection = contents.collections.get(path);
+        let object = collection.and_then(|collection| collection.objects.get(name));
+        object.cloned().unwrap_or_default()
+    }
+
+    /// Objects whose status was written so far, as often as it was.
+    pub(crate) fn statuses(&self) -> Vec<String> {
+        let mut statuses = self.shared.contents.lock().statuses.clone();
+        statuses.sort();
+        statuses
+    }
+
+    /// The next status that is written is refused.
+    pub(crate) fn refuse_status(&self, code: u16) {
+        self.change(|contents| contents.refuse_status = Some(code));
+    }
+}
