@@ -1,12 +1,12 @@
 //! What becomes of each configuration object, told in its `status`: accepted or not, what the
-//! analysis of the whole configuration says, how many proxies hold it, since when.
+//! analysis of the whole configuration says, since when.
 //!
 //! ```text
 //! source ─► state task ──observations──────┐
 //!               │                          ▼
 //!               └─ snapshot ─► analysis ─► board (pure): what each status should be, and which
 //!                                findings    ▲             objects differ, the longest waiting first
-//! pilots ─► distribution ────────reports─────┘   │
+//!                                                │
 //!                                                ▼
 //!                         writer: while this replica holds the lease, at a bounded rate
 //! ```
@@ -18,7 +18,6 @@
 mod analysis;
 mod board;
 mod desired;
-mod distribution;
 mod metrics;
 mod observation;
 mod page;
@@ -27,9 +26,8 @@ mod shown;
 mod writer;
 
 pub use analysis::{Analysis, Finding, Findings};
-pub use distribution::{Report, Share};
 pub use metrics::Metrics;
-pub use observation::{Live, Observation, Verdict, observe, version_hash};
+pub use observation::{Live, Observation, Verdict, observe};
 pub use page::page;
 pub use shown::Shown;
 pub use writer::{Inputs, Question, Target, Writer};

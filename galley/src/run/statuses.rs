@@ -18,8 +18,6 @@ use crate::status::{self, Analysis, Inputs, Metrics, Target, Writer};
 
 /// Observations on their way: as many batches as the state takes of the source.
 const OBSERVATIONS: usize = 4;
-/// Reports of pilots on their way.
-const REPORTS: usize = 16;
 /// The Lease, in the namespace of galley, whose holder writes.
 const LEASE: &str = "istio-status-leader";
 
@@ -96,11 +94,9 @@ pub(super) fn start(
     let analyze = analysis.follow(snapshots, findings_tx, metrics.clone(), drain.clone());
     tasks.spawn(analyze);
     let (observer, observations) = mpsc::channel(OBSERVATIONS);
-    let (_reports_tx, reports) = mpsc::channel(REPORTS);
     let inputs = Inputs {
         observations,
         findings,
-        reports,
     };
     let (writer, question) = Writer::new(inputs, target, metrics);
     tasks.spawn(writer.run(drain.clone()));

@@ -7,7 +7,7 @@ mod row;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use istio_api::collections::Collection;
 use istio_api::manifest::Key;
@@ -16,18 +16,11 @@ use serde_json::Value;
 
 use super::analysis::{Finding, Findings, collection};
 use super::desired::{Facts, Statement, desired, nothing};
-use super::distribution::{Report, Reports};
 use super::observation::{Live, Observation, Verdict};
 use super::patch;
 use super::shown::Shown;
 use queue::Queue;
 use row::Row;
-
-/// While the answer is the same, other numbers of proxies are written no more often than this:
-/// whenever a proxy comes or goes they change for every object that it holds.
-pub(super) const COUNTS_INTERVAL: Duration = Duration::from_secs(60);
-/// So long nobody may report anything before that is said.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
 /// The time, as clocks that never go back have it and as people write it.
 #[derive(Debug, Clone, Copy)]
@@ -71,24 +64,16 @@ pub(super) struct Board {
     /// What each file holds.
     files: BTreeMap<Arc<Path>, BTreeSet<Key>>,
     findings: Option<Arc<Findings>>,
-    reports: Reports,
-    /// When the last pilot fell silent; `None` while one reports.
-    silent_since: Option<Instant>,
-    /// Statuses say that no pilot reports.
-    silence_told: bool,
     synced: bool,
     queue: Queue,
 }
 
 impl Board {
-    pub(super) fn new(now: Now) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             rows: BTreeMap::new(),
             files: BTreeMap::new(),
             findings: None,
-            reports: Reports::default(),
-            silent_since: Some(now.monotonic),
-            silence_told: false,
             synced: false,
             queue: Queue::default(),
         }
@@ -111,7 +96,7 @@ impl Board {
             }
             Observation::Removed(path) => {
                 for key in self.files.remove(&path).unwrap_or_default() {
-                    self.remove((key, path.clone()));
+                    self.remove((key, path.clone()), now);
                 }
             }
             Observation::Synced => {
@@ -143,7 +128,7 @@ impl Board {
                     held.insert(key);
                     self.set(id, Verdict::Refused(why.clone()), live.take(), now);
                 }
-                None => self.remove(id),
+                None => self.remove(id, now),
             }
         }
         if !held.is_empty() {
@@ -160,12 +145,13 @@ impl Board {
             .entry(id.clone())
             .or_insert_with(|| Row::new(collection));
         row.observe(verdict, live);
-        self.consider(&id, now);
+        self.consider_key(&id.0, now);
     }
 
-    fn remove(&mut self, id: Id) {
+    fn remove(&mut self, id: Id, now: Now) {
         self.rows.remove(&id);
         self.queue.remove(&id);
+        self.consider_key(&id.0, now);
     }
 
     /// Takes the result of an analysis.
@@ -177,33 +163,15 @@ impl Board {
         let changed = |key: &&Key| before.get(*key) != findings.get(*key);
         let keys: BTreeSet<&Key> = before.keys().chain(findings.keys()).collect();
         let keys: Vec<Key> = keys.into_iter().filter(changed).cloned().collect();
-        self.consider_keys(keys, now);
+        keys.iter().for_each(|key| self.consider_key(key, now));
     }
 
-    /// Takes what a pilot says.
-    pub(super) fn reported(&mut self, report: Report, now: Now) {
-        let keys = self.reports.take(report);
-        match (self.silent_since, self.reports.is_silent()) {
-            (None, true) => self.silent_since = Some(now.monotonic),
-            (Some(_), false) => {
-                self.silent_since = None;
-                self.silence_told = false;
-                // From now on it means something that an object is not reported.
-                self.consider_all(now);
-                return;
-            }
-            _ => {}
-        }
-        self.consider_keys(keys, now);
-    }
-
-    fn consider_keys(&mut self, keys: Vec<Key>, now: Now) {
-        for key in keys {
-            let first: Id = (key.clone(), Path::new("").into());
-            let ids = self.rows.range(first..).map(|(id, _)| id);
-            let ids: Vec<Id> = ids.take_while(|id| id.0 == key).cloned().collect();
-            ids.iter().for_each(|id| self.consider(id, now));
-        }
+    /// Whichever file it is in: the first one counts.
+    fn consider_key(&mut self, key: &Key, now: Now) {
+        let first: Id = (key.clone(), Path::new("").into());
+        let ids = self.rows.range(first..).map(|(id, _)| id);
+        let ids: Vec<Id> = ids.take_while(|id| id.0 == *key).cloned().collect();
+        ids.iter().for_each(|id| self.consider(id, now));
     }
 
     fn consider_all(&mut self, now: Now) {
@@ -216,8 +184,7 @@ impl Board {
         self.synced && self.findings.is_some()
     }
 
-    /// Notes since when the status of an object should be what it should be, and whether it is to
-    /// be written.
+    /// Notes since when an object is accepted or not, and whether its status is to be written.
     fn consider(&mut self, id: &Id, now: Now) {
         if !self.is_ready() {
             return;
@@ -228,20 +195,16 @@ impl Board {
         let Some(row) = self.rows.get_mut(id) else {
             return;
         };
-        match row.consider(&statement, now) {
-            Some(due) => self.queue.add(id, due),
-            None => self.queue.remove(id),
+        if row.consider(&statement, now) {
+            self.queue.add(id, now.monotonic);
+        } else {
+            self.queue.remove(id);
         }
     }
 
     /// What the status of an object should say.
     fn statement(&self, id: &Id) -> Option<Statement> {
         let row = self.rows.get(id)?;
-        let standing = if self.reports.is_silent() && !self.silence_told {
-            None
-        } else {
-            Some(self.reports.standing(&id.0, row.version()))
-        };
         let none = nothing();
         let findings = self.findings(&id.0).unwrap_or(&none);
         Some(desired(&Facts {
@@ -249,8 +212,6 @@ impl Board {
             verdict: row.verdict(),
             shadowed_by: self.shadow(id),
             findings,
-            standing,
-            shown: row.shown_condition(),
         }))
     }
 
@@ -265,33 +226,13 @@ impl Board {
         (id.0 == *key && id.1 != *path).then(|| id.1.display().to_string())
     }
 
-    /// When something is to be done next.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.queue.first()
-    }
-
-    /// When it is to be said that nobody reports.
-    pub(super) fn silence(&self) -> Option<Instant> {
-        let since = self.silent_since.filter(|_| !self.silence_told)?;
-        Some(since + SILENCE)
-    }
-
-    /// Says that nobody reports, if it is time.
-    pub(super) fn tell_silence(&mut self, now: Now) {
-        if self.silence().is_some_and(|at| at <= now.monotonic) {
-            self.silence_told = true;
-            self.consider_all(now);
-        }
-    }
-
-    /// The status that has been waiting longest, if one is due. Until [`Self::done`] the object is
+    /// The status that has been waiting longest. Until [`Self::done`] the object is
     /// left alone.
     pub(super) fn next(&mut self, now: Now) -> Option<Write> {
-        while let Some(id) = self.queue.pop(now.monotonic) {
-            // It may be right again, or in no hurry any more.
+        while let Some(id) = self.queue.pop() {
+            // It may be right again.
             self.consider(&id, now);
-            let due = self.queue.due(&id);
-            if due.is_some_and(|due| due <= now.monotonic)
+            if self.queue.holds(&id)
                 && let Some(write) = self.begin(&id)
             {
                 self.queue.remove(&id);
@@ -312,14 +253,14 @@ impl Board {
             api_version: live.api_version,
             resource_version: live.resource_version.clone(),
             patch: patch::merge(status, &live.resource_version),
-            digest: statement.digest().full,
+            digest: statement.digest(),
         })
     }
 
     /// Takes what became of a write.
     pub(super) fn done(&mut self, write: &Write, outcome: Outcome, now: Now) {
         if let Some(row) = self.rows.get_mut(&write.id) {
-            row.done(write, outcome, now);
+            row.done(write, outcome);
             self.consider(&write.id, now);
         }
     }
@@ -338,7 +279,7 @@ impl Board {
                 id,
                 status: row.status(&statement),
                 findings: findings.map_or(&[], |findings| findings),
-                is_waiting: self.queue.due(id).is_some(),
+                is_waiting: self.queue.holds(id),
             })
         })
     }

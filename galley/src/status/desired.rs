@@ -8,13 +8,10 @@ use k8s_openapi::jiff::Timestamp;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::analysis::Finding;
-use super::distribution::Standing;
 use super::observation::Verdict;
 
 /// Condition: whether the object is in force as it is written.
 pub(super) const ACCEPTED: &str = "Accepted";
-/// Condition: whether every proxy that the object reaches holds it.
-pub(super) const DISTRIBUTED: &str = "Distributed";
 
 /// Most validation messages of one object.
 const MAX_MESSAGES: usize = 64;
@@ -76,31 +73,15 @@ pub(super) struct Note {
 pub(super) struct Statement {
     pub(super) generation: Option<i64>,
     pub(super) accepted: Option<Condition>,
-    pub(super) distributed: Option<Condition>,
     pub(super) notes: Vec<Note>,
 }
 
-/// Two hashes of a statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Digest {
-    /// Of all of it.
-    pub(super) full: u64,
-    /// Without the numbers of proxies, which change whenever one comes or goes.
-    pub(super) gist: u64,
-}
-
 impl Statement {
-    pub(super) fn digest(&self) -> Digest {
+    /// A hash of all of it.
+    pub(super) fn digest(&self) -> u64 {
         let mut hash = HashOf::default();
         (self.generation, &self.accepted, &self.notes).hash(&mut hash);
-        let distributed = self.distributed.as_ref();
-        distributed
-            .map(|one| (one.state, &one.reason, one.generation))
-            .hash(&mut hash);
-        let gist = hash.finish();
-        distributed.map(|one| &one.message).hash(&mut hash);
-        let full = hash.finish();
-        Digest { full, gist }
+        hash.finish()
     }
 }
 
@@ -125,10 +106,6 @@ pub(super) struct Facts<'a> {
     /// Another file defines it, and counts.
     pub(super) shadowed_by: Option<String>,
     pub(super) findings: &'a [Finding],
-    /// What is said of proxies; `None` as long as nobody could say anything.
-    pub(super) standing: Option<Standing>,
-    /// What the status shows of proxies.
-    pub(super) shown: Option<&'a Condition>,
 }
 
 /// What the status should be.
@@ -142,36 +119,15 @@ pub(super) fn desired(facts: &Facts<'_>) -> Statement {
     };
     let accepted = match (facts.verdict, &facts.shadowed_by) {
         (Verdict::Refused(why), _) => condition(State::False, "Invalid", why.to_string()),
-        (Verdict::Accepted(_), Some(file)) => {
+        (Verdict::Accepted, Some(file)) => {
             let message = format!("{file} defines it too, and is in force");
             condition(State::False, "Shadowed", message)
         }
-        (Verdict::Accepted(_), None) => condition(State::True, "Valid", String::new()),
-    };
-    let distributed = match facts.standing {
-        // A galley that starts, or that no pilot talks to for a moment, takes nothing back.
-        None => facts.shown.cloned(),
-        Some(Standing::NotReported) => {
-            let message = "no pilot reports which proxies hold it".to_owned();
-            Some(condition(State::Unknown, "NotReported", message))
-        }
-        Some(Standing::Reported { reached: 0, .. }) => {
-            let message = "it reaches no connected proxy".to_owned();
-            Some(condition(State::Unknown, "NoProxies", message))
-        }
-        Some(Standing::Reported { held, reached }) => {
-            let message = format!("held by {held} of {reached} proxies");
-            Some(if held >= reached {
-                condition(State::True, "Held", message)
-            } else {
-                condition(State::False, "Pending", message)
-            })
-        }
+        (Verdict::Accepted, None) => condition(State::True, "Valid", String::new()),
     };
     Statement {
         generation,
         accepted: Some(accepted),
-        distributed,
         notes: notes(facts.findings),
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id as TaskId, JoinError, JoinSet};
 
 use super::board::{Board, Now, Outcome, Write};
-use super::{Findings, Metrics, Observation, Report};
+use super::{Findings, Metrics, Observation};
 use request::{Answer, patch};
 
 /// Writes on their way at once.
@@ -41,8 +41,6 @@ pub struct Inputs {
     pub observations: mpsc::Receiver<Vec<Observation>>,
     /// Results of analyses; `None` before the first.
     pub findings: watch::Receiver<Option<Arc<Findings>>>,
-    /// What pilots say.
-    pub reports: mpsc::Receiver<Report>,
 }
 
 /// Where statuses are written; nowhere if configuration is in files.
@@ -89,7 +87,7 @@ impl Writer {
     pub fn new(inputs: Inputs, target: Option<Target>, metrics: Metrics) -> (Self, Question) {
         let (ask, questions) = mpsc::channel(QUESTIONS);
         let writer = Self {
-            board: Board::new(now()),
+            board: Board::new(),
             inputs,
             questions,
             output: target.map(|target| Output::new(target, metrics.clone())),
@@ -111,10 +109,6 @@ impl Writer {
             self.metrics.leader.set(i64::from(is_leader));
             let waiting = i64::try_from(self.board.waiting()).unwrap_or(i64::MAX);
             self.metrics.waiting.set(waiting);
-            let silence = self.board.silence();
-            let sleep = |at: Option<Instant>| {
-                OptionFuture::from(at.map(|at| tokio::time::sleep_until(at.into())))
-            };
             tokio::select! {
                 biased;
                 () = &mut signaled => return,
@@ -136,8 +130,6 @@ impl Writer {
                         self.board.analyzed(findings, now());
                     }
                 }
-                Some(report) = self.inputs.reports.recv() => self.board.reported(report, now()),
-                Some(()) = sleep(silence) => self.board.tell_silence(now()),
                 Some(question) = self.questions.recv() => question(&self.board, is_leader),
             }
         }
@@ -220,9 +212,11 @@ impl Output {
                 return None;
             }
             let now = now();
-            let due = board.deadline()?.max(self.pause.unwrap_or(now.monotonic));
-            if due > now.monotonic {
-                return Some(due);
+            if board.waiting() == 0 {
+                return None;
+            }
+            if let Some(pause) = self.pause.filter(|pause| *pause > now.monotonic) {
+                return Some(pause);
             }
             if !self.bucket.take(now.monotonic) {
                 return Some(now.monotonic + self.interval);

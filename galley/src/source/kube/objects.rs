@@ -81,7 +81,7 @@ pub(super) async fn follow(
                 }
             }
             Presence::Served(version) => {
-                objects.version = version;
+                objects.read_in(version);
                 let kind = objects.kind;
                 tokio::select! {
                     Closed = api.follow(&kind, version, &mut objects) => return,
@@ -114,6 +114,15 @@ impl Objects {
             report,
             statuses: false,
         }
+    }
+
+    /// Reads objects in a version of the API. Statuses are written in it, so that the objects have
+    /// to be sent again when it is another one.
+    fn read_in(&mut self, version: &'static str) {
+        if self.statuses && self.version != version {
+            self.known.values_mut().for_each(|known| *known = 0);
+        }
+        self.version = version;
     }
 
     fn path(&self, object: &Object) -> Arc<Path> {

@@ -4,8 +4,9 @@ use istio_api::analysis::catalogue;
 use proptest::prelude::*;
 use serde_json::json;
 
+use std::time::Duration;
+
 use super::*;
-use crate::status::distribution::Share;
 
 fn key(name: &str) -> Key {
     Key {
@@ -28,15 +29,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let start = Instant::now();
-        let now = Now {
-            monotonic: start,
-            wall: Timestamp::UNIX_EPOCH,
-        };
         Self {
-            start,
+            start: Instant::now(),
             seconds: 0,
-            board: Board::new(now),
+            board: Board::new(),
             objects: BTreeMap::new(),
             version: 0,
             writes: Vec::new(),
@@ -67,10 +63,6 @@ impl World {
         let entry = self.objects.entry(name.to_owned());
         let object = entry.or_insert_with(|| (0, 0, json!(null)));
         (object.0, object.1) = (self.version, object.1 + 1);
-    }
-
-    fn verdict(version: u64) -> Verdict {
-        Verdict::Accepted(version)
     }
 
     /// The watch shows an object as it is now.
@@ -125,21 +117,13 @@ impl World {
         let said = format!("{} {}", text("status"), text("message"));
         Some((said.trim().to_owned(), text("lastTransitionTime")))
     }
+}
 
-    fn report(&mut self, stream: u64, name: &str, share: (u64, u32, u32)) {
-        let (version, held, reached) = share;
-        let share = Share {
-            version,
-            reached,
-            held,
-        };
-        let report = Report::Changed {
-            stream,
-            shares: vec![(key(name), Some(share))],
-        };
-        let now = self.now();
-        self.board.reported(report, now);
-    }
+fn findings() -> Arc<[Finding]> {
+    Arc::new([Finding {
+        code: &catalogue::SCHEMA_WARNING,
+        text: "x".to_owned(),
+    }])
 }
 
 fn pair(said: &str, time: &str) -> Option<(String, String)> {
@@ -150,7 +134,7 @@ fn pair(said: &str, time: &str) -> Option<(String, String)> {
 fn nothing_is_written_before_everything_is_known() {
     let mut world = World::new();
     world.apply("a");
-    world.show("a", World::verdict(1));
+    world.show("a", Verdict::Accepted);
     world.write();
     let now = world.now();
     world.board.observe(Observation::Synced, now);
@@ -165,18 +149,18 @@ fn nothing_is_written_before_everything_is_known() {
 fn times_move_with_states_and_nothing_is_written_twice() {
     let mut world = World::new().ready();
     world.apply("a");
-    world.show("a", World::verdict(1));
+    world.show("a", Verdict::Accepted);
     world.write();
     let accepted = |world: &World| world.condition("a", "Accepted");
     assert_eq!(accepted(&world), pair("True", "1970-01-01T00:00:00Z"));
     world.seconds = 10;
     // Its own write comes back.
-    world.show("a", World::verdict(1));
+    world.show("a", Verdict::Accepted);
     world.write();
     assert_eq!(world.writes.len(), 1);
     // A new generation is said so, since when stays.
     world.apply("a");
-    world.show("a", World::verdict(2));
+    world.show("a", Verdict::Accepted);
     world.write();
     assert_eq!(world.writes.len(), 2);
     assert_eq!(world.objects["a"].2["observedGeneration"], 2);
@@ -204,12 +188,12 @@ fn times_move_with_states_and_nothing_is_written_twice() {
 fn a_conflict_waits_for_what_the_watch_shows() {
     let mut world = World::new().ready();
     world.apply("a");
-    world.show("a", World::verdict(1));
+    world.show("a", Verdict::Accepted);
     world.apply("a");
     world.write();
     assert_eq!(world.writes.len(), 1);
     assert_eq!(world.board.waiting(), 0);
-    world.show("a", World::verdict(2));
+    world.show("a", Verdict::Accepted);
     world.write();
     assert_eq!(world.writes.len(), 2);
     assert_eq!(world.objects["a"].2["observedGeneration"], 2);
@@ -219,16 +203,16 @@ fn a_conflict_waits_for_what_the_watch_shows() {
 fn what_changes_during_a_write_is_written_after_it_as_it_is_then() {
     let mut world = World::new().ready();
     world.apply("a");
-    world.show("a", World::verdict(1));
+    world.show("a", Verdict::Accepted);
     let now = world.now();
     let write = world.board.next(now).unwrap();
     assert!(world.board.next(now).is_none());
     let outcome = world.answer(&write);
     // The watch is quicker than the answer, and somebody changes the object twice meanwhile.
-    world.show("a", World::verdict(1));
-    for version in 2..4 {
+    world.show("a", Verdict::Accepted);
+    for _ in 0..2 {
         world.apply("a");
-        world.show("a", World::verdict(version));
+        world.show("a", Verdict::Accepted);
     }
     assert!(world.board.next(now).is_none());
     world.board.done(&write, outcome, now);
@@ -241,7 +225,7 @@ fn what_changes_during_a_write_is_written_after_it_as_it_is_then() {
 fn a_write_that_is_lost_is_tried_again() {
     let mut world = World::new().ready();
     world.apply("a");
-    world.show("a", World::verdict(1));
+    world.show("a", Verdict::Accepted);
     let now = world.now();
     let write = world.board.next(now).unwrap();
     world.board.done(&write, Outcome::Lost, now);
@@ -253,7 +237,7 @@ fn a_write_that_is_lost_is_tried_again() {
 fn objects_that_are_gone_are_forgotten() {
     let mut world = World::new().ready();
     world.apply("a");
-    world.show("a", World::verdict(1));
+    world.show("a", Verdict::Accepted);
     let now = world.now();
     world
         .board
@@ -262,82 +246,12 @@ fn objects_that_are_gone_are_forgotten() {
 }
 
 #[test]
-fn who_holds_it_is_added_up_over_pilots_and_versions() {
-    let mut world = World::new().ready();
-    world.apply("a");
-    world.show("a", World::verdict(7));
-    world.report(1, "a", (7, 5, 5));
-    // The other one has not heard of the change yet.
-    world.report(2, "a", (6, 2, 2));
-    world.write();
-    let distributed = |world: &World| world.condition("a", "Distributed");
-    let at = |second: u32| format!("1970-01-01T00:00:{second:02}Z");
-    assert_eq!(
-        distributed(&world),
-        pair("False held by 5 of 7 proxies", &at(0))
-    );
-    world.seconds = 3;
-    world.report(2, "a", (7, 2, 2));
-    world.write();
-    assert_eq!(
-        distributed(&world),
-        pair("True held by 7 of 7 proxies", &at(3))
-    );
-    let writes = world.writes.len();
-    // Proxies come, and hold it at once: no answer changes, so there is no hurry.
-    world.seconds = 4;
-    world.report(1, "a", (7, 6, 6));
-    world.write();
-    world.report(1, "a", (7, 9, 9));
-    world.write();
-    assert_eq!(world.writes.len(), writes);
-    world.seconds = 3 + COUNTS_INTERVAL.as_secs();
-    world.write();
-    assert_eq!(world.writes.len(), writes + 1);
-    assert_eq!(
-        distributed(&world),
-        pair("True held by 11 of 11 proxies", &at(3))
-    );
-}
-
-#[test]
-fn silence_is_told_after_a_while_and_is_over_with_the_next_report() {
-    let mut world = World::new().ready();
-    world.apply("a");
-    world.show("a", World::verdict(7));
-    world.report(1, "a", (7, 5, 5));
-    world.write();
-    world.seconds = 1;
-    let now = world.now();
-    world.board.reported(Report::Ended(1), now);
-    world.write();
-    let distributed = |world: &World| world.condition("a", "Distributed").unwrap().0;
-    assert_eq!(distributed(&world), "True held by 5 of 5 proxies");
-    world.seconds = 1 + SILENCE.as_secs();
-    assert_eq!(world.board.silence(), Some(world.now().monotonic));
-    world.board.tell_silence(world.now());
-    world.write();
-    assert_eq!(
-        distributed(&world),
-        "Unknown no pilot reports which proxies hold it"
-    );
-    assert_eq!(world.board.silence(), None);
-    world.report(2, "a", (7, 5, 5));
-    world.write();
-    assert_eq!(distributed(&world), "True held by 5 of 5 proxies");
-}
-
-#[test]
 fn findings_are_written_and_taken_back() {
     let mut world = World::new().ready();
     world.apply("a");
-    world.show("a", World::verdict(1));
+    world.show("a", Verdict::Accepted);
     world.write();
-    let finding = Finding {
-        code: &catalogue::SCHEMA_WARNING,
-        text: "x".to_owned(),
-    };
-    let findings = Findings::from([(key("a"), Arc::from([finding]))]);
+    let findings = Findings::from([(key("a"), findings())]);
     let now = world.now();
     world.board.analyzed(Arc::new(findings), now);
     world.write();
@@ -358,7 +272,7 @@ fn the_file_that_counts_shadows_the_others() {
     for name in ["b.yaml", "a.yaml"] {
         let observation = Observation::Read {
             path: file(name),
-            objects: vec![(key("x"), World::verdict(1))],
+            objects: vec![(key("x"), Verdict::Accepted)],
             obscured: None,
             live: None,
         };
@@ -369,18 +283,25 @@ fn the_file_that_counts_shadows_the_others() {
         board.list().map(reason).collect()
     };
     assert_eq!(reasons(&world.board), ["\"Valid\"", "\"Shadowed\""]);
+    let since = |board: &Board| {
+        let since =
+            board.list().last().unwrap().status["conditions"][0]["lastTransitionTime"].clone();
+        since.as_str().unwrap().to_owned()
+    };
+    assert_eq!(since(&world.board), "1970-01-01T00:00:00Z");
     // Objects of files are never written.
     assert_eq!(world.board.waiting(), 0);
-    world
-        .board
-        .observe(Observation::Removed(file("a.yaml")), now);
+    world.seconds = 5;
+    let removed = Observation::Removed(file("a.yaml"));
+    world.board.observe(removed, world.now());
     assert_eq!(reasons(&world.board), ["\"Valid\""]);
+    assert_eq!(since(&world.board), "1970-01-01T00:00:05Z");
 }
 
 #[derive(Debug, Clone)]
 enum Step {
     Change(u8, bool),
-    Report(u8, u32),
+    Analyze(u8, bool),
     Wait(u64),
     Write,
 }
@@ -388,7 +309,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0..4u8, any::<bool>()).prop_map(|(name, good)| Step::Change(name, good)),
-        (0..4u8, 0..4u32).prop_map(|(name, held)| Step::Report(name, held)),
+        (0..4u8, any::<bool>()).prop_map(|(name, found)| Step::Analyze(name, found)),
         (1..40u64).prop_map(Step::Wait),
         Just(Step::Write),
     ]
@@ -406,19 +327,22 @@ proptest! {
                     let name = name.to_string();
                     world.apply(&name);
                     let verdict = if good {
-                        World::verdict(7)
+                        Verdict::Accepted
                     } else {
                         Verdict::Refused("wrong".into())
                     };
                     world.show(&name, verdict);
                 }
-                Step::Report(name, held) => world.report(1, &name.to_string(), (7, held, 3)),
+                Step::Analyze(name, found) => {
+                    let findings = found.then(|| (key(&name.to_string()), findings()));
+                    let now = world.now();
+                    world.board.analyzed(Arc::new(findings.into_iter().collect()), now);
+                }
                 Step::Wait(seconds) => world.seconds += seconds,
                 Step::Write => world.write(),
             }
             prop_assert!(world.board.waiting() <= world.objects.len());
         }
-        world.seconds += COUNTS_INTERVAL.as_secs();
         world.write();
         prop_assert_eq!(world.board.waiting(), 0);
         let wanted: Vec<Value> = world.board.list().map(|one| one.status).collect();

@@ -8,7 +8,7 @@ use super::*;
 use crate::status::patch;
 use crate::status::shown::Shown;
 
-const ACCEPT: Verdict = Verdict::Accepted(7);
+const ACCEPT: Verdict = Verdict::Accepted;
 
 fn facts(verdict: &Verdict) -> Facts<'_> {
     Facts {
@@ -16,8 +16,6 @@ fn facts(verdict: &Verdict) -> Facts<'_> {
         verdict,
         shadowed_by: None,
         findings: &[],
-        standing: None,
-        shown: None,
     }
 }
 
@@ -33,7 +31,6 @@ fn an_object_is_accepted_refused_or_shadowed() {
         said(statement.accepted.as_ref()),
         (State::True, "Valid", "")
     );
-    assert_eq!(statement.distributed, None);
     let refused = Verdict::Refused("spec.hosts: wrong".into());
     assert_eq!(
         said(desired(&facts(&refused)).accepted.as_ref()),
@@ -51,51 +48,6 @@ fn an_object_is_accepted_refused_or_shadowed() {
 }
 
 #[test]
-fn proxies_are_counted() {
-    let with = |standing| {
-        desired(&Facts {
-            standing: Some(standing),
-            ..facts(&ACCEPT)
-        })
-        .distributed
-    };
-    for (held, reached, wanted) in [
-        (
-            12,
-            14,
-            (State::False, "Pending", "held by 12 of 14 proxies"),
-        ),
-        (14, 14, (State::True, "Held", "held by 14 of 14 proxies")),
-        (
-            0,
-            0,
-            (State::Unknown, "NoProxies", "it reaches no connected proxy"),
-        ),
-    ] {
-        let condition = with(Standing::Reported { held, reached });
-        assert_eq!(said(condition.as_ref()), wanted);
-        assert_eq!(condition.unwrap().generation, Some(3));
-    }
-    let condition = with(Standing::NotReported);
-    assert_eq!(condition.unwrap().reason, "NotReported");
-}
-
-#[test]
-fn what_is_shown_of_proxies_stays_while_nobody_reports() {
-    let shown = Condition {
-        state: State::True,
-        reason: "Held".into(),
-        message: "held by 2 of 2 proxies".to_owned(),
-        generation: Some(2),
-    };
-    let statement = desired(&Facts {
-        shown: Some(&shown),
-        ..facts(&ACCEPT)
-    });
-    assert_eq!(statement.distributed, Some(shown));
-}
-
-#[test]
 fn equal_messages_are_one() {
     let finding = |code, text: &str| Finding {
         code,
@@ -110,7 +62,7 @@ fn equal_messages_are_one() {
         findings: &findings,
         ..facts(&ACCEPT)
     });
-    let status = patch::status(&statement, None, None, None);
+    let status = patch::status(&statement, None, None);
     assert_eq!(
         status["validationMessages"],
         json!([
@@ -149,14 +101,13 @@ fn foreign_conditions_and_unreadable_ones_are_no_harm() {
         "conditions": [
             {"type": "Programmed", "status": "True", "x": 1},
             {"type": "Accepted", "status": "Maybe"},
-            {"type": "Distributed", "status": "True"},
             7,
         ],
         "validationMessages": "none",
         "observedGeneration": "4",
     }});
     let shown = Shown::read(&object);
-    assert_eq!((shown.accepted, shown.distributed), (None, None));
+    assert_eq!(shown.accepted, None);
     let others: serde_json::Value = serde_json::from_str(shown.others.as_ref().unwrap()).unwrap();
     assert_eq!(
         others,
@@ -183,7 +134,6 @@ proptest! {
     fn a_status_is_known_again(
         generation: Option<i64>,
         accepted in condition(),
-        distributed in proptest::option::of(condition()),
         codes in proptest::collection::vec("IST[0-9]{4}", 0..4),
         seconds in 0i64..4_000_000_000,
         others in proptest::option::of("[a-z]{1,5}"),
@@ -200,20 +150,16 @@ proptest! {
         let statement = Statement {
             generation,
             accepted: Some(accepted.clone()),
-            distributed: distributed.clone(),
             notes: codes.into_iter().map(note).collect(),
         };
         let status = patch::status(
             &statement,
             Some(since(&accepted)),
-            distributed.as_ref().map(since),
             others.as_deref(),
         );
         let shown = Shown::read(&json!({"status": status}));
         prop_assert_eq!(shown.digest, statement.digest());
         prop_assert_eq!(shown.accepted, Some(since(&accepted)));
-        prop_assert_eq!(shown.distributed, distributed.as_ref().map(since));
-        prop_assert_eq!(shown.condition.map(|condition| *condition), distributed);
         prop_assert_eq!(shown.others.as_deref(), others.as_deref());
     }
 }
