@@ -1,8 +1,11 @@
 //! `/debug/*`: what this process holds and what proxies hold of it. Made when asked for.
 
+mod distribution;
 mod dump;
 mod services;
 mod sync;
+
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -21,6 +24,8 @@ use crate::{world, xds::registry::Registry};
 pub struct State {
     pub world: world::Handle,
     pub streams: Registry,
+    /// Name of this process.
+    pub pilot: Arc<str>,
 }
 
 /// Parameters that pages take.
@@ -43,6 +48,10 @@ struct Params {
 const PAGES: &[(&str, &str)] = &[
     ("adsz", "connected proxies and what they subscribed to"),
     ("cachez", "classes of proxies and shared results"),
+    (
+        "config_distribution",
+        "proxies that hold an object (resource=kind/namespace/name, resourceVersion=)",
+    ),
     (
         "config_dump",
         "what a proxy was sent (proxyID=, types=, include_eds=)",
@@ -74,6 +83,10 @@ pub fn router(state: State) -> Router {
         .route("/debug/instancesz", get(services::instancesz))
         .route("/debug/mesh", get(services::mesh))
         .route("/v1/registration", get(services::registration))
+        .route(
+            "/debug/config_distribution",
+            get(distribution::config_distribution),
+        )
         .route("/debug/config_dump", get(dump::config_dump))
         .route("/debug/edsz", get(dump::edsz))
         .route("/debug/push_status", get(dump::push_status))

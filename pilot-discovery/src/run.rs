@@ -74,6 +74,7 @@ pub async fn run_reporting(
     let pages = loopback_only(debug::router(debug::State {
         world: world.clone(),
         streams: streams.clone(),
+        pilot: format!("{}.{}", args.pod_name, args.namespace).into(),
     }));
     for (flag, slot) in [
         (&args.http, &mut bound_at.http),

@@ -26,6 +26,13 @@ pub struct Member {
     view: watch::Sender<View>,
 }
 
+impl Member {
+    /// What it was last told to hold.
+    pub fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+}
+
 /// All connected proxies, by connection.
 #[derive(Debug, Default)]
 pub struct Proxies {
@@ -45,6 +52,11 @@ impl Proxies {
 
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
+    }
+
+    /// Every proxy with the number of its connection.
+    pub fn connections(&self) -> impl Iterator<Item = (u64, &Member)> {
+        self.members.iter().map(|(id, member)| (*id, member))
     }
 
     pub fn get(&self, id: u64) -> Option<&Member> {

@@ -119,6 +119,7 @@ async fn run(
             variant,
             proxy: proxy.clone(),
             types: Default::default(),
+            taken: Default::default(),
         },
     );
     let _connected = context.metrics.connected(&proxy.version);

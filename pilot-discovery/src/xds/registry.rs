@@ -19,6 +19,15 @@ pub struct TypeStatus {
     pub names: usize,
 }
 
+/// What of one type a proxy took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Version of the newest view of which it took everything; `None` before the first.
+    pub version: Option<u64>,
+    /// It refused the last response.
+    pub refused: bool,
+}
+
 /// One stream as pages show it.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -29,6 +38,8 @@ pub struct Status {
     pub proxy: Arc<Proxy>,
     /// Per [`Kind`], `None` when it is not subscribed to.
     pub types: [Option<TypeStatus>; Kind::ALL.len()],
+    /// Per [`Kind`].
+    pub taken: [Taken; Kind::ALL.len()],
 }
 
 /// All open streams. Each has a lock of its own, so that a page which shows thousands of them
@@ -43,6 +54,13 @@ impl Registry {
     pub fn list(&self) -> Vec<Status> {
         let streams: Vec<_> = self.streams.lock().values().cloned().collect();
         streams.iter().map(|status| status.lock().clone()).collect()
+    }
+
+    /// What the proxy of a stream took, per [`Kind`]; `None` if there is no such stream.
+    pub fn taken(&self, id: u64) -> Option<[Taken; Kind::ALL.len()]> {
+        let status = self.streams.lock().get(&id).cloned()?;
+        let taken = status.lock().taken;
+        Some(taken)
     }
 
     pub fn len(&self) -> usize {
@@ -77,6 +95,14 @@ impl Entry {
     /// Takes over what the stream sent and what was acknowledged.
     pub fn update(&self, stream: &Stream) {
         let mut status = self.status.lock();
+        for (kind, taken) in Kind::ALL.into_iter().zip(&mut status.taken) {
+            taken.refused = stream
+                .watch(kind)
+                .is_some_and(|watch| watch.error.is_some());
+            if stream.has_taken(kind) {
+                taken.version = Some(stream.view().version);
+            }
+        }
         for (kind, slot) in Kind::ALL.into_iter().zip(&mut status.types) {
             let Some(watch) = stream.watch(kind) else {
                 *slot = None;

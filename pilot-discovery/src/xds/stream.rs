@@ -108,6 +108,16 @@ impl Stream {
         })
     }
 
+    /// The proxy took everything that the newest view gives it of a type. Of one that is asked for
+    /// by name it may have asked for nothing.
+    pub fn has_taken(&self, kind: Kind) -> bool {
+        let Some(watch) = self.watch(kind) else {
+            return !kind.is_wildcard();
+        };
+        let is_free = matches!(kind, Kind::Cluster | Kind::Endpoint);
+        watch.is_settled() && (is_free || !self.awaits_clusters())
+    }
+
     /// Takes the newest view; older ones that were not sent are skipped.
     pub fn on_view(&mut self, view: View) -> Vec<Response> {
         self.view = view;
@@ -306,12 +316,7 @@ impl Stream {
         let mut out = Vec::new();
         self.send(Kind::Cluster, &mut out);
         self.send(Kind::Endpoint, &mut out);
-        // Also while clusters could not be sent yet because of a response before them.
-        let clusters = self.view.sets(Kind::Cluster);
-        let warming = self.watch(Kind::Cluster).is_some_and(|watch| {
-            watch.puts_in_flight() || (watch.in_flight() && !watch.sent.is_same(&clusters))
-        });
-        if warming {
+        if self.awaits_clusters() {
             return out;
         }
         for kind in [Kind::Listener, Kind::Route, Kind::Secret] {
@@ -322,6 +327,15 @@ impl Stream {
             self.withdraw(&mut out);
         }
         out
+    }
+
+    /// Listeners, routes and secrets wait for clusters, also while these could not be sent yet
+    /// because of a response before them.
+    fn awaits_clusters(&self) -> bool {
+        let clusters = self.view.sets(Kind::Cluster);
+        self.watch(Kind::Cluster).is_some_and(|watch| {
+            watch.puts_in_flight() || (watch.in_flight() && !watch.sent.is_same(&clusters))
+        })
     }
 
     /// Sends what changed of one type, and what is owed.

@@ -100,6 +100,11 @@ impl Watch {
         !self.unanswered.is_empty()
     }
 
+    /// The proxy holds what it was sent, all of it, and waits for nothing.
+    pub fn is_settled(&self) -> bool {
+        !self.in_flight() && !self.owes() && self.refused.is_empty()
+    }
+
     /// A response that put resources waits for its answer.
     pub fn puts_in_flight(&self) -> bool {
         self.unanswered.iter().any(|response| response.puts)

@@ -64,6 +64,9 @@ fn run(variant: Variant, steps: Vec<Step>) {
             Step::Toggle(_) => client.toggle(Kind::Route, LONE_ROUTE),
             Step::Reconnect => client.reconnect(view.clone()),
         }
+        if client.has_taken_all() {
+            client.holds(&view);
+        }
     }
     client.settle();
     if client.refused {
@@ -78,9 +81,11 @@ fn run(variant: Variant, steps: Vec<Step>) {
             client.settle();
         }
     }
+    assert!(client.has_taken_all());
     client.holds(&view);
     client.reconnect(view.clone());
     client.settle();
+    assert!(client.has_taken_all());
     client.holds(&view);
 }
 

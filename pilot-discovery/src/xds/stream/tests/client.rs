@@ -351,6 +351,13 @@ impl Client {
         panic!("they never stop talking");
     }
 
+    /// The server counts it among those that hold everything, and no request is under way that
+    /// it does not know of.
+    pub(super) fn has_taken_all(&self) -> bool {
+        let kinds = [Kind::Cluster, Kind::Endpoint, Kind::Listener, Kind::Route];
+        self.to_server.is_empty() && kinds.into_iter().all(|kind| self.stream.has_taken(kind))
+    }
+
     /// The client holds what it subscribed to, and nothing else.
     pub(super) fn holds(&self, view: &View) {
         for kind in [Kind::Cluster, Kind::Listener] {

@@ -1,0 +1,179 @@
+//! Which proxies hold a configuration object.
+//!
+//! A class of proxies is reached by an object when one of its resources was made from it. A proxy
+//! holds the object when it took, of all types of these resources, the newest that it is to have.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    extract::{Query, State as Shared},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use pilot_networking::manifest::Manifests;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Page, Params, failed, json as page};
+use crate::{
+    world::writer::Writer,
+    xds::{
+        kind::{Kind, View},
+        registry::Taken,
+    },
+};
+
+/// What is asked.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Wanted {
+    /// `<kind>/<namespace>/<name>`
+    resource: Option<String>,
+    /// Another version than this counts as held by nobody.
+    #[serde(rename = "resourceVersion")]
+    version: Option<String>,
+}
+
+/// An object by its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Object {
+    kind: String,
+    namespace: String,
+    name: String,
+}
+
+impl Object {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('/').map(str::to_owned);
+        let (kind, namespace, name) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_whole = parts.next().is_none() && !kind.is_empty() && !name.is_empty();
+        is_whole.then_some(Self {
+            kind,
+            namespace,
+            name,
+        })
+    }
+
+    /// Types of resources that are made from it.
+    fn kinds(&self, manifests: &Manifests) -> Vec<Kind> {
+        let of_it = |kind: &Kind| {
+            let mut sources = kind.of(manifests).values().flat_map(|made| &*made.sources);
+            sources.any(|source| {
+                source.kind == self.kind
+                    && *source.namespace == *self.namespace
+                    && *source.name == *self.name
+            })
+        };
+        Kind::ALL.into_iter().filter(of_it).collect()
+    }
+}
+
+/// The proxies, and the version of the object that they are to hold.
+#[derive(Debug)]
+struct Look {
+    version: Option<String>,
+    /// What the proxies are to hold was made from this version.
+    is_published: bool,
+    /// Connection, name, and what is to be held.
+    proxies: Vec<(u64, Arc<str>, View)>,
+}
+
+fn look(writer: &Writer, object: &Object) -> Look {
+    let found = writer.builder.objects().find(|one| {
+        one.collection.kind == object.kind
+            && one.meta.namespace == object.namespace
+            && one.meta.name == object.name
+    });
+    // What proxies are to hold is made when it is published. Until then the object is another one.
+    let builder = &writer.builder;
+    let may_be_endpoints = object.kind == "ServiceEntry";
+    let is_hidden =
+        builder.is_dirty() && (may_be_endpoints || !builder.changes().is_endpoints_only());
+    let members = writer.proxies.connections();
+    Look {
+        is_published: !is_hidden,
+        version: found.map(|object| object.meta.resource_version.clone()),
+        proxies: members
+            .map(|(id, member)| (id, member.proxy.id.clone(), member.view()))
+            .collect(),
+    }
+}
+
+/// What a proxy has made of the object. `taken` is `None` for one that asked for nothing yet.
+fn state(kinds: &[Kind], version: u64, taken: Option<&[Taken; Kind::ALL.len()]>) -> &'static str {
+    let of = |kind: &Kind| taken.and_then(|taken| taken.get(kind.index_of()));
+    let holds = |kind: &Kind| of(kind).is_some_and(|taken| taken.version >= Some(version));
+    if kinds.iter().all(holds) {
+        "acked"
+    } else if kinds
+        .iter()
+        .any(|kind| of(kind).is_some_and(|taken| taken.refused))
+    {
+        "nacked"
+    } else {
+        "pending"
+    }
+}
+
+pub(super) async fn config_distribution(
+    Shared(state_of): Page,
+    Query(params): Query<Params>,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    let resource = wanted.resource.unwrap_or_default();
+    let Some(object) = Object::parse(&resource) else {
+        let text = "resource must be <kind>/<namespace>/<name>, as in \
+                    resource=VirtualService/default/reviews\n";
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    };
+    let asked = object.clone();
+    let look = state_of
+        .world
+        .inspect(move |writer| look(writer, &asked))
+        .await;
+    let look = match look {
+        Ok(look) => look,
+        Err(error) => return failed(&error),
+    };
+    let is_current = look.is_published
+        && look.version.is_some()
+        && wanted
+            .version
+            .is_none_or(|version| look.version == Some(version));
+    // Proxies of one class share their manifests.
+    let mut known: BTreeMap<*const Manifests, Vec<Kind>> = BTreeMap::new();
+    let mut kinds_of = |manifests: &Arc<Manifests>| {
+        let kinds = known.entry(Arc::as_ptr(manifests));
+        kinds.or_insert_with(|| object.kinds(manifests)).clone()
+    };
+    let (mut acked, mut reached) = (0, 0);
+    let mut proxies: Vec<Value> = Vec::with_capacity(look.proxies.len());
+    for (id, name, view) in &look.proxies {
+        let mut kinds = kinds_of(&view.outbound);
+        kinds.extend(kinds_of(&view.inbound));
+        let state = if is_current {
+            state(&kinds, view.version, state_of.streams.taken(*id).as_ref())
+        } else {
+            "pending"
+        };
+        reached += usize::from(!kinds.is_empty());
+        acked += usize::from(state == "acked");
+        proxies.push(json!({
+            "proxy": &**name,
+            "pilot": &*state_of.pilot,
+            "reached": !kinds.is_empty(),
+            "state": state,
+        }));
+    }
+    let answer = json!({
+        "resource": resource,
+        "resourceVersion": look.version,
+        "total": proxies.len(),
+        "reached": reached,
+        "acked": acked,
+        "proxies": proxies,
+    });
+    page(&params, &answer)
+}
+
+#[cfg(test)]
+mod tests;
