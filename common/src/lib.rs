@@ -10,6 +10,7 @@ pub mod drain;
 pub mod duration;
 pub mod fswatch;
 pub mod grpc;
+pub mod input;
 pub mod kubeclient;
 pub mod log;
 pub mod mcp;
@@ -21,6 +22,7 @@ pub mod spiffe;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
+pub mod validate;
 pub mod version;
 pub mod yaml;
 

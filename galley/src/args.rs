@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 use mesh_common::args::{KubeArgs, LogArgs, MonitoringArgs};
-use mesh_common::{duration, version};
+use mesh_common::{duration, validate, version};
 
 pub use validation::ValidationArgs;
 
@@ -35,8 +35,24 @@ pub enum Command {
     Server(Box<ServerArgs>),
     /// Checks the age of a probe file: exit status 0 when it is fresh.
     Probe(ProbeArgs),
+    /// Checks files, without a cluster, by the rules of `server`.
+    Validate(ValidateArgs),
     /// Prints the version.
     Version(version::Command),
+}
+
+/// `galley validate`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ValidateArgs {
+    /// Namespace of objects that name none.
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// Namespace of the control plane.
+    #[arg(short, long, default_value = "istio-system")]
+    pub istio_namespace: String,
+    /// What to check.
+    #[command(flatten)]
+    pub inputs: validate::Args,
 }
 
 /// `galley server`. Of a flag that is given twice the last one counts.
