@@ -6,6 +6,7 @@ pub mod admin;
 pub mod admission;
 pub mod args;
 pub mod backoff;
+pub mod ctrlz;
 pub mod drain;
 pub mod duration;
 pub mod fswatch;

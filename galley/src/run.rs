@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, bail};
 use axum::Router;
 use mesh_common::admin::Admin;
-use mesh_common::drain;
 use mesh_common::kubeclient::{self, Client};
 use mesh_common::metrics::Registry;
 use mesh_common::readiness::Readiness;
 use mesh_common::tls::CertFiles;
+use mesh_common::{ctrlz, drain};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -154,6 +154,12 @@ impl Server {
             let ready = readiness.gate("webhook");
             webhook::server::serve(listener, files, metrics, ready, drain.clone())
         });
+        tasks.spawn(ctrlz::serve(
+            args.introspection.clone(),
+            registry.clone(),
+            pages.clone(),
+            drain.clone(),
+        ));
         if let Some(listener) = monitoring {
             let admin = Admin::new(registry.clone(), readiness.clone()).merge(pages);
             let serve = admin.serve(listener, drain.clone());

@@ -77,6 +77,7 @@ async fn round(args: &Args, objects: usize, binary: &Path, dir: &Path) -> anyhow
             "--insecure",
             "--enable-validation=false",
             "--monitoringPort=0",
+            "--ctrlz_port=0",
         ]);
     let (wanted, wanted_rx) = watch::channel(Wanted::default());
 
