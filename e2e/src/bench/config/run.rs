@@ -14,8 +14,8 @@ use crate::bench::process::{Process, Usage, beside_this, free_address};
 
 /// How long a round may take.
 const ROUND: Duration = Duration::from_secs(120);
-/// Quiet time between changes.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Quiet time between changes, long enough that each comes alone.
+const PAUSE: Duration = Duration::from_millis(250);
 /// More files than galley reads are an error there.
 const MOST_FILES: usize = 10_000;
 
