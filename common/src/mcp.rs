@@ -34,6 +34,7 @@
 //! Deltas on request, names and versions sent on reconnect, unknown collections answered as empty
 //! instead of ending the stream, one-second limit on repeated subscriptions.
 
+mod dial;
 mod limit;
 pub mod sink;
 mod snapshot;
@@ -41,6 +42,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 
+pub use dial::{AddressError, Connect, Dial};
 pub use istio_api::synthetic;
 pub use limit::{LogLimit, TokenBucket};
 pub use snapshot::{Collection, Resources, Snapshot};

@@ -6,25 +6,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use futures::future::BoxFuture;
 use istio_api::mcp::v1alpha1::{RequestResources, Resources};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
 use super::machine::{Change, CollectionStatus, Machine, Reconnect, Step};
 use super::metrics::Metrics;
-use crate::backoff::Backoff;
 use crate::drain;
 use crate::grpc::mcp::resource_source_client::ResourceSourceClient;
-
-/// Reconnect back-off: first wait and longest wait.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
-/// A source that finds our pings too frequent makes the interval double up to this.
-const MAX_PING_INTERVAL: Duration = Duration::from_secs(360);
+use crate::mcp::dial::{Connect, Pace, describe};
 
 /// How many answers are kept for debug pages.
 const KEPT_REQUESTS: usize = 32;
@@ -38,13 +30,6 @@ pub trait Updater: Send + 'static {
     /// channel. `Err` refuses the message as a whole; the source is told the text, and nothing of
     /// the change counts as held.
     fn apply(&mut self, change: Change) -> impl Future<Output = Result<(), String>> + Send;
-}
-
-/// Opens a connection to the source, anew for every stream, so that names are resolved again and
-/// certificates are read again.
-pub trait Connect: Send + Sync + 'static {
-    /// `ping_interval`: HTTP/2 keepalive, also without streams.
-    fn connect(&self, ping_interval: Duration) -> BoxFuture<'_, anyhow::Result<Channel>>;
 }
 
 /// What a sink asks for.
@@ -205,26 +190,19 @@ impl<U: Updater> Client<U> {
 
     /// Runs until the process drains.
     pub async fn run(mut self, drain: drain::Watch) {
-        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-        let mut ping = self.options.ping_interval;
+        let mut pace = Pace::new(self.options.ping_interval);
         loop {
             let end = tokio::select! {
                 () = drain.signaled() => return,
-                end = self.stream(ping) => end,
+                end = self.stream(pace.ping()) => end,
             };
             self.status.lock().connected = false;
             self.metrics.receive_failed(end.code);
-            if end.delivered {
-                backoff.reset();
-            }
-            if end.text.contains("too_many_pings") || end.text.contains("ENHANCE_YOUR_CALM") {
-                ping = (ping * 2).min(MAX_PING_INTERVAL);
-            }
             let reconnect = self.machine.closed(&end.text, Instant::now());
             self.publish();
             let wait = match reconnect {
                 Reconnect::Now => Duration::ZERO,
-                Reconnect::Later => backoff.next(),
+                Reconnect::Later => pace.ended(&end.text, end.delivered),
             };
             tracing::warn!(
                 source = self.options.source,
@@ -328,6 +306,14 @@ impl<U: Updater> Client<U> {
                     };
                 }
             };
+            if message.nonce.is_empty() {
+                // Its answer would be read as a new subscription, and that be answered again.
+                return End {
+                    code: Code::InvalidArgument,
+                    text: format!("a message of {} without a nonce", message.collection),
+                    delivered: false,
+                };
+            }
             delivered = true;
             let version = message.system_version_info.clone();
             let received = self.machine.receive(message);
@@ -405,19 +391,4 @@ impl<U: Updater> Client<U> {
             news
         });
     }
-}
-
-/// The status with its causes: what HTTP/2 said is only there.
-fn describe(status: &tonic::Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !more.is_empty() && !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }

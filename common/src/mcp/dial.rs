@@ -1,4 +1,4 @@
-//! Reaching a source by its address.
+//! Reaching the other end by its address, again and again.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,8 +8,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
-use super::client::Connect;
+use crate::backoff::Backoff;
 use crate::tls::{self, ReloadingClientConfig};
+
+/// Reconnect back-off: first wait and longest wait.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// A peer that finds our pings too frequent makes the interval double up to this.
+const MAX_PING_INTERVAL: Duration = Duration::from_secs(360);
 
 /// Limit of connection set-up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,12 +28,68 @@ const WINDOW_BYTES: u32 = 4 << 20;
 pub enum AddressError {
     /// It has no known form.
     #[error(
-        "source address {0:?}: want mcp://host:port, mcps://host:port, host:port, dns:///host:port or unix:///path"
+        "address {0:?}: want mcp://host:port, mcps://host:port, host:port, dns:///host:port or unix:///path"
     )]
     Form(String),
     /// TLS is asked for and there is no configuration of it.
-    #[error("source address {0:?} asks for TLS, but no certificates are configured")]
+    #[error("address {0:?} asks for TLS, but no certificates are configured")]
     NoTls(String),
+}
+
+/// Opens a connection to the other end, anew for every stream, so that names are resolved again and
+/// certificates are read again.
+pub trait Connect: Send + Sync + 'static {
+    /// `ping_interval`: HTTP/2 keepalive, also without streams.
+    fn connect(&self, ping_interval: Duration) -> BoxFuture<'_, anyhow::Result<Channel>>;
+}
+
+/// How often streams are opened and pinged.
+#[derive(Debug)]
+pub(super) struct Pace {
+    backoff: Backoff,
+    ping: Duration,
+}
+
+impl Pace {
+    /// `ping`: the interval at the beginning.
+    pub(super) fn new(ping: Duration) -> Self {
+        Self {
+            backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
+            ping,
+        }
+    }
+
+    /// The interval of pings on the next connection.
+    pub(super) fn ping(&self) -> Duration {
+        self.ping
+    }
+
+    /// Takes the end of a stream and gives the wait before the next. `of_use`: something came over
+    /// it.
+    pub(super) fn ended(&mut self, reason: &str, of_use: bool) -> Duration {
+        if of_use {
+            self.backoff.reset();
+        }
+        if reason.contains("too_many_pings") || reason.contains("ENHANCE_YOUR_CALM") {
+            self.ping = (self.ping * 2).min(MAX_PING_INTERVAL);
+        }
+        self.backoff.next()
+    }
+}
+
+/// The status with its causes: what HTTP/2 said is only there.
+pub(super) fn describe(status: &tonic::Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !more.is_empty() && !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 #[derive(Debug, Clone)]
@@ -124,6 +185,28 @@ impl Connect for Dial {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pings_slow_down_when_the_peer_asks_for_calm() {
+        let mut pace = Pace::new(Duration::from_secs(100));
+        pace.ended("connection reset", false);
+        assert_eq!(pace.ping(), Duration::from_secs(100));
+        pace.ended("error: ENHANCE_YOUR_CALM", true);
+        assert_eq!(pace.ping(), Duration::from_secs(200));
+        pace.ended("too_many_pings", true);
+        pace.ended("too_many_pings", true);
+        assert_eq!(pace.ping(), MAX_PING_INTERVAL);
+    }
+
+    #[test]
+    fn streams_that_bring_nothing_are_opened_ever_more_rarely() {
+        let mut pace = Pace::new(Duration::from_secs(30));
+        let waits: Vec<_> = (0..40).map(|_| pace.ended("", false)).collect();
+        assert_eq!(waits.first(), Some(&BACKOFF.0));
+        assert!(waits.iter().all(|wait| *wait <= BACKOFF.1));
+        assert!(waits.last().is_some_and(|wait| *wait >= BACKOFF.1 / 2));
+        assert_eq!(pace.ended("", true), BACKOFF.0);
+    }
 
     #[test]
     fn addresses_of_all_forms() {
