@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::backoff::Backoff;
@@ -13,6 +15,8 @@ use crate::tls::{self, ReloadingClientConfig};
 
 /// Reconnect back-off: first wait and longest wait.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Time for the status of a stream that has ended.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// A peer that finds our pings too frequent makes the interval double up to this.
 const MAX_PING_INTERVAL: Duration = Duration::from_secs(360);
 
@@ -77,8 +81,24 @@ impl Pace {
     }
 }
 
+/// Why the peer ended a stream that takes nothing any more: the status comes after what was sent
+/// before it, which nobody can answer now. `None` if it gave none, or not in time.
+pub(super) async fn last_word<T>(
+    mut stream: impl Stream<Item = Result<T, Status>> + Unpin,
+) -> Option<Status> {
+    let status = async {
+        loop {
+            match stream.next().await? {
+                Ok(_) => {}
+                Err(status) => return Some(status),
+            }
+        }
+    };
+    tokio::time::timeout(LAST_WORD, status).await.ok().flatten()
+}
+
 /// The status with its causes: what HTTP/2 said is only there.
-pub(super) fn describe(status: &tonic::Status) -> String {
+pub(super) fn describe(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {
@@ -184,6 +204,8 @@ impl Connect for Dial {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[test]
@@ -206,6 +228,17 @@ mod tests {
         assert!(waits.iter().all(|wait| *wait <= BACKOFF.1));
         assert!(waits.last().is_some_and(|wait| *wait >= BACKOFF.1 / 2));
         assert_eq!(pace.ended("", true), BACKOFF.0);
+    }
+
+    #[tokio::test]
+    async fn the_status_is_found_behind_what_was_sent_before_it() {
+        let status = || Err(Status::invalid_argument("no"));
+        let found = last_word(futures::stream::iter([Ok(1), Ok(2), status()])).await;
+        assert_eq!(
+            found.map(|status| status.code()),
+            Some(Code::InvalidArgument)
+        );
+        assert!(last_word(futures::stream::iter([Ok(1)])).await.is_none());
     }
 
     #[test]

@@ -14,12 +14,15 @@ use tonic::{Code, Status, Streaming};
 
 use crate::harness::{Galley, PATIENCE, PILOT, SERVER_NAME, Sink, World, sidecar};
 
-const SIDECARS: &str = "istio/networking/v1alpha3/sidecars";
+pub(crate) const SIDECARS: &str = "istio/networking/v1alpha3/sidecars";
 
-type Stream = (mpsc::Sender<RequestResources>, Streaming<Resources>);
+pub(crate) type Stream = (mpsc::Sender<RequestResources>, Streaming<Resources>);
 
 /// Opens a stream by hand and subscribes to one collection.
-async fn open(galley: &Galley, tls: Option<ReloadingClientConfig>) -> Result<Stream, Status> {
+pub(crate) async fn open(
+    galley: &Galley,
+    tls: Option<ReloadingClientConfig>,
+) -> Result<Stream, Status> {
     let address = galley.address.unwrap().to_string();
     let dial = Dial::new(&address, tls, Some(SERVER_NAME.to_owned())).unwrap();
     let channel = dial.connect(Duration::from_secs(30)).await.unwrap();
@@ -31,14 +34,14 @@ async fn open(galley: &Galley, tls: Option<ReloadingClientConfig>) -> Result<Str
     Ok((tx, response.into_inner()))
 }
 
-fn subscribe(collection: &str) -> RequestResources {
+pub(crate) fn subscribe(collection: &str) -> RequestResources {
     RequestResources {
         collection: collection.to_owned(),
         ..RequestResources::default()
     }
 }
 
-async fn receive(stream: &mut Stream) -> Result<Option<Resources>, Status> {
+pub(crate) async fn receive(stream: &mut Stream) -> Result<Option<Resources>, Status> {
     tokio::time::timeout(PATIENCE, stream.1.message())
         .await
         .unwrap()

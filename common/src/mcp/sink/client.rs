@@ -16,7 +16,7 @@ use super::machine::{Change, CollectionStatus, Machine, Reconnect, Step};
 use super::metrics::Metrics;
 use crate::drain;
 use crate::grpc::mcp::resource_source_client::ResourceSourceClient;
-use crate::mcp::dial::{Connect, Pace, describe};
+use crate::mcp::dial::{Connect, Pace, describe, last_word};
 
 /// How many answers are kept for debug pages.
 const KEPT_REQUESTS: usize = 32;
@@ -355,11 +355,18 @@ impl<U: Updater> Client<U> {
             self.publish();
             if answers.send(reply).await.is_err() {
                 self.metrics.send_failed();
-                let text = "the source no longer takes answers".to_owned();
-                return End {
-                    code: Code::Unavailable,
-                    text,
-                    delivered,
+                // Which collection a source of 1.1 does not know is only in the status.
+                return match last_word(messages).await {
+                    Some(status) => End {
+                        code: status.code(),
+                        text: describe(&status),
+                        delivered,
+                    },
+                    None => End {
+                        code: Code::Unavailable,
+                        text: "the source no longer takes answers".to_owned(),
+                        delivered,
+                    },
                 };
             }
         }

@@ -206,7 +206,9 @@ impl Server {
         let (tx, rx) = mpsc::channel(1);
         let requests = request.into_inner();
         tokio::spawn(async move {
-            if let End::Refused(status) = serve.run::<W>(requests, &tx).await {
+            let end = serve.run::<W>(requests, &tx).await;
+            // A request that cannot be read is the peer's fault, and it does not know of it.
+            if let End::Refused(status) | End::Peer(Some(status)) = end {
                 // The sink may be gone or not be reading; it learns of the end either way.
                 let _ = tokio::time::timeout(LAST_WORD, tx.send(Err(status))).await;
             }

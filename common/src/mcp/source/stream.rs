@@ -16,6 +16,7 @@ use super::metrics::Metrics;
 use super::wire::Wire;
 use crate::drain;
 use crate::mcp::Snapshot;
+use crate::mcp::dial::last_word;
 
 /// gRPC's usual receive limit; sinks of 1.1 keep it.
 const LARGE_MESSAGE_BYTES: usize = 4 << 20;
@@ -150,7 +151,7 @@ impl Serve {
                     },
                     Err(_) => {
                         self.metrics.send_failed(Code::Cancelled);
-                        return End::Peer(None);
+                        return End::Peer(last_word(requests).await);
                     }
                 },
                 () = tokio::time::sleep_until(wake.unwrap_or_else(tokio::time::Instant::now)),
