@@ -156,22 +156,18 @@ async fn nothing_is_sent_again_after_a_restart() {
     for i in 0..20 {
         world.write(&format!("{i}.yaml"), &sidecar(&format!("s{i}"), "1"));
     }
-    let galley = world.start().await;
-    let address = format!("--server-address=tcp://{}", galley.address.unwrap());
-    let mut sink = world.sink(&galley);
+    // No other test can take a socket of this name between the end and the start.
+    let address = format!("unix://{}", world.path("galley.sock").display());
+    let flags = ["--insecure", &format!("--server-address={address}")];
+    let galley = world.start_with(&flags).await;
+    let mut sink = Sink::start(&address, None);
     sink.until("all", |state| state.len() == 20).await;
     assert_eq!(sink.given(), 20);
     galley.stop().await;
     world.write("3.yaml", &sidecar("s3", "2"));
-    let galley = world.start_with(&[&address]).await;
+    let galley = world.start_with(&flags).await;
     sink.label("sidecars shop/s3", "2").await;
     assert_eq!(sink.given(), 21);
-    let (_, connections) = galley.page("/debug/connections").await;
-    assert!(
-        connections.contains("pilot-0.istio-system"),
-        "{connections}"
-    );
-    assert!(connections.contains(PILOT), "{connections}");
     galley.stop().await;
 }
 
@@ -243,7 +239,8 @@ async fn pages_of_the_monitoring_port() {
             "\"labels\"",
         ),
         ("/snapshotj/", "shop/a"),
-        ("/connectionsj/", "pilot-0"),
+        ("/debug/connections", "pilot-0.istio-system"),
+        ("/connectionsj/", PILOT),
         ("/metrics", "galley_server_cert_expiry_timestamp_seconds"),
     ]
     .into();
