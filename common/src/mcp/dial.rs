@@ -7,8 +7,8 @@ use futures::future::BoxFuture;
 use futures::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 use crate::backoff::Backoff;
 use crate::tls::{self, ReloadingClientConfig};
@@ -51,7 +51,33 @@ pub trait Connect: Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct Pace {
     backoff: Backoff,
+    first_ping: Duration,
     ping: Duration,
+}
+
+/// How a stream ended, for [`Pace`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending<'a> {
+    /// [`Code::Ok`] when the peer closed it in good order.
+    pub(super) code: Code,
+    /// What is known of the cause.
+    pub(super) reason: &'a str,
+    /// Something came over it.
+    pub(super) of_use: bool,
+    /// From connecting to the end.
+    pub(super) lived: Duration,
+}
+
+impl Ending<'_> {
+    /// Whether the peer may have found our pings too frequent. gRPC servers of the time of 1.1 say
+    /// so in a frame that concerns no stream, and close the connection: what is left of it on the
+    /// stream is that the connection is gone, after the fourth ping at the earliest.
+    fn wants_calm(&self, ping: Duration) -> bool {
+        let says = |text: &str| self.reason.contains(text);
+        says("too_many_pings")
+            || says("ENHANCE_YOUR_CALM")
+            || (says("broken pipe") && self.lived >= ping * 3)
+    }
 }
 
 impl Pace {
@@ -59,6 +85,7 @@ impl Pace {
     pub(super) fn new(ping: Duration) -> Self {
         Self {
             backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
+            first_ping: ping,
             ping,
         }
     }
@@ -68,14 +95,15 @@ impl Pace {
         self.ping
     }
 
-    /// Takes the end of a stream and gives the wait before the next. `of_use`: something came over
-    /// it.
-    pub(super) fn ended(&mut self, reason: &str, of_use: bool) -> Duration {
-        if of_use {
+    /// Takes the end of a stream and gives the wait before the next.
+    pub(super) fn ended(&mut self, ending: Ending<'_>) -> Duration {
+        if ending.of_use {
             self.backoff.reset();
         }
-        if reason.contains("too_many_pings") || reason.contains("ENHANCE_YOUR_CALM") {
-            self.ping = (self.ping * 2).min(MAX_PING_INTERVAL);
+        if ending.wants_calm(self.ping) {
+            self.ping = (self.ping * 2).min(MAX_PING_INTERVAL).max(self.first_ping);
+        } else if ending.code == Code::Ok {
+            self.ping = self.first_ping;
         }
         self.backoff.next()
     }
@@ -204,30 +232,69 @@ impl Connect for Dial {
 
 #[cfg(test)]
 mod tests {
-    use tonic::Code;
-
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn ending(code: Code, reason: &str, lived: Duration) -> Ending<'_> {
+        Ending {
+            code,
+            reason,
+            of_use: true,
+            lived,
+        }
+    }
 
     #[test]
     fn pings_slow_down_when_the_peer_asks_for_calm() {
-        let mut pace = Pace::new(Duration::from_secs(100));
-        pace.ended("connection reset", false);
-        assert_eq!(pace.ping(), Duration::from_secs(100));
-        pace.ended("error: ENHANCE_YOUR_CALM", true);
-        assert_eq!(pace.ping(), Duration::from_secs(200));
-        pace.ended("too_many_pings", true);
-        pace.ended("too_many_pings", true);
+        let mut pace = Pace::new(100 * SECOND);
+        pace.ended(ending(Code::Unavailable, "connection reset", 900 * SECOND));
+        assert_eq!(pace.ping(), 100 * SECOND);
+        pace.ended(ending(
+            Code::Unavailable,
+            "error: ENHANCE_YOUR_CALM",
+            SECOND,
+        ));
+        assert_eq!(pace.ping(), 200 * SECOND);
+        pace.ended(ending(Code::Unavailable, "too_many_pings", SECOND));
+        pace.ended(ending(Code::Unavailable, "too_many_pings", SECOND));
         assert_eq!(pace.ping(), MAX_PING_INTERVAL);
     }
 
     #[test]
+    fn pings_slow_down_when_the_connection_goes_after_a_few_of_them() {
+        // As a galley of 1.1 does: with pings each 30 s the connection is gone after 120 s.
+        let gone = "error reading a body from connection: stream closed because of a broken pipe";
+        let mut pace = Pace::new(30 * SECOND);
+        pace.ended(ending(Code::Unknown, gone, 89 * SECOND));
+        assert_eq!(pace.ping(), 30 * SECOND, "the peer may have been restarted");
+        pace.ended(ending(Code::Unknown, gone, 120 * SECOND));
+        assert_eq!(pace.ping(), 60 * SECOND);
+        pace.ended(ending(Code::Unknown, gone, 120 * SECOND));
+        assert_eq!(pace.ping(), 60 * SECOND);
+        pace.ended(ending(Code::Unknown, gone, 240 * SECOND));
+        assert_eq!(pace.ping(), 120 * SECOND);
+        // Another peer, which has nothing against pings.
+        pace.ended(ending(
+            Code::Ok,
+            "the source ended the stream",
+            1800 * SECOND,
+        ));
+        assert_eq!(pace.ping(), 30 * SECOND);
+    }
+
+    #[test]
     fn streams_that_bring_nothing_are_opened_ever_more_rarely() {
-        let mut pace = Pace::new(Duration::from_secs(30));
-        let waits: Vec<_> = (0..40).map(|_| pace.ended("", false)).collect();
+        let mut pace = Pace::new(30 * SECOND);
+        let useless = Ending {
+            of_use: false,
+            ..ending(Code::Unavailable, "", SECOND)
+        };
+        let waits: Vec<_> = (0..40).map(|_| pace.ended(useless)).collect();
         assert_eq!(waits.first(), Some(&BACKOFF.0));
         assert!(waits.iter().all(|wait| *wait <= BACKOFF.1));
         assert!(waits.last().is_some_and(|wait| *wait >= BACKOFF.1 / 2));
-        assert_eq!(pace.ended("", true), BACKOFF.0);
+        assert_eq!(pace.ended(ending(Code::Unavailable, "", SECOND)), BACKOFF.0);
     }
 
     #[tokio::test]

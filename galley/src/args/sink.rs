@@ -57,8 +57,10 @@ fn pair(text: &str) -> Result<(AsciiMetadataKey, AsciiMetadataValue), String> {
     }
     let key = AsciiMetadataKey::from_str(&lower)
         .map_err(|_| format!("{name:?} is no name of a header with text"))?;
-    let value = AsciiMetadataValue::from_str(value)
+    let mut value = AsciiMetadataValue::from_str(value)
         .map_err(|_| format!("the value of {name} is not printable ASCII"))?;
+    // It may be a token, and flags are logged.
+    value.set_sensitive(true);
     Ok((key, value))
 }
 
@@ -87,6 +89,10 @@ mod tests {
         assert_eq!(metadata.get("cluster").unwrap(), "one");
         let teams: Vec<_> = metadata.get_all("team").iter().collect();
         assert_eq!(teams, ["red", "blue"]);
+        assert!(
+            !format!("{args:?} {metadata:?}").contains("red"),
+            "it may be a secret"
+        );
         assert!(parse(&[]).unwrap().metadata().is_empty());
     }
 

@@ -56,7 +56,8 @@ pub(super) fn check(args: &ServerArgs) -> anyhow::Result<()> {
     if is_tls && address.starts_with("unix://") {
         bail!("--sinkAddress={address}: a Unix socket is plain text, want --sinkAuthMode=NONE");
     }
-    if address.starts_with("mcps://") != is_tls && address.starts_with("mcp") {
+    let scheme = address.split_once("://").map(|(scheme, _)| scheme);
+    if scheme == Some(if is_tls { "mcp" } else { "mcps" }) {
         bail!("--sinkAddress={address}: the scheme and --sinkAuthMode contradict each other");
     }
     // TLS or not, the forms of addresses are the same.

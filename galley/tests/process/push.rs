@@ -276,3 +276,13 @@ async fn flags_that_contradict_each_other() {
         "{error:#}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_named_like_a_scheme() {
+    let world = World::new();
+    for mode in ["NONE", "MUTUAL_TLS"] {
+        let mode = format!("--sinkAuthMode={mode}");
+        let flags = world.args(&["--sinkAddress=mcps-sink:9901", &mode]);
+        assert!(galley::run::Server::bind(flags).await.is_ok(), "{mode}");
+    }
+}

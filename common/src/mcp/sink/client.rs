@@ -16,7 +16,7 @@ use super::machine::{Change, CollectionStatus, Machine, Reconnect, Step};
 use super::metrics::Metrics;
 use crate::drain;
 use crate::grpc::mcp::resource_source_client::ResourceSourceClient;
-use crate::mcp::dial::{Connect, Pace, describe, last_word};
+use crate::mcp::dial::{Connect, Ending, Pace, describe, last_word};
 
 /// How many answers are kept for debug pages.
 const KEPT_REQUESTS: usize = 32;
@@ -192,6 +192,7 @@ impl<U: Updater> Client<U> {
     pub async fn run(mut self, drain: drain::Watch) {
         let mut pace = Pace::new(self.options.ping_interval);
         loop {
+            let began = Instant::now();
             let end = tokio::select! {
                 () = drain.signaled() => return,
                 end = self.stream(pace.ping()) => end,
@@ -202,13 +203,19 @@ impl<U: Updater> Client<U> {
             self.publish();
             let wait = match reconnect {
                 Reconnect::Now => Duration::ZERO,
-                Reconnect::Later => pace.ended(&end.text, end.delivered),
+                Reconnect::Later => pace.ended(Ending {
+                    code: end.code,
+                    reason: &end.text,
+                    of_use: end.delivered,
+                    lived: began.elapsed(),
+                }),
             };
             tracing::warn!(
                 source = self.options.source,
                 code = ?end.code,
                 error = end.text,
                 wait_ms = wait.as_millis(),
+                ping_ms = pace.ping().as_millis(),
                 "the configuration stream ended; what was received stays in force"
             );
             self.status.lock().last_error = Some(end.text);

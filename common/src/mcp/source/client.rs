@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::ready;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use istio_api::mcp::v1alpha1::{RequestResources, Resources};
@@ -17,7 +17,7 @@ use super::stream::{End, Source};
 use super::wire::Current;
 use crate::drain;
 use crate::grpc::mcp::resource_sink_client::ResourceSinkClient;
-use crate::mcp::dial::{Connect, Pace, describe};
+use crate::mcp::dial::{Connect, Ending, Pace, describe};
 use crate::metrics::Registry;
 
 /// How a sink is called.
@@ -51,6 +51,7 @@ impl fmt::Debug for Client {
 
 /// What became of a stream.
 struct Outcome {
+    code: Code,
     reason: String,
     /// The sink asked for something.
     of_use: bool,
@@ -59,6 +60,7 @@ struct Outcome {
 impl Outcome {
     fn failed(reason: String) -> Self {
         Self {
+            code: Code::Unavailable,
             reason,
             of_use: false,
         }
@@ -91,15 +93,22 @@ impl Client {
     pub async fn run(self, drain: drain::Watch) {
         let mut pace = Pace::new(self.options.ping_interval);
         loop {
+            let began = Instant::now();
             let outcome = tokio::select! {
                 () = drain.signaled() => return,
                 outcome = self.stream(pace.ping()) => outcome,
             };
-            let wait = pace.ended(&outcome.reason, outcome.of_use);
+            let wait = pace.ended(Ending {
+                code: outcome.code,
+                reason: &outcome.reason,
+                of_use: outcome.of_use,
+                lived: began.elapsed(),
+            });
             tracing::warn!(
                 sink = self.options.sink,
                 error = outcome.reason,
                 wait_ms = wait.as_millis(),
+                ping_ms = pace.ping().as_millis(),
                 "the stream to the sink ended; it will be opened again"
             );
             tokio::select! {
@@ -148,12 +157,13 @@ impl Client {
         let mut asked = false;
         let requests = without_trigger(requests).inspect(|item| asked |= item.is_ok());
         let end = serve.run::<Current>(requests, &tx).await;
-        let reason = match end {
-            End::Peer(Some(status)) | End::Refused(status) => describe(&status),
-            End::Peer(None) => "the sink ended the stream".to_owned(),
-            End::Age => "the stream was old".to_owned(),
+        let (code, reason) = match end {
+            End::Peer(Some(status)) | End::Refused(status) => (status.code(), describe(&status)),
+            End::Peer(None) => (Code::Ok, "the sink ended the stream".to_owned()),
+            End::Age => (Code::Ok, "the stream was old".to_owned()),
         };
         Outcome {
+            code,
             reason,
             of_use: asked,
         }
