@@ -242,7 +242,6 @@ async fn a_thousand_sinks_at_once() {
     let mut honest = open(source.channels().remove(0)).await.unwrap();
     assert_eq!(receive(&mut honest).await.system_version_info, "1");
     let before = resident();
-    let mut after_first = 0;
     for round in 0..3 {
         let (silent, refused) = wave(&source).await;
         assert_eq!((silent.len(), refused.len()), (SINKS, 0));
@@ -259,18 +258,12 @@ async fn a_thousand_sinks_at_once() {
         honest.0.send(ack).await.unwrap();
         let wanted = (21 + 20 * round).to_string();
         assert_eq!(receive(&mut honest).await.system_version_info, wanted);
+        // What an earlier round left behind would count again.
         let grown = resident().saturating_sub(before);
         eprintln!("round {round}: {} bytes a stream", grown / SINKS);
         assert!(
             grown / SINKS < BYTES_PER_STREAM,
             "{grown} bytes for {SINKS} streams"
-        );
-        if round == 0 {
-            after_first = grown;
-        }
-        assert!(
-            grown < after_first * 3 / 2,
-            "{after_first} bytes for the first {SINKS} sinks, {grown} after round {round}"
         );
         drop(silent);
         source
