@@ -292,7 +292,8 @@ impl<U: Updater> Client<U> {
                     if retry.is_some() =>
                 {
                     let text = "opening the stream again with all collections".to_owned();
-                    return End { code: Code::Ok, text, delivered: true };
+                    // We end it, which says nothing of what the source thinks of our pings.
+                    return End { code: Code::Cancelled, text, delivered: true };
                 }
             };
             let message = match message {
