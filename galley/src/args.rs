@@ -1,5 +1,6 @@
 //! Command line. Names and spelling are those of 1.1.
 
+mod sink;
 mod validation;
 
 use std::convert::Infallible;
@@ -10,6 +11,7 @@ use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 use mesh_common::args::{KubeArgs, LogArgs, MonitoringArgs};
 use mesh_common::{duration, validate, version};
 
+pub use sink::{SinkArgs, SinkAuth};
 pub use validation::ValidationArgs;
 
 /// Reads, validates and distributes mesh configuration.
@@ -131,6 +133,9 @@ pub struct ServerArgs {
     #[arg(long = "enable-server", default_value_t = true, default_missing_value = "true",
           num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub enable_server: bool,
+    /// A sink that is called.
+    #[command(flatten)]
+    pub sink: SinkArgs,
     /// The admission webhook.
     #[command(flatten)]
     pub validation: ValidationArgs,

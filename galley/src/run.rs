@@ -2,6 +2,7 @@
 
 mod configuration;
 mod listen;
+mod sink;
 
 use std::net::SocketAddr;
 
@@ -60,6 +61,7 @@ impl Server {
         if !args.enable_server && !validation.enable_validation {
             bail!("nothing to do: must be running under at least one mode: server or validation");
         }
+        sink::check(&args)?;
         let client = client(&args).await?;
         let listener = if args.enable_server {
             Some(Listener::bind(&args.server_address, args.insecure).await?)

@@ -52,9 +52,13 @@ fn build(root: &Path, target: &Path) -> anyhow::Result<()> {
         bail!("the fuzzers are built for {HOST} only");
     }
     println!("building the fuzzers; the first time this takes some minutes");
+    // The versions of the workspace; cargo adds what is only here.
+    let lock = root.join("fuzz/libfuzzer/Cargo.lock");
+    std::fs::copy(root.join("Cargo.lock"), &lock)
+        .with_context(|| format!("writing {}", lock.display()))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--target", HOST])
+        .args(["build", "--release", "--target", HOST])
         .arg("--manifest-path")
         .arg(root.join("fuzz/libfuzzer/Cargo.toml"))
         .env("CARGO_TARGET_DIR", target)
