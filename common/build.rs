@@ -121,6 +121,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ),
         service(
             "istio.mcp.v1alpha1",
+            "AggregatedMeshConfigService",
+            &[
+                Call(
+                    "StreamAggregatedResources",
+                    MCP,
+                    "MeshConfigRequest",
+                    "MeshConfigResponse",
+                    Shape::Bidirectional,
+                ),
+                Call(
+                    "IncrementalAggregatedResources",
+                    MCP,
+                    "IncrementalMeshConfigRequest",
+                    "IncrementalMeshConfigResponse",
+                    Shape::Bidirectional,
+                ),
+            ],
+        ),
+        service(
+            "istio.mcp.v1alpha1",
             "ResourceSink",
             &[Call(
                 "EstablishResourceStream",

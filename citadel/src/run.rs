@@ -10,7 +10,7 @@ use mesh_common::admin::Admin;
 use mesh_common::metrics::Registry;
 use mesh_common::readiness::Readiness;
 use mesh_common::spiffe::Identity;
-use mesh_common::{drain, fswatch, process};
+use mesh_common::{ctrlz, drain, fswatch, process};
 use tokio::net::TcpListener;
 
 use crate::args::{Args, Command};
@@ -184,6 +184,12 @@ async fn serve_with(
     tokio::spawn(identity.run(drain.clone()));
     port_gate.open();
 
+    tokio::spawn(ctrlz::serve(
+        args.monitoring.clone(),
+        registry.clone(),
+        axum::Router::new(),
+        drain.clone(),
+    ));
     let admin = Admin::new(registry, readiness).merge(debug::pages(Arc::clone(&authority)));
     let admin = tokio::spawn(admin.serve(listeners.admin, drain.clone()));
 

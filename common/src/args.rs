@@ -83,11 +83,11 @@ impl Default for LogArgs {
 /// Introspection flags. The monitoring port is a flag of each process: its name differs.
 #[derive(Args, Clone, Debug)]
 pub struct MonitoringArgs {
-    /// Accepted for command lines of 1.1. Levels are changed at `/logging` of the monitoring port.
-    #[arg(long = "ctrlz_address", default_value = "127.0.0.1", hide = true)]
+    /// Address of the introspection pages (ControlZ); `*` is every address, for everybody.
+    #[arg(long = "ctrlz_address", default_value = "127.0.0.1")]
     pub ctrlz_address: String,
-    /// Accepted for command lines of 1.1.
-    #[arg(long = "ctrlz_port", default_value_t = 9876, hide = true)]
+    /// Port of the introspection pages; 0: none.
+    #[arg(long = "ctrlz_port", default_value_t = 9876)]
     pub ctrlz_port: u16,
 }
 

@@ -28,7 +28,7 @@ pub mod sds {
     ));
 }
 
-/// `istio.mcp.v1alpha1.ResourceSource` and `ResourceSink`.
+/// `istio.mcp.v1alpha1.ResourceSource`, `ResourceSink` and `AggregatedMeshConfigService`.
 pub mod mcp {
     #![allow(
         clippy::all,
@@ -43,6 +43,10 @@ pub mod mcp {
     include!(concat!(
         env!("OUT_DIR"),
         "/istio.mcp.v1alpha1.ResourceSink.rs"
+    ));
+    include!(concat!(
+        env!("OUT_DIR"),
+        "/istio.mcp.v1alpha1.AggregatedMeshConfigService.rs"
     ));
 }
 

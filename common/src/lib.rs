@@ -6,10 +6,12 @@ pub mod admin;
 pub mod admission;
 pub mod args;
 pub mod backoff;
+pub mod ctrlz;
 pub mod drain;
 pub mod duration;
 pub mod fswatch;
 pub mod grpc;
+pub mod input;
 pub mod kubeclient;
 pub mod lease;
 pub mod log;
@@ -22,6 +24,7 @@ pub mod spiffe;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
+pub mod validate;
 pub mod version;
 pub mod yaml;
 

@@ -4,7 +4,8 @@
 //! to them on one long-lived stream, accepts or refuses every message, and is told of changes.
 //!
 //! * [`source::machine`] and [`sink::machine`] are the protocol: plain state, no IO, no clock.
-//! * [`source::Server`] and [`sink::Client`] put them on tonic.
+//! * [`source::Server`] and [`sink::Client`] put them on tonic. The server has the service of 1.0,
+//!   too. [`source::Client`] calls a sink that cannot call.
 //! * [`Snapshot`] is what a source serves. Its maps share structure, so publishing a
 //!   change and computing what a stream lacks both cost what changed, not what exists.
 //!
@@ -32,8 +33,12 @@
 //! # Deviations from 1.1
 //!
 //! Deltas on request, names and versions sent on reconnect, unknown collections answered as empty
-//! instead of ending the stream, one-second limit on repeated subscriptions.
+//! instead of ending the stream (not in the service of 1.0), one-second limit on repeated
+//! subscriptions, bounds for all that a peer makes us keep. A source that calls takes
+//! subscriptions also before the answer to its opening message: sinks of 1.1 send them so, and
+//! sources of 1.1 do not understand it.
 
+mod dial;
 mod limit;
 pub mod sink;
 mod snapshot;
@@ -41,6 +46,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 
+pub use dial::{AddressError, Connect, Dial};
 pub use istio_api::synthetic;
 pub use limit::{LogLimit, TokenBucket};
 pub use snapshot::{Collection, Resources, Snapshot};

@@ -1,5 +1,6 @@
 //! Command line. Names and spelling are those of 1.1.
 
+mod sink;
 mod status;
 mod validation;
 
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 use mesh_common::args::{KubeArgs, LogArgs, MonitoringArgs};
-use mesh_common::{duration, version};
+use mesh_common::{duration, validate, version};
 
+pub use sink::{SinkArgs, SinkAuth};
 pub use status::StatusArgs;
 pub use validation::ValidationArgs;
 
@@ -37,8 +39,24 @@ pub enum Command {
     Server(Box<ServerArgs>),
     /// Checks the age of a probe file: exit status 0 when it is fresh.
     Probe(ProbeArgs),
+    /// Checks files, without a cluster, by the rules of `server`.
+    Validate(ValidateArgs),
     /// Prints the version.
     Version(version::Command),
+}
+
+/// `galley validate`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ValidateArgs {
+    /// Namespace of objects that name none.
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// Namespace of the control plane.
+    #[arg(short, long, default_value = "istio-system")]
+    pub istio_namespace: String,
+    /// What to check.
+    #[command(flatten)]
+    pub inputs: validate::Args,
 }
 
 /// `galley server`. Of a flag that is given twice the last one counts.
@@ -117,6 +135,9 @@ pub struct ServerArgs {
     #[arg(long = "enable-server", default_value_t = true, default_missing_value = "true",
           num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub enable_server: bool,
+    /// A sink that is called.
+    #[command(flatten)]
+    pub sink: SinkArgs,
     /// The admission webhook.
     #[command(flatten)]
     pub validation: ValidationArgs,

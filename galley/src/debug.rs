@@ -138,6 +138,7 @@ async fn connections_page(State(pages): State<Pages>) -> Json<Value> {
                 })
                 .collect();
             let row = json!({
+                "service": stream.service,
                 "peer": stream.peer,
                 "identity": stream.identity,
                 "node": stream.node,

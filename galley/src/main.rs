@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use galley::args::{Args, Command};
 use galley::{probe, run};
-use mesh_common::process;
+use mesh_common::{process, validate};
 
 mesh_common::allocator!();
 
@@ -29,6 +29,19 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Command::Validate(args) => {
+            let scope = validate::Scope {
+                namespace: &args.namespace,
+                istio_namespace: &args.istio_namespace,
+            };
+            match validate::run(&scope, &args.inputs) {
+                Ok(code) => ExitCode::from(code),
+                Err(error) => {
+                    eprintln!("Error: {error:#}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
         Command::Version(version) => {
             println!("{}", version.render());
             ExitCode::SUCCESS

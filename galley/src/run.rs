@@ -2,6 +2,7 @@
 
 mod configuration;
 mod listen;
+mod sink;
 mod statuses;
 
 use std::net::SocketAddr;
@@ -9,11 +10,11 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, bail};
 use axum::Router;
 use mesh_common::admin::Admin;
-use mesh_common::drain;
 use mesh_common::kubeclient::{self, Client};
 use mesh_common::metrics::Registry;
 use mesh_common::readiness::Readiness;
 use mesh_common::tls::CertFiles;
+use mesh_common::{ctrlz, drain};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -63,6 +64,7 @@ impl Server {
         if !args.enable_server && !validation.enable_validation {
             bail!("nothing to do: must be running under at least one mode: server or validation");
         }
+        sink::check(&args)?;
         let client = client(&args).await?;
         let listener = if args.enable_server {
             Some(Listener::bind(&args.server_address, args.insecure).await?)
@@ -172,6 +174,12 @@ impl Server {
             let ready = readiness.gate("webhook");
             webhook::server::serve(listener, files, metrics, ready, drain.clone())
         });
+        tasks.spawn(ctrlz::serve(
+            args.introspection.clone(),
+            registry.clone(),
+            pages.clone(),
+            drain.clone(),
+        ));
         if let Some(listener) = monitoring {
             let admin = Admin::new(registry.clone(), readiness.clone()).merge(pages);
             let serve = admin.serve(listener, drain.clone());

@@ -333,11 +333,45 @@ pub static SYNTHETIC_SERVICE_ENTRIES: Collection = Collection {
     short_names: &[],
 };
 
+/// Body of what the mixer's adapters define.
+const STRUCT: &str = "google.protobuf.Struct";
+
 /// Collections that 1.1 names and that are always empty here: (name, message of the bodies).
 /// A peer that asks for one gets an empty answer instead of an error.
 pub static EMPTY_COLLECTIONS: &[(&str, &str)] = &[
-    ("istio/config/v1alpha2/adapters", "google.protobuf.Struct"),
-    ("istio/config/v1alpha2/templates", "google.protobuf.Struct"),
+    ("istio/config/v1alpha2/adapters", STRUCT),
+    ("istio/config/v1alpha2/legacy/apikeys", STRUCT),
+    ("istio/config/v1alpha2/legacy/authorizations", STRUCT),
+    ("istio/config/v1alpha2/legacy/bypasses", STRUCT),
+    ("istio/config/v1alpha2/legacy/checknothings", STRUCT),
+    ("istio/config/v1alpha2/legacy/circonuses", STRUCT),
+    ("istio/config/v1alpha2/legacy/cloudwatches", STRUCT),
+    ("istio/config/v1alpha2/legacy/deniers", STRUCT),
+    ("istio/config/v1alpha2/legacy/dogstatsds", STRUCT),
+    ("istio/config/v1alpha2/legacy/edges", STRUCT),
+    ("istio/config/v1alpha2/legacy/fluentds", STRUCT),
+    ("istio/config/v1alpha2/legacy/kubernetesenvs", STRUCT),
+    ("istio/config/v1alpha2/legacy/kuberneteses", STRUCT),
+    ("istio/config/v1alpha2/legacy/listcheckers", STRUCT),
+    ("istio/config/v1alpha2/legacy/listentries", STRUCT),
+    ("istio/config/v1alpha2/legacy/logentries", STRUCT),
+    ("istio/config/v1alpha2/legacy/memquotas", STRUCT),
+    ("istio/config/v1alpha2/legacy/metrics", STRUCT),
+    ("istio/config/v1alpha2/legacy/noops", STRUCT),
+    ("istio/config/v1alpha2/legacy/opas", STRUCT),
+    ("istio/config/v1alpha2/legacy/prometheuses", STRUCT),
+    ("istio/config/v1alpha2/legacy/quotas", STRUCT),
+    ("istio/config/v1alpha2/legacy/rbacs", STRUCT),
+    ("istio/config/v1alpha2/legacy/redisquotas", STRUCT),
+    ("istio/config/v1alpha2/legacy/reportnothings", STRUCT),
+    ("istio/config/v1alpha2/legacy/signalfxs", STRUCT),
+    ("istio/config/v1alpha2/legacy/solarwindses", STRUCT),
+    ("istio/config/v1alpha2/legacy/stackdrivers", STRUCT),
+    ("istio/config/v1alpha2/legacy/statsds", STRUCT),
+    ("istio/config/v1alpha2/legacy/stdios", STRUCT),
+    ("istio/config/v1alpha2/legacy/tracespans", STRUCT),
+    ("istio/config/v1alpha2/legacy/zipkins", STRUCT),
+    ("istio/config/v1alpha2/templates", STRUCT),
     (
         "istio/policy/v1beta1/attributemanifests",
         "istio.policy.v1beta1.AttributeManifest",

@@ -14,7 +14,9 @@ use istio_api::manifest::DEFAULT_NAMESPACE;
 
 use crate::args::{Analyze, Form, Global};
 use crate::cluster::Cluster;
-use crate::{exit, input};
+use mesh_common::input;
+
+use crate::exit;
 
 /// So many files are named when it is said what was analyzed.
 const LISTED: usize = 3;

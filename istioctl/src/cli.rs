@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::args::{Analyze, Global, Validate};
-use crate::{analyze, exit, validate};
+use mesh_common::validate;
+
+use crate::args::{Analyze, Global};
+use crate::{analyze, exit};
 
 #[derive(Debug, Parser)]
 #[command(name = "istioctl", version, about = "What a person asks of the mesh")]
@@ -22,7 +24,7 @@ enum Command {
     Analyze(Box<Analyze>),
     /// Check configuration, without a cluster, by the rules that galley checks it by
     #[command(visible_alias = "v")]
-    Validate(Validate),
+    Validate(validate::Args),
 }
 
 /// Runs the command line: 0 when all is well, else a code of [`exit`].
@@ -39,7 +41,13 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Analyze(args) => analyze::run(&cli.global, &args),
-        Command::Validate(args) => validate::run(&cli.global, &args),
+        Command::Validate(args) => {
+            let scope = validate::Scope {
+                namespace: cli.global.namespace.as_deref().unwrap_or("default"),
+                istio_namespace: &cli.global.istio_namespace,
+            };
+            validate::run(&scope, &args)
+        }
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -6,6 +6,3 @@ pub mod args;
 pub mod cli;
 pub mod cluster;
 pub mod exit;
-pub mod input;
-pub mod output;
-pub mod validate;

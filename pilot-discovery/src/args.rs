@@ -111,7 +111,7 @@ pub struct Args {
     #[command(flatten)]
     pub keepalive: KeepaliveArgs,
     #[command(flatten)]
-    pub monitoring_compat: MonitoringArgs,
+    pub introspection: MonitoringArgs,
 }
 
 /// Flags of `request`.

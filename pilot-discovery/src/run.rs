@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use mesh_common::{
     admin::{Admin, loopback_only},
-    drain, mcp,
+    ctrlz, drain, mcp,
     metrics::Registry,
     readiness::Readiness,
     tls::{self, CertFiles, ClientAuth, ReloadingServerConfig, ServerOptions},
@@ -76,6 +76,13 @@ pub async fn run_reporting(
         streams: streams.clone(),
         pilot: format!("{}.{}", args.pod_name, args.namespace).into(),
     }));
+    let introspection = args.introspection.clone();
+    tokio::spawn(ctrlz::serve(
+        introspection,
+        registry.clone(),
+        axum::Router::new(),
+        drain.clone(),
+    ));
     for (flag, slot) in [
         (&args.http, &mut bound_at.http),
         (&args.monitoring, &mut bound_at.monitoring),

@@ -11,7 +11,7 @@ use mesh_common::admin::Admin;
 use mesh_common::metrics::Registry;
 use mesh_common::readiness::{Gate, Readiness};
 use mesh_common::tls::{CertFiles, Limits, ReloadingServerConfig, ServerOptions, incoming};
-use mesh_common::{drain, fswatch};
+use mesh_common::{ctrlz, drain, fswatch};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -92,6 +92,12 @@ pub async fn serve(args: Serve, bound: Bound, shutdown: drain::Watch) -> anyhow:
     let webhook = Arc::new(Webhook::new(Metrics::new(&registry)));
     let configured = readiness.gate("configuration");
     let certified = readiness.gate("certificates");
+    tokio::spawn(ctrlz::serve(
+        args.monitoring.clone(),
+        registry.clone(),
+        axum::Router::new(),
+        shutdown.clone(),
+    ));
     let admin = Admin::new(registry, readiness.clone());
 
     let follow = follow_configuration(

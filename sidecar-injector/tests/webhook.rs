@@ -60,6 +60,7 @@ async fn start(with_certificates: bool) -> Process {
         &path("root-cert.pem"),
         "--port",
         "0",
+        "--ctrlz_port=0",
         "--monitoringPort",
         "0",
         "--healthCheckFile",

@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sidecar-injector", &["istio-api", "mesh-common"]),
     ("pilot-agent", &["istio-api", "mesh-common"]),
     ("istioctl", &["istio-api", "mesh-common"]),
+    ("fuzz", &["galley", "istio-api", "mesh-common"]),
     ("samples", &[]),
     ("xtask", &[]),
 ];

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod crds;
+mod fuzz;
 mod layers;
 mod mesh;
 mod step;
@@ -32,6 +33,8 @@ enum Command {
     Mesh(mesh::Args),
     /// Writes the CustomResourceDefinitions into the chart; `--check` only compares.
     Crds(crds::Args),
+    /// Feeds made-up bytes to every way in, for a minute each.
+    Fuzz(fuzz::Args),
     /// Checks that every crate depends in the direction of the picture in ARCHITECTURE.md.
     Layers,
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Mesh(args) => mesh::run(&args).map(|never| match never {}),
         Command::Crds(args) => crds::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Layers => layers::check(),
     };
     match result {

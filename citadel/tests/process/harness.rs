@@ -145,6 +145,7 @@ fn args(dir: &Path, flags: &[&str]) -> Args {
     let fixed = [
         "citadel".to_owned(),
         "--self-signed-ca=true".to_owned(),
+        "--ctrlz_port=0".to_owned(),
         format!("--self-signed-ca-dir={}", path("ca")),
         format!("--root-ca-dir={}", path("cacerts")),
         format!("--jwks-file={}", path("jwks.json")),

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
 use super::listen::Listener;
+use super::sink;
 use super::statuses;
 use crate::access::{Access, Insecure};
 use crate::args::ServerArgs;
@@ -111,6 +112,9 @@ impl Configuration {
             metrics,
             drain.clone(),
         );
+        if let Some(client) = sink::client(args, &mcp, registry) {
+            tasks.spawn(client.run(drain.clone()));
+        }
         Ok(Self {
             pages: debug::pages(queries, snapshots, mcp.connections()).merge(status_page),
             ready: readiness.gate("server"),
@@ -132,7 +136,7 @@ impl Configuration {
             .max_concurrent_streams(args.max_concurrent_streams)
             .max_connection_age(args.max_connection_age.saturating_add(AGE_GRACE))
             .max_connection_age_grace(AGE_GRACE)
-            .add_service(self.mcp.service());
+            .add_routes(self.mcp.routes());
         let end = drain.signaled();
         let served = match listener {
             Listener::Unix(listener, path) => {

@@ -220,7 +220,7 @@ impl Task {
     }
 
     fn publish(&mut self) {
-        self.debounce.published();
+        self.debounce.published(Instant::now());
         let snapshot = self.engine.publish();
         tracing::debug!(
             resources = snapshot.resources(),

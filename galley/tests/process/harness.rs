@@ -109,6 +109,7 @@ impl World {
             "server".to_owned(),
             "--server-address=tcp://127.0.0.1:0".to_owned(),
             "--monitoringPort=0".to_owned(),
+            "--ctrlz_port=0".to_owned(),
             "--enable-validation=false".to_owned(),
             file("configPath", "config"),
             file("tlsCertFile", "certs/cert-chain.pem"),

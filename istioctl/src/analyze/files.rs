@@ -10,7 +10,7 @@ use mesh_common::yaml;
 use serde_json::Value;
 
 use super::lines::Lines;
-use crate::input::{self, Input};
+use mesh_common::input::{self, Input};
 
 /// What came of reading files, besides the objects.
 #[derive(Debug, Default)]

@@ -6,25 +6,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use futures::future::BoxFuture;
 use istio_api::mcp::v1alpha1::{RequestResources, Resources};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
 use super::machine::{Change, CollectionStatus, Machine, Reconnect, Step};
 use super::metrics::Metrics;
-use crate::backoff::Backoff;
 use crate::drain;
 use crate::grpc::mcp::resource_source_client::ResourceSourceClient;
-
-/// Reconnect back-off: first wait and longest wait.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
-/// A source that finds our pings too frequent makes the interval double up to this.
-const MAX_PING_INTERVAL: Duration = Duration::from_secs(360);
+use crate::mcp::dial::{Connect, Ending, Pace, describe, last_word};
 
 /// How many answers are kept for debug pages.
 const KEPT_REQUESTS: usize = 32;
@@ -38,13 +30,6 @@ pub trait Updater: Send + 'static {
     /// channel. `Err` refuses the message as a whole; the source is told the text, and nothing of
     /// the change counts as held.
     fn apply(&mut self, change: Change) -> impl Future<Output = Result<(), String>> + Send;
-}
-
-/// Opens a connection to the source, anew for every stream, so that names are resolved again and
-/// certificates are read again.
-pub trait Connect: Send + Sync + 'static {
-    /// `ping_interval`: HTTP/2 keepalive, also without streams.
-    fn connect(&self, ping_interval: Duration) -> BoxFuture<'_, anyhow::Result<Channel>>;
 }
 
 /// What a sink asks for.
@@ -205,32 +190,32 @@ impl<U: Updater> Client<U> {
 
     /// Runs until the process drains.
     pub async fn run(mut self, drain: drain::Watch) {
-        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-        let mut ping = self.options.ping_interval;
+        let mut pace = Pace::new(self.options.ping_interval);
         loop {
+            let began = Instant::now();
             let end = tokio::select! {
                 () = drain.signaled() => return,
-                end = self.stream(ping) => end,
+                end = self.stream(pace.ping()) => end,
             };
             self.status.lock().connected = false;
             self.metrics.receive_failed(end.code);
-            if end.delivered {
-                backoff.reset();
-            }
-            if end.text.contains("too_many_pings") || end.text.contains("ENHANCE_YOUR_CALM") {
-                ping = (ping * 2).min(MAX_PING_INTERVAL);
-            }
             let reconnect = self.machine.closed(&end.text, Instant::now());
             self.publish();
             let wait = match reconnect {
                 Reconnect::Now => Duration::ZERO,
-                Reconnect::Later => backoff.next(),
+                Reconnect::Later => pace.ended(Ending {
+                    code: end.code,
+                    reason: &end.text,
+                    of_use: end.delivered,
+                    lived: began.elapsed(),
+                }),
             };
             tracing::warn!(
                 source = self.options.source,
                 code = ?end.code,
                 error = end.text,
                 wait_ms = wait.as_millis(),
+                ping_ms = pace.ping().as_millis(),
                 "the configuration stream ended; what was received stays in force"
             );
             self.status.lock().last_error = Some(end.text);
@@ -307,7 +292,8 @@ impl<U: Updater> Client<U> {
                     if retry.is_some() =>
                 {
                     let text = "opening the stream again with all collections".to_owned();
-                    return End { code: Code::Ok, text, delivered: true };
+                    // We end it, which says nothing of what the source thinks of our pings.
+                    return End { code: Code::Cancelled, text, delivered: true };
                 }
             };
             let message = match message {
@@ -328,6 +314,14 @@ impl<U: Updater> Client<U> {
                     };
                 }
             };
+            if message.nonce.is_empty() {
+                // Its answer would be read as a new subscription, and that be answered again.
+                return End {
+                    code: Code::InvalidArgument,
+                    text: format!("a message of {} without a nonce", message.collection),
+                    delivered: false,
+                };
+            }
             delivered = true;
             let version = message.system_version_info.clone();
             let received = self.machine.receive(message);
@@ -369,11 +363,18 @@ impl<U: Updater> Client<U> {
             self.publish();
             if answers.send(reply).await.is_err() {
                 self.metrics.send_failed();
-                let text = "the source no longer takes answers".to_owned();
-                return End {
-                    code: Code::Unavailable,
-                    text,
-                    delivered,
+                // Which collection a source of 1.1 does not know is only in the status.
+                return match last_word(messages).await {
+                    Some(status) => End {
+                        code: status.code(),
+                        text: describe(&status),
+                        delivered,
+                    },
+                    None => End {
+                        code: Code::Unavailable,
+                        text: "the source no longer takes answers".to_owned(),
+                        delivered,
+                    },
                 };
             }
         }
@@ -405,19 +406,4 @@ impl<U: Updater> Client<U> {
             news
         });
     }
-}
-
-/// The status with its causes: what HTTP/2 said is only there.
-fn describe(status: &tonic::Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut cause = std::error::Error::source(status);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !more.is_empty() && !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }

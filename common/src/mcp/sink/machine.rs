@@ -97,7 +97,16 @@ struct Held {
     version: String,
     synced: bool,
     error: Option<String>,
+    /// The source lacks it: not asked for again before then.
     unsupported: Option<Instant>,
+    /// The last source that was asked lacked it; what is held stays, and nothing is waited for.
+    lacking: bool,
+}
+
+impl Held {
+    fn is_settled(&self) -> bool {
+        self.synced || self.lacking
+    }
 }
 
 /// State of one collection, for readiness and debug pages.
@@ -292,6 +301,7 @@ impl Machine {
                     held.synced = true;
                     held.error = None;
                     held.unsupported = None;
+                    held.lacking = false;
                 }
                 self.answer(&collection, nonce)
             }
@@ -327,24 +337,25 @@ impl Machine {
     }
 
     /// Takes the end of a stream. A source that refuses a collection (galley 1.1 ends the whole
-    /// stream then) is asked for the others at once; the refused one counts as synced and empty.
+    /// stream then) is asked for the others at once; the refused one counts as synced. It is asked
+    /// for again after [`UNSUPPORTED_RETRY`], and on the stream that follows any other end.
     pub fn closed(&mut self, message: &str, now: Instant) -> Reconnect {
-        let Some((_, rest)) = message.split_once("unsupported collection ") else {
-            return Reconnect::Later;
-        };
-        let name = rest
-            .trim_start_matches('"')
-            .split(['"', ' '])
-            .next()
-            .unwrap_or_default();
-        let Some(held) = self.held.get_mut(name) else {
-            return Reconnect::Later;
-        };
-        if held.unsupported.is_some() {
-            return Reconnect::Later;
+        let name = message
+            .split_once("unsupported collection ")
+            .and_then(|(_, rest)| rest.trim_start_matches('"').split(['"', ' ']).next());
+        if let Some(held) = name.and_then(|name| self.held.get_mut(name)) {
+            if held.unsupported.is_some() {
+                return Reconnect::Later;
+            }
+            held.unsupported = Some(now + UNSUPPORTED_RETRY);
+            held.lacking = true;
+            return Reconnect::Now;
         }
-        held.unsupported = Some(now + UNSUPPORTED_RETRY);
-        Reconnect::Now
+        // The next stream may lead to another source, or to a newer one.
+        for held in self.held.values_mut() {
+            held.unsupported = held.unsupported.map(|_| now);
+        }
+        Reconnect::Later
     }
 
     /// When a collection that the source lacked may be asked for again.
@@ -354,10 +365,7 @@ impl Machine {
 
     /// Collections that no message has been applied for, ascending.
     pub fn missing(&self) -> Vec<String> {
-        let missing = self
-            .held
-            .iter()
-            .filter(|(_, h)| !h.synced && h.unsupported.is_none());
+        let missing = self.held.iter().filter(|(_, held)| !held.is_settled());
         missing.map(|(name, _)| name.clone()).collect()
     }
 
@@ -366,8 +374,8 @@ impl Machine {
         let row = |held: &Held| CollectionStatus {
             version: held.version.clone(),
             count: held.resources.len(),
-            synced: held.synced || held.unsupported.is_some(),
-            unsupported: held.unsupported.is_some(),
+            synced: held.is_settled(),
+            unsupported: held.lacking,
             error: held.error.clone(),
         };
         self.held

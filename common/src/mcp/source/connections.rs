@@ -9,9 +9,14 @@ use parking_lot::Mutex;
 
 use super::machine::Progress;
 
+/// Of the sink's name for itself this many bytes are kept.
+const MAX_NODE_BYTES: usize = 256;
+
 /// What is known of one open stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionStatus {
+    /// Name of the gRPC service.
+    pub service: &'static str,
     /// Address of the peer, empty when unknown.
     pub peer: String,
     /// Identity from its certificate, empty on plain text.
@@ -47,9 +52,10 @@ impl Connections {
         self.streams.lock().is_empty()
     }
 
-    pub(super) fn open(&self, peer: String, identity: String) -> Connection {
+    pub(super) fn open(&self, service: &'static str, peer: String, identity: String) -> Connection {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let status = ConnectionStatus {
+            service,
             peer,
             identity,
             node: String::new(),
@@ -73,6 +79,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn node(&self, node: &str) {
+        let (node, _) = node.split_at(node.floor_char_boundary(MAX_NODE_BYTES));
         if let Some(status) = self.all.streams.lock().get_mut(&self.id)
             && status.node != node
         {

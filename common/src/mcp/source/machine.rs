@@ -16,11 +16,49 @@ use crate::mcp::snapshot::{Resources, Snapshot, metadata};
 /// A sink that asks for more collections than this on one stream is refused.
 pub const MAX_COLLECTIONS: usize = 512;
 
+/// A sink that asks for a collection with a longer name, in bytes, is refused.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// Of the text of a refusal this many bytes are kept.
+pub const MAX_REASON_BYTES: usize = 1024;
+
+/// What a sink says that it holds is remembered up to this many bytes a stream; a collection that
+/// does not fit is sent in full.
+pub const MAX_TOLD_BYTES: usize = 4 << 20;
+
 /// A repeated subscribe of one collection is answered at most once in this time.
 pub const RESUBSCRIBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Version of a collection that has never had a resource.
 pub const EMPTY_VERSION: &str = "0";
+
+/// Which rules a stream follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `ResourceSource`, and `ResourceSink` with the call the other way round.
+    Resources,
+    /// `AggregatedMeshConfigService` of 1.0: a nonce counts as long as no newer one was sent, a
+    /// subscription says which version is held, and there are no deltas.
+    Aggregated,
+}
+
+/// A request of either service.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Request {
+    /// The request; one of the older service in the form of the newer.
+    pub message: RequestResources,
+    /// Version of the collection that the sink holds, if it says so.
+    pub version: Option<String>,
+}
+
+impl From<RequestResources> for Request {
+    fn from(message: RequestResources) -> Self {
+        Self {
+            message,
+            version: None,
+        }
+    }
+}
 
 /// What a request was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,9 +70,14 @@ pub enum Verdict {
     /// The pending response was refused. The same version is not sent again.
     Nack { code: i32, message: String },
     /// The nonce is not that of the pending response; nothing changed.
-    Stale { nack: bool },
+    Stale {
+        /// The code, if it was a refusal.
+        nack: Option<i32>,
+    },
     /// The stream asked for more than [`MAX_COLLECTIONS`] collections and must end.
     TooMany,
+    /// The stream asked for a name of more than [`MAX_NAME_BYTES`] and must end.
+    LongName,
 }
 
 /// A response to send.
@@ -63,7 +106,6 @@ pub struct Progress {
 
 #[derive(Debug)]
 struct Pending {
-    nonce: String,
     version: Arc<str>,
     resources: Resources,
     since: Instant,
@@ -74,8 +116,8 @@ struct Pending {
 enum Held {
     #[default]
     Unknown,
-    /// As the sink said when it connected: name to version.
-    Told(BTreeMap<String, String>),
+    /// As the sink said when it connected: name to version, and their bytes.
+    Told(BTreeMap<String, String>, usize),
     /// As it accepted it from us.
     Acked(Resources),
 }
@@ -85,6 +127,8 @@ struct Watch {
     /// Some: the sink waits for a version other than this one (`None` = any).
     open: Option<Option<Arc<str>>>,
     pending: Option<Pending>,
+    /// Nonce of the last response, answered or not.
+    nonce: String,
     held: Held,
     incremental: bool,
     /// The sink asked to begin anew: the next response is full.
@@ -98,6 +142,7 @@ struct Watch {
 /// One stream's state.
 #[derive(Debug)]
 pub struct Machine {
+    dialect: Dialect,
     watches: BTreeMap<Arc<str>, Watch>,
     queue: VecDeque<Arc<str>>,
     nonce: u64,
@@ -106,8 +151,9 @@ pub struct Machine {
 
 impl Machine {
     /// `incremental`: whether a sink that asks for deltas gets them.
-    pub fn new(incremental: bool) -> Self {
+    pub fn new(dialect: Dialect, incremental: bool) -> Self {
         Self {
+            dialect,
             watches: BTreeMap::new(),
             queue: VecDeque::new(),
             nonce: 0,
@@ -118,24 +164,27 @@ impl Machine {
     /// Takes one request of the sink.
     pub fn request(
         &mut self,
-        request: RequestResources,
+        request: impl Into<Request>,
         snapshot: Option<&Snapshot>,
         now: Instant,
     ) -> Verdict {
+        let Request {
+            message: request,
+            version,
+        } = request.into();
         let known = self.watches.get_key_value(&*request.collection);
         let (name, first) = match known {
             Some((name, _)) => (name.clone(), false),
+            None if request.collection.len() > MAX_NAME_BYTES => return Verdict::LongName,
             None if self.watches.len() >= MAX_COLLECTIONS => return Verdict::TooMany,
             None => (Arc::from(request.collection.as_str()), true),
         };
-        let nack = request.error_detail.is_some();
-        let nonce = request.response_nonce.as_str();
-        let pending_nonce = known
-            .and_then(|(_, watch)| watch.pending.as_ref())
-            .map_or("", |pending| pending.nonce.as_str());
-        if !nonce.is_empty() && nonce != pending_nonce {
-            return Verdict::Stale { nack };
+        if !self.is_current(known.map(|(_, watch)| watch), &request.response_nonce) {
+            return Verdict::Stale {
+                nack: request.error_detail.map(|error| error.code),
+            };
         }
+        let told = self.told();
 
         let watch = self.watches.entry(name.clone()).or_default();
         watch.incremental = self.incremental && request.incremental;
@@ -145,11 +194,13 @@ impl Machine {
             watch.open = Some(Some(pending.version.clone()));
             match request.error_detail {
                 // An empty nonce is a subscription; what it says about errors does not count.
-                Some(error) if !nonce.is_empty() => {
-                    watch.progress.nack = Some(error.message.clone());
+                Some(error) if !request.response_nonce.is_empty() => {
+                    let mut message = error.message;
+                    message.truncate(message.floor_char_boundary(MAX_REASON_BYTES));
+                    watch.progress.nack = Some(message.clone());
                     Verdict::Nack {
                         code: error.code,
-                        message: error.message,
+                        message,
                     }
                 }
                 _ => {
@@ -163,8 +214,10 @@ impl Machine {
             }
         } else {
             if first {
-                if watch.incremental && !request.initial_resource_versions.is_empty() {
-                    watch.held = Held::Told(request.initial_resource_versions);
+                let versions = request.initial_resource_versions;
+                let bytes = versions.iter().map(told_bytes).sum();
+                if watch.incremental && bytes > 0 && told + bytes <= MAX_TOLD_BYTES {
+                    watch.held = Held::Told(versions, bytes);
                 }
             } else {
                 watch.full = true;
@@ -174,13 +227,33 @@ impl Machine {
                 }
             }
             watch.subscribed = Some(watch.not_before.unwrap_or(now));
-            watch.open = Some(None);
+            watch.open = Some(version.map(Arc::from));
             Verdict::Subscribe
         };
         if let Some(snapshot) = snapshot {
             Self::enqueue(&mut self.queue, &name, watch, snapshot);
         }
         verdict
+    }
+
+    /// Whether a request belongs to what was sent last.
+    fn is_current(&self, watch: Option<&Watch>, nonce: &str) -> bool {
+        let sent = watch.map_or("", |watch| &*watch.nonce);
+        let is_pending = watch.is_some_and(|watch| watch.pending.is_some());
+        match self.dialect {
+            Dialect::Resources => nonce.is_empty() || (is_pending && nonce == sent),
+            // A repeated answer changes nothing either: what it answers is known.
+            Dialect::Aggregated => sent.is_empty() || (is_pending && nonce == sent),
+        }
+    }
+
+    /// Bytes of what the sink said that it holds.
+    fn told(&self) -> usize {
+        let told = self.watches.values().map(|watch| match &watch.held {
+            Held::Told(_, bytes) => *bytes,
+            Held::Unknown | Held::Acked(_) => 0,
+        });
+        told.sum()
     }
 
     /// Takes a new snapshot: every open watch whose version moved becomes due.
@@ -258,10 +331,10 @@ impl Machine {
             };
             fill(&mut message, watch, &resources);
             watch.full = false;
+            watch.nonce.clone_from(&message.nonce);
             watch.progress.sent = version.to_string();
             watch.progress.pending_since = Some(now);
             watch.pending = Some(Pending {
-                nonce: message.nonce.clone(),
                 version,
                 resources,
                 since: now,
@@ -302,7 +375,7 @@ fn fill(message: &mut Message, watch: &Watch, resources: &Resources) {
                 }
             }
         }
-        Held::Told(held) if deltas => {
+        Held::Told(held, _) if deltas => {
             message.incremental = true;
             let news = resources.iter().filter(|(name, resource)| {
                 held.get(&***name)
@@ -320,6 +393,11 @@ fn fill(message: &mut Message, watch: &Watch, resources: &Resources) {
             message.resources = resources.iter().map(|(_, r)| Resource::clone(r)).collect();
         }
     }
+}
+
+/// What a name and a version cost, with what holds them.
+fn told_bytes((name, version): (&String, &String)) -> usize {
+    name.len() + version.len() + 2 * size_of::<String>()
 }
 
 fn unchanged(a: &Arc<Resource>, b: &Arc<Resource>) -> bool {

@@ -101,37 +101,35 @@ impl Metrics {
         }
     }
 
-    fn label(&self, collection: &str) -> (String, bool) {
+    /// The collection, or `other` where too many unknown ones were seen.
+    fn label(&self, collection: &str) -> String {
         let mut names = self.known.lock();
         if names.known.contains(collection) || names.unknown.contains(collection) {
-            return (collection.to_owned(), false);
+            return collection.to_owned();
         }
         if names.unknown.len() < MAX_UNKNOWN {
             names.unknown.insert(collection.to_owned());
-            return (collection.to_owned(), true);
+            return collection.to_owned();
         }
-        ("other".to_owned(), false)
+        "other".to_owned()
     }
 
     pub(super) fn ack(&self, collection: &str) {
         self.acks
-            .with_label_values(&[&*self.label(collection).0])
+            .with_label_values(&[&*self.label(collection)])
             .inc();
     }
 
     pub(super) fn nack(&self, collection: &str, code: i32) {
         let code = format!("{:?}", Code::from(code));
         self.nacks
-            .with_label_values(&[&*self.label(collection).0, &code])
+            .with_label_values(&[&*self.label(collection), &code])
             .inc();
     }
 
-    /// Counts an unknown collection; true the first time it is seen.
-    pub(super) fn unknown(&self, collection: &str) -> bool {
-        let (label, first) = self.label(collection);
-        let counter = self.unknown.with_label_values(&[&*label]);
-        counter.inc();
-        first || counter.get() == 1
+    pub(super) fn unknown(&self, collection: &str) {
+        let label = self.label(collection);
+        self.unknown.with_label_values(&[&*label]).inc();
     }
 
     pub(super) fn refused(&self, reason: &str) {

@@ -4,16 +4,27 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use istio_api::mcp::v1alpha1::{RequestResources, Resources};
+use istio_api::mcp::v1alpha1::{
+    IncrementalMeshConfigRequest, IncrementalMeshConfigResponse, MeshConfigRequest,
+    MeshConfigResponse, RequestResources, Resources,
+};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::server::NamedService as _;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::connections::Connections;
+use super::health::Health;
 use super::metrics::Metrics;
-use super::stream::{Serve, Snapshots};
+use super::stream::{End, Snapshots, Source};
+use super::wire::{Aggregated, Current, Wire};
 use crate::drain;
+use crate::grpc::health::health_server::HealthServer;
+use crate::grpc::mcp::aggregated_mesh_config_service_server::{
+    AggregatedMeshConfigService, AggregatedMeshConfigServiceServer,
+};
 use crate::grpc::mcp::resource_source_server::{ResourceSource, ResourceSourceServer};
 use crate::mcp::limit::{LogLimit, TokenBucket};
 use crate::tls::PeerInfo;
@@ -24,6 +35,9 @@ pub trait Authorize: Send + Sync + 'static {
     /// the identity to show, or the reason of the refusal.
     fn authorize(&self, identities: Option<&[String]>) -> Result<String, String>;
 }
+
+/// Time for the status that ends a stream to find room.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The decision that a server shares between its streams.
 pub type SharedAuthorize = Arc<dyn Authorize>;
@@ -37,6 +51,8 @@ pub struct Options {
     pub max_age: Duration,
     /// Largest request in bytes.
     pub max_request_bytes: usize,
+    /// Streams open at the same time, over all connections.
+    pub max_streams: usize,
     /// New streams: one per interval.
     pub connect_interval: Duration,
     /// New streams at once.
@@ -53,6 +69,7 @@ impl Default for Options {
             incremental: true,
             max_age: Duration::from_secs(30 * 60),
             max_request_bytes: 1 << 20,
+            max_streams: 10_000,
             connect_interval: Duration::from_millis(10),
             connect_burst: 10,
             refusal_log_interval: Duration::from_secs(60),
@@ -61,17 +78,17 @@ impl Default for Options {
     }
 }
 
-/// Serves `istio.mcp.v1alpha1.ResourceSource`.
+/// The responses of a stream.
+type Responses<T> = ReceiverStream<Result<T, Status>>;
+
+/// Serves `ResourceSource` and the older `AggregatedMeshConfigService`.
 #[derive(Clone)]
 pub struct Server {
-    snapshots: Snapshots,
+    source: Source,
     authorize: SharedAuthorize,
     options: Options,
-    metrics: Metrics,
-    connections: Connections,
     admission: Arc<Mutex<TokenBucket>>,
     refusals: Arc<Mutex<LogLimit>>,
-    drain: drain::Watch,
 }
 
 impl fmt::Debug for Server {
@@ -94,40 +111,67 @@ impl Server {
         let admission = TokenBucket::new(options.connect_interval, options.connect_burst);
         let refusals = LogLimit::new(options.refusal_log_interval, options.refusal_log_burst);
         Self {
-            snapshots,
+            source: Source {
+                snapshots,
+                incremental: options.incremental,
+                metrics,
+                connections: Connections::default(),
+                drain,
+            },
             authorize,
             options,
-            metrics,
-            connections: Connections::default(),
             admission: Arc::new(Mutex::new(admission)),
             refusals: Arc::new(Mutex::new(refusals)),
-            drain,
         }
     }
 
     /// The open streams.
     pub fn connections(&self) -> Connections {
-        self.connections.clone()
+        self.source.connections.clone()
     }
 
-    /// The tonic service, with its receive limit.
-    pub fn service(&self) -> ResourceSourceServer<Self> {
-        ResourceSourceServer::new(self.clone())
-            .max_decoding_message_size(self.options.max_request_bytes)
+    /// What the streams share with one that is opened to a sink.
+    pub(super) fn source(&self) -> Source {
+        self.source.clone()
+    }
+
+    /// All services: `ResourceSource`, `AggregatedMeshConfigService`, and `grpc.health.v1.Health`,
+    /// which says that these serve once there is a snapshot.
+    pub fn routes(&self) -> Routes {
+        let limit = self.options.max_request_bytes;
+        let newer = ResourceSourceServer::new(self.clone()).max_decoding_message_size(limit);
+        let older = AggregatedMeshConfigServiceServer::new(self.clone());
+        let health = Health::new(
+            self.source.snapshots.clone(),
+            self.source.drain.clone(),
+            vec![
+                ResourceSourceServer::<Self>::NAME,
+                AggregatedMeshConfigServiceServer::<Self>::NAME,
+            ],
+        );
+        Routes::new(newer)
+            .add_service(older.max_decoding_message_size(limit))
+            .add_service(HealthServer::new(health).max_decoding_message_size(limit))
     }
 
     fn admit<T>(&self, request: &Request<T>) -> Result<(String, String), Status> {
         if !self.admission.lock().take(Instant::now()) {
-            self.metrics.refused("rate");
+            self.source.metrics.refused("rate");
             return Err(Status::resource_exhausted(
                 "too many new streams, try again later",
+            ));
+        }
+        if self.source.connections.len() >= self.options.max_streams {
+            self.source.metrics.refused("streams");
+            return Err(Status::resource_exhausted(
+                "too many open streams, try again later",
             ));
         }
         let (address, identities) = peer(request);
         match self.authorize.authorize(identities.as_deref()) {
             Ok(identity) => Ok((address, identity)),
             Err(reason) => {
-                self.metrics.refused("identity");
+                self.source.metrics.refused("identity");
                 if let Some(held_back) = self.refusals.lock().allow(Instant::now()) {
                     tracing::warn!(
                         peer = address,
@@ -144,17 +188,32 @@ impl Server {
         }
     }
 
-    fn serve(&self, peer: String, identity: String) -> Serve {
-        let age = self.options.max_age.mul_f64(rand::random_range(0.9..=1.1));
-        let connection = self.connections.open(peer, identity);
-        Serve {
-            snapshots: self.snapshots.clone(),
-            incremental: self.options.incremental,
-            max_age: age,
-            metrics: self.metrics.clone(),
-            connection,
-            drain: self.drain.clone(),
-        }
+    fn open<W: Wire>(
+        &self,
+        service: &'static str,
+        request: Request<Streaming<W::Request>>,
+    ) -> Result<Response<Responses<W::Response>>, Status> {
+        let (peer, identity) = self.admit(&request)?;
+        let age = self.options.max_age;
+        let age = age.mul_f64(rand::random_range(0.9..=1.1));
+        let serve = self.source.open(service, peer, identity, age);
+        tracing::info!(
+            conn = serve.connection.id,
+            service,
+            streams = self.source.connections.len(),
+            "a sink has connected"
+        );
+        let (tx, rx) = mpsc::channel(1);
+        let requests = request.into_inner();
+        tokio::spawn(async move {
+            let end = serve.run::<W>(requests, &tx).await;
+            // A request that cannot be read is the peer's fault, and it does not know of it.
+            if let End::Refused(status) | End::Peer(Some(status)) = end {
+                // The sink may be gone or not be reading; it learns of the end either way.
+                let _ = tokio::time::timeout(LAST_WORD, tx.send(Err(status))).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(rx)))
     }
 }
 
@@ -169,23 +228,32 @@ fn peer<T>(request: &Request<T>) -> (String, Option<Vec<String>>) {
 
 #[tonic::async_trait]
 impl ResourceSource for Server {
-    type EstablishResourceStreamStream = ReceiverStream<Result<Resources, Status>>;
+    type EstablishResourceStreamStream = Responses<Resources>;
 
     async fn establish_resource_stream(
         &self,
         request: Request<Streaming<RequestResources>>,
     ) -> Result<Response<Self::EstablishResourceStreamStream>, Status> {
-        let (peer, identity) = self.admit(&request)?;
-        let mut serve = self.serve(peer, identity);
-        // The stream must see the present snapshot although it has been there for long.
-        serve.snapshots.mark_unchanged();
-        tracing::info!(
-            conn = serve.connection.id,
-            streams = self.connections.len(),
-            "a sink has connected"
-        );
-        let (tx, rx) = mpsc::channel(1);
-        tokio::spawn(serve.run(request.into_inner(), tx));
-        Ok(Response::new(ReceiverStream::new(rx)))
+        self.open::<Current>("ResourceSource", request)
+    }
+}
+
+#[tonic::async_trait]
+impl AggregatedMeshConfigService for Server {
+    type StreamAggregatedResourcesStream = Responses<MeshConfigResponse>;
+    type IncrementalAggregatedResourcesStream = Responses<IncrementalMeshConfigResponse>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<MeshConfigRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        self.open::<Aggregated>("AggregatedMeshConfigService", request)
+    }
+
+    async fn incremental_aggregated_resources(
+        &self,
+        _: Request<Streaming<IncrementalMeshConfigRequest>>,
+    ) -> Result<Response<Self::IncrementalAggregatedResourcesStream>, Status> {
+        Err(Status::unimplemented("not implemented"))
     }
 }

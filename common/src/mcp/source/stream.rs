@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
-use istio_api::mcp::v1alpha1::{RequestResources, Resources};
+use istio_api::mcp::v1alpha1::Resources;
+use prometheus::IntGauge;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tonic::{Code, Status};
 
-use super::connections::Connection;
-use super::machine::{Machine, Verdict};
+use super::connections::{Connection, Connections};
+use super::machine::{self, Dialect, Machine, Request, Verdict};
 use super::metrics::Metrics;
+use super::wire::Wire;
 use crate::drain;
 use crate::mcp::Snapshot;
+use crate::mcp::dial::last_word;
 
 /// gRPC's usual receive limit; sinks of 1.1 keep it.
 const LARGE_MESSAGE_BYTES: usize = 4 << 20;
@@ -21,46 +24,114 @@ const LARGE_MESSAGE_BYTES: usize = 4 << 20;
 /// Where a stream gets its snapshots from; `None` until the first one.
 pub type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
 
+/// What all streams share.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) snapshots: Snapshots,
+    pub(super) incremental: bool,
+    pub(super) metrics: Metrics,
+    pub(super) connections: Connections,
+    pub(super) drain: drain::Watch,
+}
+
+impl Source {
+    /// A stream of `service` with this peer.
+    pub(super) fn open(
+        &self,
+        service: &'static str,
+        peer: String,
+        identity: String,
+        max_age: Duration,
+    ) -> Serve {
+        let mut snapshots = self.snapshots.clone();
+        // A subscription looks at the present snapshot; only later ones are news.
+        snapshots.mark_unchanged();
+        Serve {
+            snapshots,
+            incremental: self.incremental,
+            max_age,
+            _counted: Counted::new(self.metrics.clients.clone()),
+            metrics: self.metrics.clone(),
+            connection: self.connections.open(service, peer, identity),
+            drain: self.drain.clone(),
+            told_of_unknown: false,
+        }
+    }
+}
+
+/// Adds one to a gauge while it lives.
+#[derive(Debug)]
+struct Counted(IntGauge);
+
+impl Counted {
+    fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// What one stream needs.
 #[derive(Debug)]
 pub(super) struct Serve {
-    pub(super) snapshots: Snapshots,
-    pub(super) incremental: bool,
-    pub(super) max_age: Duration,
-    pub(super) metrics: Metrics,
+    snapshots: Snapshots,
+    incremental: bool,
+    max_age: Duration,
+    metrics: Metrics,
     pub(super) connection: Connection,
-    pub(super) drain: drain::Watch,
+    _counted: Counted,
+    drain: drain::Watch,
+    /// An unknown collection was asked for; one line a stream says so.
+    told_of_unknown: bool,
+}
+
+/// How a stream ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The peer closed it, or it broke.
+    Peer(Option<Status>),
+    /// It was old.
+    Age,
+    /// We end it, and the peer is to know why.
+    Refused(Status),
 }
 
 impl Serve {
     /// Runs until the sink leaves, the stream is old, or the process drains.
-    pub(super) async fn run(
+    pub(super) async fn run<W: Wire>(
         mut self,
-        mut requests: impl Stream<Item = Result<RequestResources, Status>> + Unpin,
-        responses: mpsc::Sender<Result<Resources, Status>>,
-    ) {
-        let mut machine = Machine::new(self.incremental);
+        mut requests: impl Stream<Item = Result<W::Request, Status>> + Unpin,
+        responses: &mpsc::Sender<Result<W::Response, Status>>,
+    ) -> End {
+        let mut machine = Machine::new(W::DIALECT, self.incremental);
         let age = tokio::time::sleep(self.max_age);
         tokio::pin!(age);
         let mut source_open = true;
-        self.metrics.clients.inc();
-        let end = loop {
+        loop {
             let now = Instant::now();
             let due = machine.is_due(now);
             let wake = machine.wake().map(tokio::time::Instant::from_std);
             tokio::select! {
                 biased;
                 () = self.drain.signaled() => {
-                    break Some(Status::unavailable("the source is shutting down"));
+                    return End::Refused(Status::unavailable("the source is shutting down"));
                 }
                 request = requests.next() => match request {
-                    None => break None,
+                    None => return End::Peer(None),
                     Some(Err(status)) => {
                         self.metrics.receive_failed(&status);
-                        break None;
+                        return End::Peer(Some(status));
                     }
-                    Some(Ok(request)) => if let Some(status) = self.request(&mut machine, request) {
-                        break Some(status);
+                    Some(Ok(request)) => {
+                        self.metrics.message_sizes.observe(request.encoded_len() as f64);
+                        if let Err(status) = self.request(&mut machine, W::request(request)) {
+                            return End::Refused(status);
+                        }
                     }
                 },
                 changed = self.snapshots.changed(), if source_open => match changed {
@@ -73,34 +144,28 @@ impl Serve {
                     Err(_) => source_open = false,
                 },
                 permit = responses.reserve(), if due => match permit {
-                    Ok(permit) => if let Some(message) = self.respond(&mut machine) {
-                        permit.send(Ok(message));
+                    Ok(permit) => match self.respond(&mut machine, W::DIALECT) {
+                        Ok(Some(message)) => permit.send(Ok(W::response(message))),
+                        Ok(None) => {}
+                        Err(status) => return End::Refused(status),
                     },
                     Err(_) => {
                         self.metrics.send_failed(Code::Cancelled);
-                        break None;
+                        return End::Peer(last_word(requests).await);
                     }
                 },
                 () = tokio::time::sleep_until(wake.unwrap_or_else(tokio::time::Instant::now)),
                     if wake.is_some() && !due => {}
-                () = &mut age => break None,
+                () = &mut age => return End::Age,
             }
-        };
-        self.metrics.clients.dec();
-        if let Some(status) = end {
-            // The sink may be gone or not be reading; it learns of the end either way.
-            let _ = tokio::time::timeout(Duration::from_secs(1), responses.send(Err(status))).await;
         }
     }
 
-    fn request(&mut self, machine: &mut Machine, request: RequestResources) -> Option<Status> {
-        self.metrics
-            .message_sizes
-            .observe(request.encoded_len() as f64);
-        if let Some(node) = &request.sink_node {
+    fn request(&self, machine: &mut Machine, request: Request) -> Result<(), Status> {
+        if let Some(node) = &request.message.sink_node {
             self.connection.node(&node.id);
         }
-        let collection = request.collection.clone();
+        let collection = request.message.collection.clone();
         let snapshot = self.snapshots.borrow().clone();
         let verdict = machine.request(request, snapshot.as_deref(), Instant::now());
         match &verdict {
@@ -122,34 +187,68 @@ impl Serve {
                 );
             }
             Verdict::Stale { nack } => {
-                if *nack {
-                    self.metrics.nack(&collection, Code::Unknown.into());
-                } else {
-                    self.metrics.ack(&collection);
+                match nack {
+                    Some(code) => self.metrics.nack(&collection, *code),
+                    None => self.metrics.ack(&collection),
                 }
                 tracing::debug!(conn = self.connection.id, collection, "stale nonce ignored");
             }
             Verdict::TooMany => {
-                return Some(Status::invalid_argument(format!(
+                return Err(self.refused(format!(
                     "more than {} collections on one stream",
-                    super::machine::MAX_COLLECTIONS
+                    machine::MAX_COLLECTIONS
+                )));
+            }
+            Verdict::LongName => {
+                return Err(self.refused(format!(
+                    "the name of a collection has {} bytes, at most {} are taken",
+                    collection.len(),
+                    machine::MAX_NAME_BYTES
                 )));
             }
         }
         self.progress(machine, &collection);
-        None
+        Ok(())
     }
 
-    fn respond(&mut self, machine: &mut Machine) -> Option<Resources> {
-        let snapshot = self.snapshots.borrow().clone()?;
-        let sent = machine.next(&snapshot, Instant::now())?;
+    /// Ends the stream for what the sink asked.
+    fn refused(&self, reason: String) -> Status {
+        self.metrics.refused("request");
+        tracing::warn!(
+            conn = self.connection.id,
+            error = reason,
+            "the stream of a sink was ended"
+        );
+        Status::invalid_argument(reason)
+    }
+
+    fn respond(
+        &mut self,
+        machine: &mut Machine,
+        dialect: Dialect,
+    ) -> Result<Option<Resources>, Status> {
+        let Some(snapshot) = self.snapshots.borrow().clone() else {
+            return Ok(None);
+        };
+        let Some(sent) = machine.next(&snapshot, Instant::now()) else {
+            return Ok(None);
+        };
         let collection = &sent.message.collection;
-        if sent.unknown && self.metrics.unknown(collection) {
-            tracing::warn!(
-                conn = self.connection.id,
-                collection,
-                "a sink asked for a collection that is not known here; answered as empty"
-            );
+        if sent.unknown {
+            self.metrics.unknown(collection);
+            // Sinks of the older service know no collections that came after them.
+            if dialect == Dialect::Aggregated {
+                return Err(self.refused(format!("unsupported collection {collection:?}")));
+            }
+            if !self.told_of_unknown {
+                self.told_of_unknown = true;
+                tracing::warn!(
+                    conn = self.connection.id,
+                    collection,
+                    "a sink asked for a collection that is not known here; answered as empty, and \
+                     so will others be on this stream"
+                );
+            }
         }
         let bytes = sent.message.encoded_len();
         self.metrics.sent(bytes);
@@ -171,7 +270,7 @@ impl Serve {
             "sent"
         );
         self.progress(machine, collection);
-        Some(sent.message)
+        Ok(Some(sent.message))
     }
 
     fn progress(&self, machine: &Machine, collection: &str) {

@@ -14,8 +14,8 @@ use crate::bench::process::{Process, Usage, beside_this, free_address};
 
 /// How long a round may take.
 const ROUND: Duration = Duration::from_secs(120);
-/// Quiet time between changes.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Quiet time between changes, long enough that each comes alone.
+const PAUSE: Duration = Duration::from_millis(250);
 /// More files than galley reads are an error there.
 const MOST_FILES: usize = 10_000;
 
@@ -77,6 +77,7 @@ async fn round(args: &Args, objects: usize, binary: &Path, dir: &Path) -> anyhow
             "--insecure",
             "--enable-validation=false",
             "--monitoringPort=0",
+            "--ctrlz_port=0",
         ]);
     let (wanted, wanted_rx) = watch::channel(Wanted::default());
 

@@ -30,6 +30,7 @@ impl Server {
                 "--secureGrpcAddr=",
                 "--httpAddr=",
                 "--monitoringAddr=",
+                "--ctrlz_port=0",
             ])
             .arg(format!("--grpcAddr={address}"))
             .arg(format!("--meshConfig={}", config.join("none").display()))

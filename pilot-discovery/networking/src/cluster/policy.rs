@@ -88,6 +88,8 @@ impl<'a> Policy<'a> {
             .load_balancer
             .and_then(|balancer| balancer.lb_policy.as_ref())
         {
+            // Only a galley of 1.1 sends a present 0: there it is ROUND_ROBIN.
+            Some(LbPolicy::Simple(0)) => SimpleLb::RoundRobin,
             Some(LbPolicy::Simple(simple)) => {
                 SimpleLb::try_from(*simple).unwrap_or(SimpleLb::Unspecified)
             }
@@ -144,4 +146,29 @@ fn port_settings<'a>(
                     && *selector.name == *port.name)
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn balancers_of_today_and_of_1_1() {
+        let chosen = |lb_policy: Option<LbPolicy>| {
+            let settings = LoadBalancerSettings {
+                lb_policy,
+                ..LoadBalancerSettings::default()
+            };
+            let policy = Policy {
+                load_balancer: Some(&settings),
+                ..Policy::default()
+            };
+            policy.simple_balancer()
+        };
+        assert_eq!(chosen(None), SimpleLb::Unspecified);
+        assert_eq!(chosen(Some(LbPolicy::Simple(0))), SimpleLb::RoundRobin);
+        assert_eq!(chosen(Some(LbPolicy::Simple(4))), SimpleLb::RoundRobin);
+        assert_eq!(chosen(Some(LbPolicy::Simple(2))), SimpleLb::Random);
+        assert_eq!(chosen(Some(LbPolicy::Simple(99))), SimpleLb::Unspecified);
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use crate::yaml::{self, Document};
 use istio_api::manifest::{self, Config, FieldError, Found, Item, Key, Metadata, Native};
 use istio_api::validation::{self, Severity, kubernetes};
-use mesh_common::yaml::{self, Document};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -85,7 +85,7 @@ impl Native for Checked {
 
 /// Everything that was found in one input, in the order of its documents.
 #[must_use]
-pub fn input(input: &Input, scope: &Scope<'_>) -> Vec<Finding> {
+pub(super) fn input(input: &Input, scope: &Scope<'_>) -> Vec<Finding> {
     let mut checker = Checker {
         file: &input.name,
         scope,

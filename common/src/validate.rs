@@ -1,49 +1,54 @@
-//! `istioctl validate`.
+//! The command `validate` of istioctl and of galley: files against the rules, without a cluster.
 
-pub mod check;
+mod args;
+mod check;
+mod output;
 
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 
-use crate::args::{Global, Output, Validate};
-use crate::{exit, input, output};
-use check::{Finding, Level};
+use crate::input;
+use crate::process::USAGE;
 
-/// Checks every input; returns the exit code.
+pub use args::{Args, Form};
+pub use check::{Finding, Level, Scope};
+
+/// Exit code when something is refused, as that of Istio 1.30.
+pub const REFUSED: u8 = 1;
+/// Exit code when an input could not be read or is no YAML.
+pub const UNREADABLE: u8 = 65;
+
+/// Checks every input; returns the exit code: 0, [`REFUSED`], [`UNREADABLE`], or [`USAGE`].
 ///
 /// # Errors
 /// When the answer cannot be written.
-pub fn run(global: &Global, args: &Validate) -> Result<u8> {
+pub fn run(scope: &Scope<'_>, args: &Args) -> Result<u8> {
     let paths = [args.filename.as_slice(), args.files.as_slice()].concat();
     if paths.is_empty() {
-        eprintln!("Error: name what to check: istioctl validate -f FILE, a directory, or -");
-        return Ok(exit::USAGE);
+        eprintln!("Error: name what to check: validate -f FILE, a directory, or -");
+        return Ok(USAGE);
     }
-    let scope = check::Scope {
-        namespace: global.namespace.as_deref().unwrap_or("default"),
-        istio_namespace: &global.istio_namespace,
-    };
     let mut findings = Vec::new();
     let mut valid = Vec::new();
     for input in input::read(&paths, args.recursive) {
-        let found = check::input(&input, &scope);
+        let found = check::input(&input, scope);
         if found.iter().all(|finding| finding.level == Level::Warning) {
             valid.push(input.name);
         }
         findings.extend(found);
     }
     match args.output {
-        Output::Json => {
+        Form::Json => {
             let text = serde_json::to_string_pretty(&findings).context("encode the answer")?;
             writeln!(std::io::stdout(), "{text}").context("write the answer")?;
         }
-        Output::Text => print(&findings, &valid)?,
+        Form::Text => print(&findings, &valid)?,
     }
     let worst = findings.iter().map(|finding| finding.level).max();
     Ok(match worst {
-        Some(Level::Unreadable) => exit::UNREADABLE,
-        Some(Level::Error) => exit::FAILURE,
+        Some(Level::Unreadable) => UNREADABLE,
+        Some(Level::Error) => REFUSED,
         Some(Level::Warning) | None => 0,
     })
 }

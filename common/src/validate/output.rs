@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 /// One error as it is; several with their number and one line each.
-#[must_use]
-pub fn errors(errors: &[String]) -> String {
+pub(super) fn errors(errors: &[String]) -> String {
     match errors {
         [] => String::new(),
         [error] => format!("Error: {error}\n"),

@@ -1,0 +1,191 @@
+//! The source that calls: pushes to a sink that serves `ResourceSink`.
+
+use std::fmt;
+use std::future::ready;
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use istio_api::mcp::v1alpha1::{RequestResources, Resources};
+use prometheus::IntCounter;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Request, Status};
+
+use super::server::Server;
+use super::stream::{End, Source};
+use super::wire::Current;
+use crate::drain;
+use crate::grpc::mcp::resource_sink_client::ResourceSinkClient;
+use crate::mcp::dial::{Connect, Ending, Pace, describe};
+use crate::metrics::Registry;
+
+/// How a sink is called.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// The sink's address, for messages and debug pages.
+    pub sink: String,
+    /// Sent with each call.
+    pub metadata: MetadataMap,
+    /// Largest request in bytes.
+    pub max_request_bytes: usize,
+    /// HTTP/2 keepalive ping interval at the beginning.
+    pub ping_interval: Duration,
+}
+
+/// Keeps one stream open to a sink. Make it and spawn [`Client::run`].
+pub struct Client {
+    source: Source,
+    options: ClientOptions,
+    connector: Box<dyn Connect>,
+    reconnections: IntCounter,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a stream.
+struct Outcome {
+    code: Code,
+    reason: String,
+    /// The sink asked for something.
+    of_use: bool,
+}
+
+impl Outcome {
+    fn failed(reason: String) -> Self {
+        Self {
+            code: Code::Unavailable,
+            reason,
+            of_use: false,
+        }
+    }
+}
+
+impl Client {
+    /// Pushes what `server` serves; its debug pages and counters show this stream among the others.
+    /// Registers `<prefix>_mcp_source_reconnections`.
+    pub fn new(
+        server: &Server,
+        options: ClientOptions,
+        connector: impl Connect,
+        registry: &Registry,
+        prefix: &str,
+    ) -> Self {
+        let reconnections = registry.counter(
+            &format!("{prefix}_mcp_source_reconnections"),
+            "Streams opened to the sink that is called.",
+        );
+        Self {
+            source: server.source(),
+            options,
+            connector: Box::new(connector),
+            reconnections,
+        }
+    }
+
+    /// Runs until the process drains.
+    pub async fn run(self, drain: drain::Watch) {
+        let mut pace = Pace::new(self.options.ping_interval);
+        loop {
+            let began = Instant::now();
+            let outcome = tokio::select! {
+                () = drain.signaled() => return,
+                outcome = self.stream(pace.ping()) => outcome,
+            };
+            let wait = pace.ended(Ending {
+                code: outcome.code,
+                reason: &outcome.reason,
+                of_use: outcome.of_use,
+                lived: began.elapsed(),
+            });
+            tracing::warn!(
+                sink = self.options.sink,
+                error = outcome.reason,
+                wait_ms = wait.as_millis(),
+                ping_ms = pace.ping().as_millis(),
+                "the stream to the sink ended; it will be opened again"
+            );
+            tokio::select! {
+                () = drain.signaled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// One stream, from connecting to its end.
+    async fn stream(&self, ping: Duration) -> Outcome {
+        let channel = match self.connector.connect(ping).await {
+            Ok(channel) => channel,
+            Err(error) => return Outcome::failed(format!("{error:#}")),
+        };
+        let (tx, rx) = mpsc::channel(1);
+        // Some servers do not answer a call before its first message. This one is of no collection,
+        // and a sink refuses it.
+        if tx.try_send(Ok(Resources::default())).is_err() {
+            return Outcome::failed("the response channel is full".to_owned());
+        }
+        // A status has no way to a server: the end of the messages is all it is told.
+        let messages = ReceiverStream::new(rx);
+        let messages = messages
+            .take_while(|message: &Result<_, Status>| ready(message.is_ok()))
+            .filter_map(|message| ready(message.ok()));
+        let mut request = Request::new(messages);
+        *request.metadata_mut() = self.options.metadata.clone();
+        let mut client = ResourceSinkClient::new(channel)
+            .max_decoding_message_size(self.options.max_request_bytes);
+        let requests = match client.establish_resource_stream(request).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => return Outcome::failed(describe(&status)),
+        };
+        self.reconnections.inc();
+        let peer = self.options.sink.clone();
+        // How long a stream lives is the sink's affair: it alone knows its replicas.
+        let serve = self
+            .source
+            .open("ResourceSink", peer, String::new(), Duration::MAX);
+        tracing::info!(
+            conn = serve.connection.id,
+            sink = self.options.sink,
+            "connected to a sink"
+        );
+        let mut asked = false;
+        let requests = without_trigger(requests).inspect(|item| asked |= item.is_ok());
+        let end = serve.run::<Current>(requests, &tx).await;
+        let (code, reason) = match end {
+            End::Peer(Some(status)) | End::Refused(status) => (status.code(), describe(&status)),
+            End::Peer(None) => (Code::Ok, "the sink ended the stream".to_owned()),
+            End::Age => (Code::Ok, "the stream was old".to_owned()),
+        };
+        Outcome {
+            code,
+            reason,
+            of_use: asked,
+        }
+    }
+}
+
+/// The requests of a sink without its answer to the message of no collection, which must be a
+/// refusal. Real sinks of 1.1 send their subscriptions before it.
+fn without_trigger<S>(requests: S) -> impl Stream<Item = Result<RequestResources, Status>> + Unpin
+where
+    S: Stream<Item = Result<RequestResources, Status>> + Unpin,
+{
+    requests.filter_map(|item| {
+        let kept = match item {
+            Ok(request) if request.collection.is_empty() => match request.error_detail {
+                Some(error) if error.code == i32::from(Code::Unimplemented) => None,
+                _ => Some(Err(Status::failed_precondition(
+                    "the sink did not refuse a collection without a name as UNIMPLEMENTED",
+                ))),
+            },
+            other => Some(other),
+        };
+        ready(kept)
+    })
+}

@@ -1,0 +1,90 @@
+//! A sink that is called (`--sinkAddress`).
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures::future::BoxFuture;
+use mesh_common::mcp::source::{Client, ClientOptions, Server};
+use mesh_common::mcp::{Connect, Dial};
+use mesh_common::metrics::Registry;
+use mesh_common::tls::{ClientFiles, ReloadingClientConfig, Verify};
+use tonic::transport::Channel;
+
+use crate::args::{ServerArgs, SinkAuth};
+
+/// Calls the sink, with the certificates that are there at that time.
+struct Connector {
+    address: String,
+    files: Option<ClientFiles>,
+}
+
+impl Connector {
+    fn dial(&self) -> anyhow::Result<Dial> {
+        let tls = match &self.files {
+            None => None,
+            Some(files) => Some(
+                ReloadingClientConfig::load(files.clone(), Verify::Dns)
+                    .context("certificates for calling the sink")?,
+            ),
+        };
+        Ok(Dial::new(&self.address, tls, None)?)
+    }
+}
+
+impl Connect for Connector {
+    fn connect(&self, ping_interval: Duration) -> BoxFuture<'_, anyhow::Result<Channel>> {
+        Box::pin(async move { self.dial()?.connect(ping_interval).await })
+    }
+}
+
+/// Checks the flags of the sink.
+pub(super) fn check(args: &ServerArgs) -> anyhow::Result<()> {
+    let (address, mode) = (&args.sink.sink_address, args.sink.sink_auth_mode);
+    if address.is_empty() {
+        if mode.is_some() || !args.sink.sink_meta.is_empty() {
+            bail!("--sinkAuthMode and --sinkMeta are of no use without --sinkAddress");
+        }
+        return Ok(());
+    }
+    if !args.enable_server {
+        bail!("--sinkAddress={address} needs --enable-server: there is nothing to push");
+    }
+    let is_tls = match mode {
+        Some(mode) => mode == SinkAuth::MutualTls,
+        None => bail!("--sinkAddress={address}: want --sinkAuthMode=NONE or MUTUAL_TLS"),
+    };
+    if is_tls && address.starts_with("unix://") {
+        bail!("--sinkAddress={address}: a Unix socket is plain text, want --sinkAuthMode=NONE");
+    }
+    let scheme = address.split_once("://").map(|(scheme, _)| scheme);
+    if scheme == Some(if is_tls { "mcp" } else { "mcps" }) {
+        bail!("--sinkAddress={address}: the scheme and --sinkAuthMode contradict each other");
+    }
+    // TLS or not, the forms of addresses are the same.
+    let plain = address.replacen("mcps://", "mcp://", 1);
+    Dial::new(&plain, None, None).context("--sinkAddress")?;
+    Ok(())
+}
+
+/// The client of the sink, if there is one.
+pub(super) fn client(args: &ServerArgs, server: &Server, registry: &Registry) -> Option<Client> {
+    let sink = args.sink.sink_address.clone();
+    if sink.is_empty() {
+        return None;
+    }
+    let files = (args.sink.sink_auth_mode == Some(SinkAuth::MutualTls)).then(|| ClientFiles {
+        root: args.ca_cert_file.clone(),
+        pair: Some((args.tls_cert_file.clone(), args.tls_key_file.clone())),
+    });
+    let connector = Connector {
+        address: sink.clone(),
+        files,
+    };
+    let options = ClientOptions {
+        sink,
+        metadata: args.sink.metadata(),
+        max_request_bytes: args.max_received_message_size,
+        ping_interval: args.keepalive_interval,
+    };
+    Some(Client::new(server, options, connector, registry, "galley"))
+}
