@@ -66,6 +66,14 @@ pub struct Leadership(watch::Receiver<Option<Instant>>);
 #[derive(Debug)]
 pub struct Announce(watch::Sender<Option<Instant>>);
 
+#[cfg(feature = "testing")]
+impl Announce {
+    /// Says until when the lease is held, in place of [`keep`].
+    pub fn say(&self, until: Option<Instant>) {
+        self.0.send_replace(until);
+    }
+}
+
 /// A connected pair.
 #[must_use]
 pub fn channel() -> (Announce, Leadership) {

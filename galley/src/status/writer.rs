@@ -104,7 +104,7 @@ impl Writer {
             let (mut is_leader, mut step) = (false, None);
             if let Some(output) = &mut self.output {
                 is_leader = output.leadership.is_held();
-                step = output.start(&mut self.board);
+                step = output.start(&mut self.board, now());
             }
             self.metrics.leader.set(i64::from(is_leader));
             let waiting = i64::try_from(self.board.waiting()).unwrap_or(i64::MAX);
@@ -206,12 +206,11 @@ impl Output {
     }
 
     /// Begins the writes that may begin; when to look again without being asked.
-    fn start(&mut self, board: &mut Board) -> Option<Instant> {
+    fn start(&mut self, board: &mut Board, now: Now) -> Option<Instant> {
         loop {
             if !self.leadership.is_held() || self.tasks.len() >= PARALLEL {
                 return None;
             }
-            let now = now();
             if board.waiting() == 0 {
                 return None;
             }
@@ -270,3 +269,6 @@ impl Output {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
