@@ -85,7 +85,9 @@ impl Leadership {
     /// Whether it leads at this moment.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.0.borrow().is_some_and(|until| Instant::now() < until)
+        // What nobody keeps is not held.
+        let is_kept = self.0.has_changed().is_ok();
+        is_kept && self.0.borrow().is_some_and(|until| Instant::now() < until)
     }
 
     /// Returns when it leads, if it did not, or does not lead any more, if it did.

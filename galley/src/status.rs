@@ -5,9 +5,8 @@
 //! source ─► state task ──observations──────┐
 //!               │                          ▼
 //!               └─ snapshot ─► analysis ─► board (pure): what each status should be, and which
-//!                                findings    ▲             objects differ, the longest waiting first
-//!                                                │
-//!                                                ▼
+//!                              findings      │           objects differ, the longest waiting first
+//!                                            ▼
 //!                         writer: while this replica holds the lease, at a bounded rate
 //! ```
 //!

@@ -139,6 +139,16 @@ async fn a_lease_that_cannot_be_renewed_is_lost_and_gained_again() {
 }
 
 #[tokio::test]
+async fn a_lease_that_nobody_keeps_is_lost() {
+    let (announce, mut leadership) = channel();
+    announce.say(Some(Instant::now() + PATIENCE));
+    assert!(leadership.is_held());
+    drop(announce);
+    assert!(!leadership.is_held());
+    in_time(leadership.lost()).await;
+}
+
+#[tokio::test]
 async fn a_lease_that_somebody_took_is_lost() {
     let server = Server::default();
     let mut replica = start(&server, "a", PATIENCE);
