@@ -102,7 +102,8 @@ impl Leadership {
     /// Returns when it leads. Never, if nobody keeps the lease any more.
     pub async fn gained(&mut self) {
         let is_held = |until: &Option<Instant>| until.is_some_and(|until| Instant::now() < until);
-        if self.0.wait_for(is_held).await.is_err() {
+        let came = self.0.wait_for(is_held).await.is_ok();
+        if !came || self.0.has_changed().is_err() {
             std::future::pending::<()>().await;
         }
     }

@@ -155,11 +155,7 @@ async fn turn(output: Option<&mut Output>, is_leader: bool, step: Option<Instant
             Ok((id, answer)) => Turn::Ended(id, Ok(answer)),
             Err(error) => Turn::Ended(error.id(), Err(error)),
         },
-        () = leadership.changed(is_leader) => {
-            // Nothing is on its way when it begins; from its end on somebody else may write.
-            tasks.abort_all();
-            Turn::Look
-        }
+        () = leadership.changed(is_leader) => Turn::Look,
         Some(()) = OptionFuture::from(sleep) => Turn::Look,
     })
 }
@@ -205,10 +201,15 @@ impl Output {
         }
     }
 
-    /// Begins the writes that may begin; when to look again without being asked.
+    /// Begins the writes that may begin, or ends all if it does not lead; when to look again without being asked.
     fn start(&mut self, board: &mut Board, now: Now) -> Option<Instant> {
         loop {
-            if !self.leadership.is_held() || self.tasks.len() >= PARALLEL {
+            if !self.leadership.is_held() {
+                // Somebody else may write from now on.
+                self.tasks.abort_all();
+                return None;
+            }
+            if self.tasks.len() >= PARALLEL {
                 return None;
             }
             if board.waiting() == 0 {

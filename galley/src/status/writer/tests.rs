@@ -89,8 +89,11 @@ async fn only_the_leader_writes() {
     assert_eq!((output.writes.len(), board.waiting()), (3, 0));
 
     announce.say(None);
-    let turned = turn(Some(&mut output), true, None).await;
-    assert!(matches!(turned, Some(Turn::Look)));
+    let looks = output.leadership.changed(true);
+    tokio::time::timeout(Duration::from_secs(20), looks)
+        .await
+        .unwrap();
+    assert_eq!(output.start(&mut board, now()), None);
     while let Some(ended) = output.tasks.join_next_with_id().await {
         let error = ended.unwrap_err();
         let id = error.id();
