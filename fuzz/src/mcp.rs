@@ -64,7 +64,7 @@ pub(crate) fn source(bytes: &[u8]) {
 }
 
 fn stream(dialect: Dialect, requests: &[RequestResources]) {
-    let mut machine = source::Machine::new(dialect, true);
+    let mut machine = source::Machine::new(dialect, dialect == Dialect::Resources);
     let mut now = Instant::now();
     for (version, request) in requests.iter().enumerate() {
         let snapshot = snapshot(version / 3);
