@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use istio_api::collections::COLLECTIONS;
 use istio_api::mcp::v1alpha1::{Metadata, RequestResources, Resource, Resources};
+use mesh_common::mcp::source::{Dialect, Verdict};
 use mesh_common::mcp::{Collection, Snapshot, sink, source};
 use prost::Message;
 use prost_types::Any;
@@ -53,35 +54,41 @@ fn snapshot(version: usize) -> Snapshot {
     snapshot
 }
 
-/// A sink says anything: at most one response of a collection is under way, none is a delta that
-/// was not asked for, and the stream ends or its memory is bounded.
+/// A sink says anything, of either service: at most one response of a collection is under way, none
+/// is a delta that was not asked for, and the stream ends or its memory is bounded.
 pub(crate) fn source(bytes: &[u8]) {
     let requests: Vec<RequestResources> = messages(bytes);
-    let mut machine = source::Machine::new(true);
+    for dialect in [Dialect::Resources, Dialect::Aggregated] {
+        stream(dialect, &requests);
+    }
+}
+
+fn stream(dialect: Dialect, requests: &[RequestResources]) {
+    let mut machine = source::Machine::new(dialect, dialect == Dialect::Resources);
     let mut now = Instant::now();
-    for (version, request) in requests.into_iter().enumerate() {
+    for (version, request) in requests.iter().enumerate() {
         let snapshot = snapshot(version / 3);
-        let wants_deltas = request.incremental;
-        let collection = request.collection.clone();
         now += Duration::from_millis(400);
-        let verdict = machine.request(request, Some(&snapshot), now);
-        if verdict == source::Verdict::TooMany {
-            return;
-        }
-        // What a stale request wants does not count.
-        let may_be_any = matches!(verdict, source::Verdict::Stale { .. });
+        let verdict = machine.request(request.clone(), Some(&snapshot), now);
+        let is_stale = match verdict {
+            Verdict::TooMany | Verdict::LongName => return,
+            // What a stale request wants does not count.
+            Verdict::Stale { .. } => true,
+            Verdict::Subscribe | Verdict::Ack { .. } | Verdict::Nack { .. } => false,
+        };
         machine.snapshot(&snapshot);
         while let Some(outgoing) = machine.next(&snapshot, now) {
             let message = outgoing.message;
             assert!(!message.nonce.is_empty());
-            let is_delta = message.incremental && message.collection == collection;
+            let wants_delta = dialect == Dialect::Resources
+                && (message.collection != request.collection || request.incremental || is_stale);
             assert!(
-                !is_delta || wants_deltas || may_be_any,
-                "a delta of {collection:?} that was not asked for"
+                !message.incremental || wants_delta,
+                "a delta of {:?} that was not asked for",
+                message.collection
             );
         }
-        let progress = machine.progress().count();
-        assert!(progress <= source::machine::MAX_COLLECTIONS);
+        assert!(machine.progress().count() <= source::machine::MAX_COLLECTIONS);
     }
 }
 
