@@ -63,14 +63,25 @@ pub struct Complaint {
     pub message: String,
 }
 
+impl Complaint {
+    /// Which object it is about: kind and full name.
+    #[must_use]
+    pub fn object(&self) -> String {
+        title(self.kind, &self.namespace, &self.name)
+    }
+}
+
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind)?;
-        f.write_str(" ")?;
-        if !self.namespace.is_empty() {
-            write!(f, "{}/", self.namespace)?;
-        }
-        write!(f, "{}: {}: {}", self.name, self.path, self.message)
+        write!(f, "{}: {}: {}", self.object(), self.path, self.message)
+    }
+}
+
+fn title(kind: &str, namespace: &str, name: &str) -> String {
+    if namespace.is_empty() {
+        format!("{kind} {name}")
+    } else {
+        format!("{kind} {namespace}/{name}")
     }
 }
 

@@ -152,6 +152,9 @@ fn patch(
             ));
         }
     };
+    if filter.filter_name.is_empty() {
+        return Err(wrong(".filterName", "the filter has no name: want one"));
+    }
     let has_type = filter.filter_config.as_ref().is_some_and(|config| {
         let url = config.fields.get("@type").and_then(|url| url.kind.as_ref());
         matches!(url, Some(Kind::StringValue(url)) if !url.is_empty())

@@ -17,16 +17,19 @@
 mod peers;
 mod ruling;
 mod settle;
+mod targeting;
 mod token;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Complaint, Converted, Mesh, Service, Source};
-use crate::authentication::v1alpha1::{Policy, PrincipalBinding, TargetSelector};
+use crate::authentication::v1alpha1::{Policy, PrincipalBinding};
 use crate::object::Object;
 
 pub use peers::scope;
 pub use settle::{Decision, decide, settle};
+pub use targeting::Targeting;
 
 use ruling::Ruling;
 
@@ -46,10 +49,11 @@ pub fn convert(objects: &[Object], services: &[Service], mesh: &Mesh<'_>) -> Con
     }
     let mut decisions: BTreeMap<&str, Vec<Decision>> = BTreeMap::new();
     for ((namespace, host), targeting) in &policies.targeted {
-        let service = services
-            .iter()
-            .find(|one| one.host == *host && one.namespace == *namespace);
-        let decision = decide(namespace, host, service, targeting, mesh);
+        let at = services.binary_search_by(|one| {
+            (one.namespace.as_str(), one.host.as_str()).cmp(&(namespace.as_str(), host.as_str()))
+        });
+        let service = at.ok().and_then(|at| services.get(at));
+        let decision = decide(namespace, host, service, targeting);
         decisions.entry(namespace).or_default().push(decision);
         if let Some(service) = service {
             converted.add(token::of_service(service, targeting, mesh));
@@ -67,7 +71,7 @@ pub(super) struct Policies {
     /// For a namespace or the mesh.
     scoped: Vec<Source<Policy>>,
     /// By namespace and host of the service, the oldest first.
-    targeted: BTreeMap<(String, String), Vec<Source<Policy>>>,
+    targeted: BTreeMap<(String, String), Vec<Arc<Targeting>>>,
 }
 
 impl Policies {
@@ -80,14 +84,14 @@ impl Policies {
         let mut all: Vec<Source<Policy>> = Source::all(objects, "MeshPolicy", complaints);
         all.extend(Source::all(objects, "Policy", complaints));
         for policy in all {
-            let hosts = hosts(&policy, mesh);
-            for host in &hosts {
-                let key = (policy.meta.namespace.clone(), host.clone());
+            let policy = Arc::new(Targeting::new(policy, mesh));
+            for host in policy.hosts() {
+                let key = (policy.source().meta.namespace.clone(), host.to_owned());
                 let targeting = policies.targeted.entry(key).or_default();
                 targeting.push(policy.clone());
             }
-            if hosts.is_empty() {
-                policies.scoped.push(policy);
+            if policy.is_for_all() {
+                policies.scoped.push(policy.source().clone());
             }
         }
         policies
@@ -109,9 +113,9 @@ impl Policies {
         let wider = wider.is_some_and(of_origin);
         let key = (service.namespace.clone(), service.host.clone());
         let targeting = self.targeted.get(&key).map_or(&[][..], Vec::as_slice);
-        let ruling = Ruling::of(service, targeting, mesh);
+        let ruling = Ruling::of(service, targeting);
         let mut answers = service.ports.iter().filter(|port| port.http).map(|port| {
-            let ruled = ruling.ports.iter().find(|one| one.port == port);
+            let ruled = ruling.at(port);
             ruled.map_or(wider, |ruled| of_origin(ruled.policy))
         });
         // Nothing but HTTP carries tokens.
@@ -142,22 +146,4 @@ fn refusal(policy: &Source<Policy>, mesh: &Mesh<'_>) -> Option<(&'static str, St
         );
         ("spec", message)
     })
-}
-
-/// The services that a Policy targets, by full name; none when it is for a namespace or the mesh.
-#[must_use]
-pub fn hosts(policy: &Source<Policy>, mesh: &Mesh<'_>) -> BTreeSet<String> {
-    if policy.kind == "MeshPolicy" {
-        return BTreeSet::new();
-    }
-    let targets = policy.spec.targets.iter();
-    targets.map(|target| host(policy, target, mesh)).collect()
-}
-
-fn host(policy: &Source<Policy>, target: &TargetSelector, mesh: &Mesh<'_>) -> String {
-    let name = target.name.to_ascii_lowercase();
-    if name.contains('.') {
-        return name;
-    }
-    format!("{name}.{}.svc.{}", policy.meta.namespace, mesh.domain)
 }

@@ -41,6 +41,14 @@ pub(super) fn in_order(services: &[Service]) -> Vec<Service> {
     services
 }
 
+/// Why nothing but mutual TLS is converted for a service of the root namespace.
+pub(super) fn reaches_everywhere(service: &Service) -> String {
+    format!(
+        "{} is in the root namespace, where a selector is for workloads of the whole mesh: want it in another namespace",
+        service.host
+    )
+}
+
 /// Whether labels that `narrow` selects are always labels that `wide` selects.
 pub(super) fn contains(narrow: &BTreeMap<String, String>, wide: &BTreeMap<String, String>) -> bool {
     wide.iter()

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use prost::Message;
 
-use super::Complaint;
+use super::{Complaint, title};
 use crate::object::{Meta, Object};
 
 /// A decoded object.
@@ -111,11 +111,7 @@ pub struct Origin {
 impl Origin {
     /// Kind and full name.
     pub(super) fn title(&self) -> String {
-        if self.namespace.is_empty() {
-            format!("{} {}", self.kind, self.name)
-        } else {
-            format!("{} {}/{}", self.kind, self.namespace, self.name)
-        }
+        title(self.kind, &self.namespace, &self.name)
     }
 
     pub(super) fn complaint(

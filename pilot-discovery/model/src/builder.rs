@@ -45,6 +45,8 @@ pub struct Builder {
     roots: BTreeMap<ObjectKey, Arc<VirtualService>>,
     /// Policies and MeshPolicies of 1.1.
     policies: Policies,
+    /// Namespaces of which Policies target something that was decided differently.
+    unsettled: BTreeSet<Arc<str>>,
     /// The objects that they come to, by where they belong.
     converted: BTreeMap<Unit, BTreeMap<ObjectKey, Object>>,
     /// Encoded objects, to make them again when the mesh config changes.
@@ -127,18 +129,19 @@ impl Builder {
         }
     }
 
-    /// What changed since the last snapshot.
-    pub fn changes(&self) -> &Changes {
-        &self.changes
+    /// Whether endpoint lists are all that changed since the last snapshot.
+    pub fn is_endpoints_only(&self) -> bool {
+        self.unsettled.is_empty() && self.changes.is_endpoints_only()
     }
 
     /// Whether anything changed since the last snapshot.
     pub fn is_dirty(&self) -> bool {
-        !self.changes.is_empty()
+        !(self.changes.is_empty() && self.unsettled.is_empty())
     }
 
     /// The next snapshot, and what may differ from the one before.
     pub fn publish(&mut self) -> (Arc<Snapshot>, Changes) {
+        self.settle();
         self.next.version += 1;
         if self.changes.selectors {
             let mentioned = self.mentioned_labels();

@@ -1,9 +1,12 @@
 //! Which Policy rules which port of a Service.
 
-use super::host;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Targeting;
 use crate::authentication::v1alpha1::port_selector::Port as Named;
 use crate::authentication::v1alpha1::{Policy, PortSelector};
-use crate::conversion::{Complaint, Mesh, Port, Service, Source};
+use crate::conversion::{Complaint, Port, Service, Source};
 
 /// A port with the Policy that rules it.
 #[derive(Debug)]
@@ -19,30 +22,31 @@ pub(super) struct Ruled<'a> {
 pub(super) struct Ruling<'a> {
     pub(super) ports: Vec<Ruled<'a>>,
     pub(super) complaints: Vec<Complaint>,
+    /// Indices in `ports`, by number of the port.
+    by_number: BTreeMap<u32, usize>,
 }
 
 impl<'a> Ruling<'a> {
     /// `policies` target the service, the oldest first.
-    pub(super) fn of(
-        service: &'a Service,
-        policies: &'a [Source<Policy>],
-        mesh: &Mesh<'_>,
-    ) -> Self {
+    pub(super) fn of(service: &'a Service, policies: &'a [Arc<Targeting>]) -> Self {
         let mut ruling = Self::default();
-        for policy in policies {
-            let targets = policy.spec.targets.iter().enumerate();
-            for (i, target) in targets.filter(|(_, one)| host(policy, one, mesh) == service.host) {
-                let path = format!("spec.targets[{i}]");
+        for targeting in policies {
+            let policy = targeting.source();
+            for (path, target) in targeting.at(&service.host) {
                 let before = ruling.ports.len();
                 let mut older = None;
                 if target.ports.is_empty() {
                     for port in &service.ports {
-                        older = ruling.rule(port, policy, &path).or(older);
+                        let known = ruling.rule(port, policy, &path);
+                        older = older.or(known);
                     }
                 }
                 for (j, wanted) in target.ports.iter().enumerate() {
                     match service.ports.iter().find(|port| names(wanted, port)) {
-                        Some(port) => older = ruling.rule(port, policy, &path).or(older),
+                        Some(port) => {
+                            let known = ruling.rule(port, policy, &path);
+                            older = older.or(known);
+                        }
                         None => ruling.complaints.push(policy.complaint(
                             format!("{path}.ports[{j}]"),
                             format!("{} has no such port: want one of its own", service.host),
@@ -50,10 +54,18 @@ impl<'a> Ruling<'a> {
                     }
                 }
                 if let Some(older) = older.filter(|_| ruling.ports.len() == before) {
-                    let message = format!(
-                        "{older} is older and rules these ports of {}: want one of the two",
-                        service.host
-                    );
+                    let message = if std::ptr::eq(older, policy) {
+                        format!(
+                            "an earlier target names these ports of {} already: want each once",
+                            service.host
+                        )
+                    } else {
+                        format!(
+                            "{} is older and rules these ports of {}: want one of the two",
+                            older.origin().title(),
+                            service.host
+                        )
+                    };
                     ruling.complaints.push(policy.complaint(path, message));
                 }
             }
@@ -61,17 +73,30 @@ impl<'a> Ruling<'a> {
         ruling
     }
 
-    /// Lets `policy` rule `port`, unless an older one does, which is returned.
-    fn rule(&mut self, port: &'a Port, policy: &'a Source<Policy>, path: &str) -> Option<String> {
-        if let Some(older) = self.ports.iter().find(|ruled| ruled.port == port) {
-            return Some(older.policy.origin().title());
+    /// Lets `policy` rule `port`, unless one does already, which is returned.
+    fn rule(
+        &mut self,
+        port: &'a Port,
+        policy: &'a Source<Policy>,
+        path: &str,
+    ) -> Option<&'a Source<Policy>> {
+        let known = self.by_number.get(&port.number);
+        if let Some(ruled) = known.and_then(|at| self.ports.get(*at)) {
+            return Some(ruled.policy);
         }
+        self.by_number.insert(port.number, self.ports.len());
         self.ports.push(Ruled {
             port,
             policy,
             path: path.to_owned(),
         });
         None
+    }
+
+    /// Who rules a port.
+    pub(super) fn at(&self, port: &Port) -> Option<&Ruled<'a>> {
+        let at = self.by_number.get(&port.number)?;
+        self.ports.get(*at)
     }
 }
 

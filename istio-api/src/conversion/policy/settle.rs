@@ -5,13 +5,13 @@
 //! made.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::host as host_of;
+use super::Targeting;
 use super::peers::{KIND, mode, mtls};
 use super::ruling::Ruling;
-use crate::authentication::v1alpha1::Policy;
 use crate::conversion::service::contains;
-use crate::conversion::{Complaint, Converted, Mesh, Origin, Service, Source, made};
+use crate::conversion::{Complaint, Converted, Origin, Service, made};
 use crate::security::v1beta1::PeerAuthentication;
 use crate::security::v1beta1::peer_authentication::mutual_tls::Mode;
 use crate::type_::v1beta1::WorkloadSelector;
@@ -42,8 +42,7 @@ pub fn decide(
     namespace: &str,
     host: &str,
     service: Option<&Service>,
-    policies: &[Source<Policy>],
-    mesh: &Mesh<'_>,
+    policies: &[Arc<Targeting>],
 ) -> Decision {
     let mut decision = Decision {
         service: service.cloned(),
@@ -62,13 +61,11 @@ pub fn decide(
     };
     if let Some(message) = unusable {
         for policy in policies {
-            for (i, target) in policy.spec.targets.iter().enumerate() {
-                if host_of(policy, target, mesh) == host {
-                    let path = format!("spec.targets[{i}].name");
-                    decision
-                        .complaints
-                        .push(policy.complaint(path, message.as_str()));
-                }
+            for (path, _) in policy.at(host) {
+                let complaint = policy
+                    .source()
+                    .complaint(format!("{path}.name"), message.as_str());
+                decision.complaints.push(complaint);
             }
         }
         return decision;
@@ -76,7 +73,7 @@ pub fn decide(
     let Some(service) = service else {
         return decision;
     };
-    let ruling = Ruling::of(service, policies, mesh);
+    let ruling = Ruling::of(service, policies);
     let mut contradictions = BTreeSet::new();
     for ruled in &ruling.ports {
         if ruled.port.targets.is_empty() {
@@ -179,6 +176,18 @@ impl Group<'_> {
         }
     }
 
+    /// Why it cannot stand beside one that selects all of its workloads, if it cannot.
+    fn clash(&self, wider: &Self) -> Option<String> {
+        if self.ports == wider.ports || self.refused.is_some() || wider.refused.is_some() {
+            return None;
+        }
+        let ((one, _), (other, _)) = (self.members.first()?, wider.members.first()?);
+        Some(format!(
+            "{} selects workloads of {} too, and only one policy can rule a workload: want the same modes on the same ports for both",
+            other.host, one.host
+        ))
+    }
+
     fn finish(self, selector: &BTreeMap<String, String>, converted: &mut Converted) {
         let decisions = || self.members.iter().map(|(_, decision)| decision);
         let mut refused = self.refused;
@@ -216,30 +225,32 @@ impl Group<'_> {
 
 /// Refuses groups of which one selects workloads of another and says something else of them.
 fn refuse_overlaps(groups: &mut BTreeMap<&BTreeMap<String, String>, Group<'_>>) {
-    let mut refused: Vec<(BTreeMap<String, String>, String)> = Vec::new();
-    for (narrow, inner) in groups.iter() {
-        for (wide, outer) in groups.iter() {
-            let clash = narrow != wide
-                && contains(narrow, wide)
-                && inner.refused.is_none()
-                && outer.refused.is_none()
-                && inner.ports != outer.ports;
-            let (Some((one, _)), Some((other, _))) = (inner.members.first(), outer.members.first())
-            else {
+    // A wider selector has its first label in every narrower one, so few pairs are compared.
+    let mut by_label: BTreeMap<(&String, &String), Vec<&BTreeMap<String, String>>> =
+        BTreeMap::new();
+    for selector in groups.keys() {
+        if let Some(label) = selector.first_key_value() {
+            by_label.entry(label).or_default().push(selector);
+        }
+    }
+    let mut refused: Vec<(&BTreeMap<String, String>, String)> = Vec::new();
+    for (&narrow, inner) in groups.iter() {
+        let wider = narrow.iter().filter_map(|label| by_label.get(&label));
+        for wide in wider
+            .flatten()
+            .filter(|wide| **wide != narrow && contains(narrow, wide))
+        {
+            let Some(outer) = groups.get(wide) else {
                 continue;
             };
-            if clash {
-                let message = format!(
-                    "{} selects workloads of {} too, and only one policy can rule a workload: want the same modes on the same ports for both",
-                    other.host, one.host
-                );
-                refused.push(((*narrow).clone(), message.clone()));
-                refused.push(((*wide).clone(), message));
+            if let Some(message) = inner.clash(outer) {
+                refused.push((narrow, message.clone()));
+                refused.push((*wide, message));
             }
         }
     }
     for (selector, message) in refused {
-        if let Some(group) = groups.get_mut(&selector) {
+        if let Some(group) = groups.get_mut(selector) {
             group.refused.get_or_insert(message);
         }
     }

@@ -1,14 +1,16 @@
 //! Tokens: RequestAuthentication, and the AuthorizationPolicy that refuses requests without one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::peers::place;
 use super::ruling::Ruling;
-use super::{DEFAULT, Policies};
+use super::{DEFAULT, Policies, Targeting};
 use crate::authentication::v1alpha1::jwt::TriggerRule;
 use crate::authentication::v1alpha1::peer_authentication_method::Params;
 use crate::authentication::v1alpha1::string_match::MatchType;
 use crate::authentication::v1alpha1::{Jwt, Policy, StringMatch};
+use crate::conversion::service::reaches_everywhere;
 use crate::conversion::{Converted, Mesh, Service, Source, made};
 use crate::security::v1beta1::authorization_policy::Action;
 use crate::security::v1beta1::rule::{From, To};
@@ -52,7 +54,7 @@ pub(super) fn of_scope(
         .scoped
         .iter()
         .filter(|one| is_mesh && one.kind == "Policy" && one.meta.name == DEFAULT)
-        .chain(policies.targeted.values().flatten())
+        .chain(policies.targeted.values().flatten().map(|one| one.source()))
         .filter(|one| is_inside(&one.meta.namespace))
         .map(|one| one.origin())
         .min();
@@ -88,7 +90,7 @@ pub(super) fn of_scope(
 /// Tokens of the policies that target `service`, the oldest first.
 pub(super) fn of_service(
     service: &Service,
-    policies: &[Source<Policy>],
+    policies: &[Arc<Targeting>],
     mesh: &Mesh<'_>,
 ) -> Converted {
     let mut converted = Converted::default();
@@ -96,12 +98,21 @@ pub(super) fn of_service(
         // Told where mutual TLS is decided.
         return converted;
     }
-    let ruling = Ruling::of(service, policies, mesh);
-    for policy in policies {
+    let ruling = Ruling::of(service, policies);
+    for policy in policies.iter().map(|one| one.source()) {
         let own = || {
             let ruled = ruling.ports.iter();
-            ruled.filter(|ruled| ruled.policy == policy)
+            ruled.filter(|ruled| std::ptr::eq(ruled.policy, policy))
         };
+        if let Some(ruled) = own().next()
+            && service.namespace == mesh.root_namespace
+            && !tokens(&policy.spec).is_empty()
+        {
+            let message = reaches_everywhere(service);
+            let complaint = policy.complaint(ruled.path.as_str(), message);
+            converted.complaints.push(complaint);
+            continue;
+        }
         let ports: BTreeSet<u32> = own()
             .filter(|ruled| ruled.port.http)
             .flat_map(|ruled| ruled.port.targets.iter().copied())

@@ -1,5 +1,6 @@
 //! For which services access control is on.
 
+use crate::conversion::service::reaches_everywhere;
 use crate::conversion::{Complaint, Converted, Mesh, Service, Source, made};
 use crate::object::{Meta, Object};
 use crate::rbac::v1alpha1::rbac_config::{Mode, Target};
@@ -75,6 +76,13 @@ impl Config {
                     "{} selects no workloads, so nothing can refuse requests to it: want a selector",
                     service.host
                 );
+                converted
+                    .complaints
+                    .push(origin.complaint(at_mode, message));
+                continue;
+            }
+            if service.namespace == mesh.root_namespace {
+                let message = reaches_everywhere(service);
                 converted
                     .complaints
                     .push(origin.complaint(at_mode, message));

@@ -6,6 +6,7 @@ use super::config::{Config, KIND, tried};
 use super::constraint::{Constrained, evaluate, matches};
 use super::subject::{self, Caller};
 use crate::conversion::policy::Policies;
+use crate::conversion::service::reaches_everywhere;
 use crate::conversion::{Complaint, Converted, Mesh, Service, Source, made};
 use crate::object::Meta;
 use crate::rbac::v1alpha1::{AccessRule, EnforcementMode, ServiceRole, ServiceRoleBinding};
@@ -90,6 +91,9 @@ impl World<'_> {
         if service.selector.is_empty() {
             let message = format!("{} selects no workloads: want a selector", service.host);
             return Err(part.complaint(".services", message));
+        }
+        if service.namespace == self.mesh.root_namespace {
+            return Err(part.complaint(".services", reaches_everywhere(service)));
         }
         if !speaks_http(service) && needs_requests(rule) {
             let message = format!(

@@ -15,7 +15,7 @@ use istio_api::{
     authentication::v1alpha1::Policy,
     conversion::{
         Converted, Mesh as Names, Port, Service as Facts, Source,
-        policy::{self, Decision},
+        policy::{self, Decision, Targeting},
     },
 };
 
@@ -48,7 +48,7 @@ struct Targeted {
 /// All Policies, with what they come to.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
-    by_id: BTreeMap<PolicyId, Arc<Source<Policy>>>,
+    by_id: BTreeMap<PolicyId, Arc<Targeting>>,
     /// By namespace and host.
     targeted: BTreeMap<Arc<str>, BTreeMap<Host, Targeted>>,
 }
@@ -62,29 +62,26 @@ impl Policies {
         new: Option<Source<Policy>>,
         mesh: &Mesh,
     ) -> BTreeSet<ServiceKey> {
-        let mut touched = BTreeSet::new();
         let namespace = &id.1.namespace;
-        if let Some(services) = self.targeted.get_mut(namespace) {
-            for (host, targeted) in services.iter_mut() {
-                if targeted.policies.remove(id) {
-                    touched.insert(host.clone());
+        let mut touched: BTreeSet<Host> = BTreeSet::new();
+        if let Some(old) = self.by_id.remove(id) {
+            for host in old.hosts().map(Host::new) {
+                let services = self.targeted.get_mut(namespace);
+                if let Some(targeted) = services.and_then(|known| known.get_mut(&host)) {
+                    targeted.policies.remove(id);
                 }
+                touched.insert(host);
             }
         }
-        match new {
-            Some(new) => {
-                for host in policy::hosts(&new, &names(mesh)) {
-                    let host = Host::new(&host);
-                    let services = self.targeted.entry(namespace.clone()).or_default();
-                    let targeted = services.entry(host.clone()).or_default();
-                    targeted.policies.insert(id.clone());
-                    touched.insert(host);
-                }
-                self.by_id.insert(id.clone(), Arc::new(new));
+        if let Some(new) = new {
+            let new = Targeting::new(new, &names(mesh));
+            for host in new.hosts().map(Host::new) {
+                let services = self.targeted.entry(namespace.clone()).or_default();
+                let targeted = services.entry(host.clone()).or_default();
+                targeted.policies.insert(id.clone());
+                touched.insert(host);
             }
-            None => {
-                self.by_id.remove(id);
-            }
+            self.by_id.insert(id.clone(), Arc::new(new));
         }
         let key = |host| ServiceKey {
             host,
@@ -95,11 +92,8 @@ impl Policies {
 
     /// What a policy comes to when it has no targets.
     pub(crate) fn scoped(&self, id: &PolicyId, mesh: &Mesh) -> Converted {
-        let names = names(mesh);
         match self.by_id.get(id) {
-            Some(source) if policy::hosts(source, &names).is_empty() => {
-                policy::scope(source, &names)
-            }
+            Some(policy) if policy.is_for_all() => policy::scope(policy.source(), &names(mesh)),
             _ => Converted::default(),
         }
     }
@@ -110,7 +104,6 @@ impl Policies {
         &mut self,
         key: &ServiceKey,
         service: Option<(&Service, &Endpoints)>,
-        mesh: &Mesh,
         is_policy_changed: bool,
     ) -> bool {
         let Some(services) = self.targeted.get_mut(&key.namespace) else {
@@ -131,17 +124,11 @@ impl Policies {
         if !is_policy_changed && known == Some(facts.as_ref()) {
             return false;
         }
-        let sources = targeted.policies.iter();
-        let sources = sources.filter_map(|id| self.by_id.get(id));
-        let mut sources: Vec<Source<Policy>> = sources.map(|one| Source::clone(one)).collect();
-        sources.sort_by(Source::by_age);
-        let decision = policy::decide(
-            &key.namespace,
-            key.host.as_str(),
-            facts.as_ref(),
-            &sources,
-            &names(mesh),
-        );
+        let policies = targeted.policies.iter();
+        let policies = policies.filter_map(|id| self.by_id.get(id).cloned());
+        let mut policies: Vec<Arc<Targeting>> = policies.collect();
+        policies.sort_by(|a, b| a.source().by_age(b.source()));
+        let decision = policy::decide(&key.namespace, key.host.as_str(), facts.as_ref(), &policies);
         let differs = targeted.decision.as_ref() != Some(&decision);
         targeted.decision = Some(decision);
         differs

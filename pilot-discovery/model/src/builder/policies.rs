@@ -29,33 +29,34 @@ impl Builder {
         let touched = self.policies.replace(id, policy, &mesh);
         let scoped = self.policies.scoped(id, &mesh);
         self.put_converted(&Unit::Policy(id.clone()), scoped);
-        let mut differs = false;
         for service in &touched {
-            differs |= self.decide(service, true);
-        }
-        if differs {
-            self.settle(&id.1.namespace);
+            self.decide(service, true);
         }
     }
 
     /// Converts again what targets a service that came, went or changed.
     pub(super) fn follow_service(&mut self, key: &ServiceKey) {
-        if self.decide(key, false) {
-            self.settle(&key.namespace);
+        self.decide(key, false);
+    }
+
+    /// Settles the namespaces of which something was decided differently.
+    pub(super) fn settle(&mut self) {
+        for namespace in std::mem::take(&mut self.unsettled) {
+            let settled = self.policies.settle(&namespace);
+            self.put_converted(&Unit::Targets(namespace), settled);
         }
     }
 
-    fn decide(&mut self, key: &ServiceKey, is_policy_changed: bool) -> bool {
+    fn decide(&mut self, key: &ServiceKey, is_policy_changed: bool) {
         let next = &self.next;
         let service = next.service(key).map(|service| &**service);
         let endpoints = next.endpoints.get(key).map(|endpoints| &**endpoints);
-        self.policies
-            .decide(key, service.zip(endpoints), &next.mesh, is_policy_changed)
-    }
-
-    fn settle(&mut self, namespace: &Arc<str>) {
-        let settled = self.policies.settle(namespace);
-        self.put_converted(&Unit::Targets(namespace.clone()), settled);
+        let differs = self
+            .policies
+            .decide(key, service.zip(endpoints), is_policy_changed);
+        if differs {
+            self.unsettled.insert(key.namespace.clone());
+        }
     }
 
     /// Puts what a unit comes to in the place of what it came to, as far as they differ.

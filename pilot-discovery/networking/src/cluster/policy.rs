@@ -88,6 +88,8 @@ impl<'a> Policy<'a> {
             .load_balancer
             .and_then(|balancer| balancer.lb_policy.as_ref())
         {
+            // A 0 that is there comes from a 1.1 peer, where it has this meaning.
+            Some(LbPolicy::Simple(0)) => SimpleLb::RoundRobin,
             Some(LbPolicy::Simple(simple)) => {
                 SimpleLb::try_from(*simple).unwrap_or(SimpleLb::Unspecified)
             }
