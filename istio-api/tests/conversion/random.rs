@@ -47,7 +47,7 @@ fn pick_services(order: &[usize]) -> Vec<Service> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
 
     #[test]
     fn the_result_does_not_depend_on_the_order_and_is_valid(

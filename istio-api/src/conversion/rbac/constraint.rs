@@ -6,6 +6,9 @@ use crate::conversion::Service;
 use crate::rbac::v1alpha1::access_rule::Constraint;
 use crate::security::v1beta1::Condition;
 
+/// A selector has one value for each label, so the choices multiply: no more than these are made.
+const MAX_SELECTORS: usize = 100;
+
 /// What is left of constraints once the Service is known.
 #[derive(Debug, Default)]
 pub(super) struct Constrained {
@@ -52,6 +55,14 @@ pub(super) fn evaluate(
         };
         if !met {
             return Ok(None);
+        }
+        let mut values = left.labels.values().map(Vec::len);
+        let choices = values.try_fold(1, usize::checked_mul);
+        if choices.is_none_or(|choices| choices > MAX_SELECTORS) {
+            let message = format!(
+                "it takes more than {MAX_SELECTORS} selectors to say which labels are meant: want fewer values"
+            );
+            return Err((i, message));
         }
     }
     let contradicted = left.labels.iter().any(|(key, values)| {
