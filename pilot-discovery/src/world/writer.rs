@@ -163,10 +163,11 @@ impl Writer {
         self.debounce.clear();
         let (snapshot, changes) = self.builder.publish();
         self.snapshot = snapshot;
-        if changes.unconverted {
-            let complaints = self.snapshot.unconverted.values().map(|list| list.len());
+        let complaints = self.snapshot.unconverted.values().map(|list| list.len());
+        let complaints: usize = complaints.sum();
+        if changes.unconverted && complaints > 0 {
             tracing::warn!(
-                count = complaints.sum::<usize>(),
+                count = complaints,
                 "parts of 1.1 policies are not converted, /debug/push_status says which"
             );
         }
