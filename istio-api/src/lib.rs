@@ -5,6 +5,7 @@
 pub mod analysis;
 pub mod any;
 pub mod collections;
+pub mod conversion;
 pub mod crd;
 pub mod descriptor;
 pub mod duration;

@@ -15,6 +15,7 @@ use crate::object::{Meta, Object};
 pub use field::{Field, FieldError};
 pub use key::Key;
 pub use metadata::{DEFAULT_NAMESPACE, Metadata};
+pub use spec::encode;
 
 /// Kinds that a caller reads besides Istio's.
 pub trait Native: Sized {

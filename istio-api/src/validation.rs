@@ -28,6 +28,8 @@ use crate::mixer::v1::config::client as mixer;
 use crate::object::Object;
 use report::{At, Check};
 
+pub(crate) use envoy_filter::current_name as current_filter_name;
+
 /// Whether a problem makes an object unusable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {

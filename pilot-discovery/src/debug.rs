@@ -56,7 +56,10 @@ const PAGES: &[(&str, &str)] = &[
         "config_dump",
         "what a proxy was sent (proxyID=, types=, include_eds=)",
     ),
-    ("configz", "configuration objects"),
+    (
+        "configz",
+        "configuration objects, and what those of 1.1 come to",
+    ),
     ("connections", "connected proxies"),
     ("edsz", "endpoints that a proxy was sent (proxyID=)"),
     ("endpointShardz", "endpoints by service"),

@@ -9,6 +9,9 @@ use tonic::{Code, Status};
 
 use crate::xds::{codec::Framed, stream::Variant};
 
+/// Counts what of 1.1 could not be converted, here and in `/debug/push_status`.
+pub const UNCONVERTED: &str = "pilot_unconverted_policies";
+
 /// Handles to the families.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -32,6 +35,7 @@ pub struct Metrics {
     pub convergence: Histogram,
     pub triggers: IntCounterVec,
     pub invalid_objects: IntCounterVec,
+    pub unconverted: Gauge,
 }
 
 impl Metrics {
@@ -113,6 +117,10 @@ impl Metrics {
                 "objects that could not be decoded",
                 &["collection"],
             ),
+            unconverted: registry.gauge(
+                UNCONVERTED,
+                "parts of policies of 1.1 that have no counterpart today",
+            ),
         }
     }
 
@@ -152,6 +160,8 @@ impl Metrics {
 
     pub fn snapshot_built(&self, elapsed: Duration, snapshot: &Snapshot, changes: &Changes) {
         self.snapshot_build.observe(elapsed.as_secs_f64());
+        let unconverted = snapshot.unconverted.values().map(|list| list.len());
+        self.unconverted.set(unconverted.sum::<usize>() as f64);
         self.services.set(snapshot.services.len() as f64);
         self.virtual_services
             .set(snapshot.virtual_services.len() as f64);

@@ -13,9 +13,11 @@ use super::field::FieldError;
 /// Messages nest at most this deep where words are looked for.
 const MAX_DEPTH: usize = 64;
 
-/// Encodes a spec. Unknown fields are left out and returned; anything else that does not fit is
-/// an error, all of them together.
-pub(super) fn encode(
+/// Encodes a spec as files and the API server write it. Unknown fields are left out and returned.
+///
+/// # Errors
+/// Everything else that does not fit, all of it together.
+pub fn encode(
     collection: &Collection,
     spec: Option<&Value>,
 ) -> Result<(Vec<u8>, Vec<FieldError>), Vec<FieldError>> {

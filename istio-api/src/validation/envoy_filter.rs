@@ -12,6 +12,8 @@ use crate::networking::v1alpha3::envoy_filter::{
     ApplyTo, EnvoyConfigObjectMatch, EnvoyConfigObjectPatch, PatchContext,
 };
 
+pub(crate) use matching::current_name;
+
 /// Longer expressions are not checked: the check takes the square of the length.
 const MAX_EXPRESSION: usize = 4096;
 

@@ -1,5 +1,7 @@
 //! PeerAuthentication: which inbound ports take mutual TLS.
 
+pub mod legacy;
+
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -43,21 +45,33 @@ impl WorkloadMtls {
 /// All PeerAuthentications.
 #[derive(Clone, Debug, Default)]
 pub struct PeerAuthentications {
-    by_key: OrdMap<ObjectKey, Arc<Config<PeerAuthentication>>>,
+    by_key: Policies,
+    /// Those that Policies and MeshPolicies of 1.1 come to. They count where there is none of
+    /// `by_key` in the same scope.
+    converted: Policies,
 }
+
+type Policies = OrdMap<ObjectKey, Arc<Config<PeerAuthentication>>>;
 
 impl PeerAuthentications {
     pub fn replace(&mut self, key: &ObjectKey, new: Option<Arc<Config<PeerAuthentication>>>) {
-        match new {
-            Some(new) => self.by_key.insert(key.clone(), new),
-            None => self.by_key.remove(key),
-        };
+        put(&mut self.by_key, key, new);
+    }
+
+    /// As [`Self::replace`], for what was made of policies of 1.1.
+    pub fn replace_converted(
+        &mut self,
+        key: &ObjectKey,
+        new: Option<Arc<Config<PeerAuthentication>>>,
+    ) {
+        put(&mut self.converted, key, new);
     }
 
     /// Label keys that policies choose workloads by.
     pub fn selector_keys(&self) -> impl Iterator<Item = &String> {
         self.by_key
             .values()
+            .chain(self.converted.values())
             .flat_map(|policy| selector(policy).map(|s| s.keys()))
             .flatten()
     }
@@ -65,10 +79,8 @@ impl PeerAuthentications {
     /// Whether any workload of `namespace` can be told to take no mutual TLS at all.
     pub fn may_disable(&self, namespace: &str, root: &str) -> bool {
         let disables = |of: &str| {
-            self.by_key
-                .range(ObjectKey::new(of, "")..)
-                .map(|(_, policy)| policy)
-                .take_while(|policy| policy.namespace() == of)
+            within(&self.by_key, of)
+                .chain(within(&self.converted, of))
                 .any(|policy| {
                     let own = policy.spec.mtls.iter();
                     own.chain(policy.spec.port_level_mtls.values())
@@ -79,16 +91,17 @@ impl PeerAuthentications {
     }
 
     /// Resolves the mode of a workload: mesh, namespace and workload policies, each the oldest of
-    /// its level; `UNSET` inherits, and nothing set is PERMISSIVE.
+    /// its level, and a converted one only if there is no other; `UNSET` inherits, and nothing set
+    /// is PERMISSIVE.
     pub fn for_workload(&self, namespace: &str, labels: &Labels, root: &str) -> WorkloadMtls {
         let oldest = |of: &str, want: &dyn Fn(&Config<PeerAuthentication>) -> bool| {
-            let first = ObjectKey::new(of, "");
-            self.by_key
-                .range(first..)
-                .map(|(_, policy)| policy)
-                .take_while(|policy| policy.namespace() == of)
-                .filter(|policy| want(policy))
-                .min_by(|a, b| a.by_age(b))
+            let first = |policies| {
+                within(policies, of)
+                    .filter(|policy| want(policy))
+                    .min_by(|a, b| a.by_age(b))
+            };
+            first(&self.by_key)
+                .or_else(|| first(&self.converted))
                 .cloned()
         };
         let unselective = |policy: &Config<PeerAuthentication>| selector(policy).is_none();
@@ -120,6 +133,24 @@ impl PeerAuthentications {
         result.ports.sort_unstable();
         result
     }
+}
+
+fn put(policies: &mut Policies, key: &ObjectKey, new: Option<Arc<Config<PeerAuthentication>>>) {
+    match new {
+        Some(new) => policies.insert(key.clone(), new),
+        None => policies.remove(key),
+    };
+}
+
+/// The policies of a namespace.
+fn within<'a>(
+    policies: &'a Policies,
+    namespace: &'a str,
+) -> impl Iterator<Item = &'a Arc<Config<PeerAuthentication>>> {
+    policies
+        .range(ObjectKey::new(namespace, "")..)
+        .map(|(_, policy)| policy)
+        .take_while(move |policy| policy.namespace() == namespace)
 }
 
 fn selector(policy: &Config<PeerAuthentication>) -> Option<&Labels> {

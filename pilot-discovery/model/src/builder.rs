@@ -1,16 +1,19 @@
 //! The one writer: takes changed objects, publishes snapshots and says what may differ.
 
+mod policies;
+mod read;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use bytes::Bytes;
-use istio_api::{collections::Collection, networking::v1alpha3 as api, object::Object};
-use prost::Message;
-use xxhash_rust::xxh3::xxh3_64;
+use istio_api::{
+    collections::Collection, conversion::Source, networking::v1alpha3 as api, object::Object,
+};
 
 use crate::{
+    authn::legacy::{Policies, Unit},
     changes::Changes,
     class::Target,
     config::{Config, ConfigRef, Created},
@@ -24,15 +27,8 @@ use crate::{
     virtual_service::{VirtualService, delegate},
 };
 
-/// Why an object was not taken; its last good version stays.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} {namespace}/{name}: {reason}")]
-pub struct Refused {
-    pub kind: &'static str,
-    pub namespace: String,
-    pub name: String,
-    pub reason: String,
-}
+pub use read::Refused;
+use read::{decode, refused, version};
 
 /// A declaration of a service: which object made it decides between several.
 type DeclarationId = (Created, ObjectKey, bool);
@@ -47,6 +43,12 @@ pub struct Builder {
     declared: BTreeMap<ServiceKey, BTreeMap<DeclarationId, Declared>>,
     /// VirtualServices before their delegates are merged in.
     roots: BTreeMap<ObjectKey, Arc<VirtualService>>,
+    /// Policies and MeshPolicies of 1.1.
+    policies: Policies,
+    /// Namespaces of which Policies target something that was decided differently.
+    unsettled: BTreeSet<Arc<str>>,
+    /// The objects that they come to, by where they belong.
+    converted: BTreeMap<Unit, BTreeMap<ObjectKey, Object>>,
     /// Encoded objects, to make them again when the mesh config changes.
     objects: BTreeMap<(&'static str, ObjectKey), Object>,
 }
@@ -127,18 +129,19 @@ impl Builder {
         }
     }
 
-    /// What changed since the last snapshot.
-    pub fn changes(&self) -> &Changes {
-        &self.changes
+    /// Whether endpoint lists are all that changed since the last snapshot.
+    pub fn is_endpoints_only(&self) -> bool {
+        self.unsettled.is_empty() && self.changes.is_endpoints_only()
     }
 
     /// Whether anything changed since the last snapshot.
     pub fn is_dirty(&self) -> bool {
-        !self.changes.is_empty()
+        !(self.changes.is_empty() && self.unsettled.is_empty())
     }
 
     /// The next snapshot, and what may differ from the one before.
     pub fn publish(&mut self) -> (Arc<Snapshot>, Changes) {
+        self.settle();
         self.next.version += 1;
         if self.changes.selectors {
             let mentioned = self.mentioned_labels();
@@ -211,6 +214,11 @@ impl Builder {
                 self.next.peer_authentications.replace(key, config);
                 self.changes.selectors = true;
                 self.changes.policies.insert(key.namespace.clone());
+            }
+            "Policy" | "MeshPolicy" => {
+                let source = object.map(Source::read).transpose();
+                let source = source.map_err(|error| refused(collection, key, error.to_string()))?;
+                self.policy(&(collection.kind, key.clone()), source);
             }
             // Kinds that no generator reads yet are kept, so that pages can show them.
             _ => {}
@@ -305,6 +313,7 @@ impl Builder {
             None => self.next.endpoints.remove(key),
         };
         self.place(key, service);
+        self.follow_service(key);
     }
 
     fn place(&mut self, key: &ServiceKey, service: Option<Arc<Service>>) {
@@ -510,55 +519,6 @@ fn unite(declarations: &[&Declared]) -> Option<(Service, Endpoints)> {
     });
     service.sources = sources.into();
     Some((service.hashed(), Endpoints::new(endpoints)))
-}
-
-fn version(object: Option<&Object>) -> u64 {
-    object.map_or(0, |object| xxh3_64(&object.body))
-}
-
-fn refused(collection: &'static Collection, key: &ObjectKey, reason: String) -> Refused {
-    Refused {
-        kind: collection.kind,
-        namespace: key.namespace.to_string(),
-        name: key.name.to_string(),
-        reason,
-    }
-}
-
-fn decode<T: Message + Default>(
-    collection: &'static Collection,
-    object: Option<&Object>,
-) -> Result<Option<Config<T>>, Refused> {
-    let Some(object) = object else {
-        return Ok(None);
-    };
-    let meta = &object.meta;
-    let body: Bytes = object.body.clone();
-    let spec = T::decode(body).map_err(|error| Refused {
-        kind: collection.kind,
-        namespace: meta.namespace.clone(),
-        name: meta.name.clone(),
-        reason: error.to_string(),
-    })?;
-    let created = meta
-        .creation_timestamp
-        .as_ref()
-        .map_or_else(Created::default, |time| Created {
-            seconds: time.seconds,
-            nanos: time.nanos,
-        });
-    Ok(Some(Config {
-        reference: ConfigRef {
-            kind: collection.kind,
-            namespace: meta.namespace.as_str().into(),
-            name: meta.name.as_str().into(),
-            version: meta.resource_version.as_str().into(),
-        },
-        created,
-        labels: meta.labels.clone(),
-        annotations: meta.annotations.clone(),
-        spec,
-    }))
 }
 
 /// Hosts of services that a DestinationRule host covers.

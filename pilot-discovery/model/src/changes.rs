@@ -21,13 +21,15 @@ pub struct Changes {
     pub gateways: bool,
     /// Namespaces of changed Sidecars.
     pub sidecars: BTreeSet<Arc<str>>,
-    /// Namespaces of changed PeerAuthentications.
+    /// Namespaces of changed PeerAuthentications, converted ones included.
     pub policies: BTreeSet<Arc<str>>,
     pub credentials: BTreeSet<ObjectKey>,
     /// Addresses at which other service ports are implemented now.
     pub addresses: BTreeSet<Arc<str>>,
     /// The labels by which objects pick workloads changed.
     pub selectors: bool,
+    /// What of 1.1 could not be converted; touches no proxy.
+    pub unconverted: bool,
 }
 
 impl Changes {

@@ -3,10 +3,10 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use imbl::OrdMap;
-use istio_api::networking::v1alpha3 as api;
+use istio_api::{conversion::Complaint, networking::v1alpha3 as api};
 
 use crate::{
-    authn::PeerAuthentications,
+    authn::{PeerAuthentications, legacy::Unit},
     class::Target,
     config::{Config, Labels, selects},
     destination_rule::DestinationRules,
@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub gateways: OrdMap<ObjectKey, Arc<Config<api::Gateway>>>,
     pub sidecars: OrdMap<ObjectKey, Arc<Config<api::Sidecar>>>,
     pub peer_authentications: PeerAuthentications,
+    /// What of the policies of 1.1 could not be converted, and why.
+    pub unconverted: OrdMap<Unit, Arc<[Complaint]>>,
     /// By `namespace/name` of the Secret.
     pub credentials: OrdMap<ObjectKey, Arc<Credential>>,
     /// Label keys that any object selects workloads by.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use istio_api::{
-    collections::{self, Collection},
-    json::{self, Unknown},
+    collections::{self, Collection, Scope},
+    manifest::{self, FieldError},
     object::{Meta, Object},
 };
 use mesh_common::{
@@ -250,24 +250,16 @@ fn object(collection: &'static Collection, value: &Value) -> Result<(Object, Vec
         return Err(format!("{} without metadata.name", collection.kind));
     }
     let namespace = match text("namespace") {
+        _ if collection.scope == Scope::Cluster => String::new(),
         namespace if namespace.is_empty() => "default".to_owned(),
         namespace => namespace,
     };
-    let empty = Value::Object(serde_json::Map::new());
-    let spec = value.get("spec").unwrap_or(&empty);
-    let describe = |issue: &json::FieldIssue| {
-        let path = if issue.path.is_empty() {
-            "spec"
-        } else {
-            &issue.path
-        };
-        format!(
-            "{} {namespace}/{name}: {path}: {}",
-            collection.kind, issue.message
-        )
+    let describe = |problem: &FieldError| {
+        let FieldError { path, message } = problem;
+        format!("{} {namespace}/{name}: {path}: {message}", collection.kind)
     };
-    let (body, ignored) = json::read_dynamic(collection.message, spec, Unknown::Prune)
-        .map_err(|issues| issues.iter().map(describe).collect::<Vec<_>>().join("; "))?;
+    let (body, ignored) = manifest::encode(collection, value.get("spec"))
+        .map_err(|problems| problems.iter().map(describe).collect::<Vec<_>>().join("; "))?;
     let ignored = ignored.iter().map(describe).collect();
     let version = format!("{:016x}", xxh3_64(&body));
     let meta = Meta {
@@ -396,5 +388,17 @@ mod tests {
         for part in ["document 1", "Gateway demo/g", "selector"] {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn objects_of_the_cluster_have_no_namespace_and_null_asks_for_mutual_tls() {
+        let text = "apiVersion: authentication.istio.io/v1alpha1\nkind: MeshPolicy\n\
+                    metadata: {name: default}\nspec:\n  peers:\n  - mtls:\n";
+        let (objects, warnings) = parse(text.as_bytes()).unwrap();
+        assert_eq!(warnings, Vec::<String>::new());
+        let object = objects.values().next().unwrap();
+        assert_eq!(object.meta.full_name(), "default");
+        let policy: istio_api::authentication::v1alpha1::Policy = object.decode().unwrap();
+        assert!(policy.peers[0].params.is_some());
     }
 }

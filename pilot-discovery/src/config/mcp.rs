@@ -174,6 +174,8 @@ pub fn wanted(collection: &collections::Collection) -> bool {
             | "Gateway"
             | "Sidecar"
             | "PeerAuthentication"
+            | "Policy"
+            | "MeshPolicy"
     )
 }
 
@@ -188,6 +190,8 @@ mod tests {
             "istio/networking/v1alpha3/serviceentries",
             "istio/networking/v1alpha3/synthetic/serviceentries",
             "istio/networking/v1alpha3/virtualservices",
+            "istio/authentication/v1alpha1/meshpolicies",
+            "istio/authentication/v1alpha1/policies",
         ] {
             assert!(names.iter().any(|name| name == wanted), "{wanted}");
         }

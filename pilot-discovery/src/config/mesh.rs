@@ -18,6 +18,25 @@ const MAX_BYTES: u64 = 4 << 20;
 /// Time for the writer of the file to finish.
 const SETTLE: Duration = Duration::from_millis(100);
 
+/// Fields that 1.1 reads and that have no effect here, as paths of JSON pointers.
+const WITHOUT_EFFECT: &[&str] = &[
+    "/authPolicy",
+    "/defaultConfig/connectTimeout",
+    "/defaultConfig/parentShutdownDuration",
+    "/disablePolicyChecks",
+    "/enableClientSidePolicyCheck",
+    "/enableSdsTokenMount",
+    "/mixerAddress",
+    "/mixerCheckServer",
+    "/mixerReportServer",
+    "/policyCheckFailOpen",
+    "/rdsRefreshDelay",
+    "/sdsRefreshDelay",
+    "/sdsUdsPath",
+    "/sdsUseK8sSaJwt",
+    "/sidecarToTelemetrySessionAffinity",
+];
+
 /// What flags say about the mesh.
 #[derive(Clone, Debug)]
 pub struct Defaults {
@@ -64,10 +83,22 @@ pub fn parse(text: &str, defaults: &Defaults) -> anyhow::Result<Mesh> {
             "unknown fields of the mesh config are ignored"
         );
     }
+    let without_effect: Vec<&str> = without_effect(&value).collect();
+    if !without_effect.is_empty() {
+        tracing::info!(
+            fields = without_effect.join(", "),
+            "fields of the mesh config that only 1.1 has use for are ignored"
+        );
+    }
     if config.trust_domain.is_empty() {
         config.trust_domain.clone_from(&defaults.trust_domain);
     }
     Ok(Mesh::new(config, &defaults.domain))
+}
+
+fn without_effect(config: &serde_json::Value) -> impl Iterator<Item = &'static str> {
+    let paths = WITHOUT_EFFECT.iter().copied();
+    paths.filter(|path| config.pointer(path).is_some_and(|value| !value.is_null()))
 }
 
 fn list(issues: &[json::FieldIssue]) -> String {
@@ -133,5 +164,29 @@ mod tests {
             .to_string();
         assert!(error.contains("connectTimeout"), "{error}");
         assert!(parse("a: [", &defaults()).is_err());
+    }
+
+    #[test]
+    fn fields_of_1_1_are_taken_and_named() {
+        let text = "mixerCheckServer: istio-policy:9091\nsdsUdsPath: null\n\
+                    defaultConfig: {parentShutdownDuration: 60s, drainDuration: 45s}\n";
+        assert!(parse(text, &defaults()).is_ok());
+        let value = serde_yaml::from_str(text).unwrap();
+        let named: Vec<&str> = without_effect(&value).collect();
+        assert_eq!(
+            named,
+            ["/defaultConfig/parentShutdownDuration", "/mixerCheckServer"]
+        );
+        let other = serde_json::json!({"other": null});
+        assert!(json::read::<MeshConfig>(&other, Unknown::Refuse).is_err());
+        for path in WITHOUT_EFFECT {
+            let names = path.trim_start_matches('/').split('/').rev();
+            let document = names.fold(
+                serde_json::Value::Null,
+                |inner, name| serde_json::json!({name: inner}),
+            );
+            let (_, unknown) = json::read::<MeshConfig>(&document, Unknown::Refuse).unwrap();
+            assert!(unknown.is_empty(), "{path}");
+        }
     }
 }

@@ -1,16 +1,21 @@
 //! Pages about what is sent.
 
+use std::collections::BTreeMap;
+
 use axum::{
     extract::{Query, State as Shared},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use istio_api::json;
+use istio_api::{conversion::Complaint, json};
 use pilot_networking::{manifest::Manifests, resource::Resource};
 use serde_json::{Map, Value, json as object};
 
 use super::{Page, Params, State, failed, json as page};
-use crate::xds::kind::{Kind, View};
+use crate::{
+    metrics::UNCONVERTED,
+    xds::kind::{Kind, View},
+};
 
 /// The view of a connected proxy, named by its id or the start of its connection id.
 async fn view(state: &State, params: &Params) -> Result<View, Response> {
@@ -150,7 +155,7 @@ pub(super) async fn edsz(Shared(state): Page, Query(params): Query<Params>) -> R
     }
 }
 
-/// What generators left out, by the metric that counts it.
+/// What generators left out and what of 1.1 was not converted, by the metric that counts it.
 pub(super) async fn push_status(Shared(state): Page, Query(params): Query<Params>) -> Response {
     let skipped = state
         .world
@@ -163,16 +168,25 @@ pub(super) async fn push_status(Shared(state): Page, Query(params): Query<Params
                 .classes
                 .inbound_classes()
                 .map(|(c, _)| c.manifests().clone());
-            outbound.chain(inbound).collect::<Vec<_>>()
+            let manifests: Vec<_> = outbound.chain(inbound).collect();
+            (manifests, writer.snapshot.clone())
         })
         .await;
     match skipped {
-        Ok(manifests) => page(&params, &by_metric(&manifests)),
+        Ok((manifests, snapshot)) => {
+            let mut metrics = by_metric(&manifests);
+            let lists = snapshot.unconverted.values();
+            let unconverted = unconverted(lists.flat_map(|list| list.iter()));
+            if !unconverted.is_empty() {
+                metrics.insert(UNCONVERTED.to_owned(), Value::Object(unconverted));
+            }
+            page(&params, &Value::Object(metrics))
+        }
         Err(error) => failed(&error),
     }
 }
 
-fn by_metric(manifests: &[std::sync::Arc<Manifests>]) -> Value {
+fn by_metric(manifests: &[std::sync::Arc<Manifests>]) -> Map<String, Value> {
     let mut metrics: Map<String, Value> = Map::new();
     let rows = manifests
         .iter()
@@ -188,7 +202,24 @@ fn by_metric(manifests: &[std::sync::Arc<Manifests>]) -> Value {
             );
         }
     }
-    Value::Object(metrics)
+    metrics
+}
+
+/// What of 1.1 could not be converted, by object and path.
+fn unconverted<'a>(complaints: impl Iterator<Item = &'a Complaint>) -> Map<String, Value> {
+    let mut messages: BTreeMap<(String, &str), Vec<&str>> = BTreeMap::new();
+    for one in complaints {
+        let place = (one.object(), one.path.as_str());
+        messages.entry(place).or_default().push(&one.message);
+    }
+    let rows = messages.into_iter().map(|((source, path), messages)| {
+        let unit = format!("{source} {path}");
+        (
+            unit,
+            object!({"message": messages.join("; "), "source": source}),
+        )
+    });
+    rows.collect()
 }
 
 pub(super) async fn cachez(Shared(state): Page, Query(params): Query<Params>) -> Response {
@@ -230,5 +261,33 @@ pub(super) async fn cachez(Shared(state): Page, Query(params): Query<Params>) ->
     match stats {
         Ok(stats) => page(&params, &stats),
         Err(error) => failed(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_was_not_converted_hides_another() {
+        let complaint = |name: &str, path: &str, message: &str| Complaint {
+            kind: "Policy",
+            namespace: "foo".to_owned(),
+            name: name.to_owned(),
+            path: path.to_owned(),
+            message: message.to_owned(),
+        };
+        let complaints = [
+            complaint("a", "spec.targets[0]", "one"),
+            complaint("a", "spec.targets[0]", "two"),
+            complaint("b", "spec", "three"),
+        ];
+        assert_eq!(
+            Value::Object(unconverted(complaints.iter())),
+            object!({
+                "Policy foo/a spec.targets[0]": {"message": "one; two", "source": "Policy foo/a"},
+                "Policy foo/b spec": {"message": "three", "source": "Policy foo/b"},
+            })
+        );
     }
 }

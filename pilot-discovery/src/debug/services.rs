@@ -114,7 +114,11 @@ fn endpoint(endpoint: &Endpoint) -> Value {
 pub(super) async fn configz(Shared(state): Page, Query(params): Query<Params>) -> Response {
     let objects = state
         .world
-        .inspect(|writer| writer.builder.objects().cloned().collect::<Vec<_>>())
+        .inspect(|writer| {
+            let objects = writer.builder.objects();
+            let converted = writer.builder.converted();
+            objects.chain(converted).cloned().collect::<Vec<_>>()
+        })
         .await;
     let objects = match objects {
         Ok(objects) => objects,

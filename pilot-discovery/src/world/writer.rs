@@ -116,7 +116,7 @@ impl Writer {
 
     fn note(&mut self) {
         if self.builder.is_dirty() {
-            let endpoints_only = self.builder.changes().is_endpoints_only();
+            let endpoints_only = self.builder.is_endpoints_only();
             self.debounce.note(Instant::now(), endpoints_only);
         }
     }
@@ -163,6 +163,14 @@ impl Writer {
         self.debounce.clear();
         let (snapshot, changes) = self.builder.publish();
         self.snapshot = snapshot;
+        let complaints = self.snapshot.unconverted.values().map(|list| list.len());
+        let complaints: usize = complaints.sum();
+        if changes.unconverted && complaints > 0 {
+            tracing::warn!(
+                count = complaints,
+                "parts of 1.1 policies are not converted, /debug/push_status says which"
+            );
+        }
         self.proxies
             .reclassify(&self.snapshot, &changes, &mut self.classes);
         self.classes.update(&self.snapshot, &changes);

@@ -95,10 +95,17 @@ fn filter(check: &mut Check<'_>, at: &At<'_>, apply_to: ApplyTo, filter: &Filter
     renamed(check, &at_name, &inner.name);
 }
 
+/// The name that Envoy has by now for the filter of this name.
+pub(crate) fn current_name(name: &str) -> &str {
+    let row = RENAMED.binary_search_by_key(&name, |(old, _)| old);
+    row.ok()
+        .and_then(|row| RENAMED.get(row))
+        .map_or(name, |(_, new)| new)
+}
+
 fn renamed(check: &mut Check<'_>, at: &At<'_>, name: &str) {
-    if let Ok(row) = RENAMED.binary_search_by_key(&name, |(old, _)| old)
-        && let Some((_, new)) = RENAMED.get(row)
-    {
+    let new = current_name(name);
+    if new != name {
         check.warn(
             "EF-16",
             at,

@@ -18,6 +18,7 @@ mod compose;
 mod envoy;
 mod fixture;
 mod keys;
+mod legacy;
 
 use fixture::Fixture;
 

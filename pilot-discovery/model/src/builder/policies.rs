@@ -1,0 +1,112 @@
+//! Policies of 1.1: kept as PeerAuthentications that follow the Services.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use istio_api::{
+    authentication::v1alpha1::Policy,
+    conversion::{Complaint, Converted, Source},
+    object::Object,
+    security::v1beta1::PeerAuthentication,
+};
+
+use super::{Builder, decode};
+use crate::{
+    authn::legacy::{PolicyId, Unit},
+    config::Config,
+    key::ObjectKey,
+    service::ServiceKey,
+};
+
+impl Builder {
+    /// Objects that others were converted to.
+    pub fn converted(&self) -> impl Iterator<Item = &Object> {
+        self.converted.values().flat_map(BTreeMap::values)
+    }
+
+    /// Puts a policy in the place of what `id` named.
+    pub(super) fn policy(&mut self, id: &PolicyId, policy: Option<Source<Policy>>) {
+        let mesh = self.next.mesh.clone();
+        let touched = self.policies.replace(id, policy, &mesh);
+        let scoped = self.policies.scoped(id, &mesh);
+        self.put_converted(&Unit::Policy(id.clone()), scoped);
+        for service in &touched {
+            self.decide(service, true);
+        }
+    }
+
+    /// Converts again what targets a service that came, went or changed.
+    pub(super) fn follow_service(&mut self, key: &ServiceKey) {
+        self.decide(key, false);
+    }
+
+    /// Settles the namespaces of which something was decided differently.
+    pub(super) fn settle(&mut self) {
+        for namespace in std::mem::take(&mut self.unsettled) {
+            let settled = self.policies.settle(&namespace);
+            self.put_converted(&Unit::Targets(namespace), settled);
+        }
+    }
+
+    fn decide(&mut self, key: &ServiceKey, is_policy_changed: bool) {
+        let next = &self.next;
+        let service = next.service(key).map(|service| &**service);
+        let endpoints = next.endpoints.get(key).map(|endpoints| &**endpoints);
+        let differs = self
+            .policies
+            .decide(key, service.zip(endpoints), is_policy_changed);
+        if differs {
+            self.unsettled.insert(key.namespace.clone());
+        }
+    }
+
+    /// Puts what a unit comes to in the place of what it came to, as far as they differ.
+    fn put_converted(&mut self, unit: &Unit, new: Converted) {
+        let mut old = self.converted.remove(unit).unwrap_or_default();
+        let mut complaints = new.complaints;
+        let mut kept: BTreeMap<ObjectKey, Object> = BTreeMap::new();
+        for object in new.objects {
+            let key = ObjectKey::new(&object.meta.namespace, &object.meta.name);
+            if old.remove(&key).as_ref() != Some(&object) {
+                match decode(object.collection, Some(&object)) {
+                    Ok(config) => self.put_policy(&key, config.map(Arc::new)),
+                    Err(refused) => {
+                        self.put_policy(&key, None);
+                        complaints.push(Complaint {
+                            kind: refused.kind,
+                            namespace: refused.namespace,
+                            name: refused.name,
+                            path: "spec".to_owned(),
+                            message: refused.reason,
+                        });
+                        continue;
+                    }
+                }
+            }
+            kept.insert(key, object);
+        }
+        for key in old.into_keys() {
+            self.put_policy(&key, None);
+        }
+        if !kept.is_empty() {
+            self.converted.insert(unit.clone(), kept);
+        }
+        let known = self.next.unconverted.get(unit);
+        if known.map_or(&[][..], |known| &**known) != complaints {
+            self.changes.unconverted = true;
+            if complaints.is_empty() {
+                self.next.unconverted.remove(unit);
+            } else {
+                let complaints = complaints.into();
+                self.next.unconverted.insert(unit.clone(), complaints);
+            }
+        }
+    }
+
+    fn put_policy(&mut self, key: &ObjectKey, policy: Option<Arc<Config<PeerAuthentication>>>) {
+        self.next
+            .peer_authentications
+            .replace_converted(key, policy);
+        self.changes.selectors = true;
+        self.changes.policies.insert(key.namespace.clone());
+    }
+}

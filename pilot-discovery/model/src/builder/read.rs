@@ -1,0 +1,73 @@
+//! Objects as they come: encoded.
+
+use istio_api::{collections::Collection, object::Object};
+use prost::Message;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    config::{Config, ConfigRef, Created},
+    key::ObjectKey,
+};
+
+/// Why an object was not taken; its last good version stays.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {namespace}/{name}: {reason}")]
+pub struct Refused {
+    pub kind: &'static str,
+    pub namespace: String,
+    pub name: String,
+    pub reason: String,
+}
+
+/// Hash of the body; 0 when there is none.
+pub(super) fn version(object: Option<&Object>) -> u64 {
+    object.map_or(0, |object| xxh3_64(&object.body))
+}
+
+pub(super) fn refused(collection: &'static Collection, key: &ObjectKey, reason: String) -> Refused {
+    Refused {
+        kind: collection.kind,
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        reason,
+    }
+}
+
+/// The object of a kind, with where it came from.
+///
+/// # Errors
+/// When the body cannot be decoded.
+pub(super) fn decode<T: Message + Default>(
+    collection: &'static Collection,
+    object: Option<&Object>,
+) -> Result<Option<Config<T>>, Refused> {
+    let Some(object) = object else {
+        return Ok(None);
+    };
+    let meta = &object.meta;
+    let spec = T::decode(object.body.clone()).map_err(|error| Refused {
+        kind: collection.kind,
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+        reason: error.to_string(),
+    })?;
+    let created = meta
+        .creation_timestamp
+        .as_ref()
+        .map_or_else(Created::default, |time| Created {
+            seconds: time.seconds,
+            nanos: time.nanos,
+        });
+    Ok(Some(Config {
+        reference: ConfigRef {
+            kind: collection.kind,
+            namespace: meta.namespace.as_str().into(),
+            name: meta.name.as_str().into(),
+            version: meta.resource_version.as_str().into(),
+        },
+        created,
+        labels: meta.labels.clone(),
+        annotations: meta.annotations.clone(),
+        spec,
+    }))
+}
