@@ -86,8 +86,7 @@ fn look(writer: &Writer, object: &Object) -> Look {
     // What proxies are to hold is made when it is published. Until then the object is another one.
     let builder = &writer.builder;
     let may_be_endpoints = object.kind == "ServiceEntry";
-    let is_hidden =
-        builder.is_dirty() && (may_be_endpoints || !builder.changes().is_endpoints_only());
+    let is_hidden = builder.is_dirty() && (may_be_endpoints || !builder.is_endpoints_only());
     let members = writer.proxies.connections();
     Look {
         is_published: !is_hidden,
