@@ -1,6 +1,7 @@
 //! `galley server`: wiring.
 
 mod configuration;
+mod epoch;
 mod listen;
 mod sink;
 mod statuses;

@@ -1,7 +1,7 @@
 //! Configuration from its source to the sinks.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
+use super::epoch::epoch;
 use super::listen::Listener;
 use super::sink;
 use super::statuses;
@@ -202,19 +203,4 @@ async fn open_after_first(mut snapshots: Snapshots, gate: Gate) {
     if snapshots.wait_for(Option::is_some).await.is_ok() {
         gate.open();
     }
-}
-
-/// Unlike that of any other run or replica: the time of the start in base 36.
-pub(super) fn epoch() -> String {
-    let time = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let mut rest = time.as_millis();
-    let mut digits = Vec::new();
-    while rest > 0 {
-        let digit = u32::try_from(rest % 36).unwrap_or_default();
-        digits.extend(char::from_digit(digit, 36));
-        rest /= 36;
-    }
-    digits.iter().rev().collect()
 }

@@ -74,7 +74,7 @@ pub(super) fn start(
         let settings = lease::Settings {
             namespace: namespace.clone(),
             name: LEASE.to_owned(),
-            identity: format!("{}_{}", env::pod_name(), super::configuration::epoch()),
+            identity: format!("{}_{}", env::pod_name(), super::epoch::epoch()),
             timing: timing.lease,
         };
         let election = lease::keep(client.clone(), settings, announce, drain.clone());
