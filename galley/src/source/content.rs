@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use istio_api::manifest::{self, FieldError, Found, Key};
+use istio_api::object::Object;
 use istio_api::validation;
 use mesh_common::yaml::{self, Document};
 use serde_json::Value;
@@ -250,7 +251,7 @@ impl Reader<'_> {
         }
         let item = match item {
             Ok(manifest::Item::Config(config)) => {
-                let (errors, advice) = validate(&config);
+                let (errors, advice) = validate(&(&config).into());
                 for error in advice {
                     let problem = self.problem(document, located, inside, key.to_string(), error);
                     let severity = Severity::Warning;
@@ -287,8 +288,8 @@ impl Reader<'_> {
 }
 
 /// What keeps a well-formed object from being used, and what somebody should look at.
-fn validate(config: &manifest::Config) -> (Vec<FieldError>, Vec<FieldError>) {
-    let (errors, advice): (Vec<_>, Vec<_>) = validation::validate(&config.into())
+pub(crate) fn validate(object: &Object) -> (Vec<FieldError>, Vec<FieldError>) {
+    let (errors, advice): (Vec<_>, Vec<_>) = validation::validate(object)
         .into_iter()
         .partition(|problem| problem.severity == validation::Severity::Error);
     let located = |problems: Vec<validation::Problem>| {

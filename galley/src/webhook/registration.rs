@@ -48,7 +48,8 @@ impl Settings {
     /// What is in the files now.
     fn contents(&self) -> [Option<Vec<u8>>; 2] {
         let files = [Some(&self.ca_file), self.file.as_ref()];
-        files.map(|file| file.and_then(|path| std::fs::read(path).ok()))
+        // What cannot be read is told of when it is loaded.
+        files.map(|file| file.and_then(|path| desired::read(path).ok()))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use istio_api::collections::COLLECTIONS;
 use istio_api::manifest::{self, FieldError, Found, Item};
-use istio_api::validation::{self, Severity};
 use mesh_common::admission::{self, ReadError, Review};
 use serde_json::{Value, json};
+
+use crate::source::content;
 
 mod advice;
 
@@ -282,19 +283,9 @@ fn checked(config: &manifest::Config, ignored: Vec<FieldError>) -> Verdict {
         .warnings
         .extend(in_spec.map(|one| format!("unknown field {:?}", one.path)));
     let object = config.into();
-    let (errors, warnings): (Vec<_>, Vec<_>) = validation::validate(&object)
-        .into_iter()
-        .partition(|problem| problem.severity == Severity::Error);
-    let located = |problems: Vec<validation::Problem>| -> Vec<FieldError> {
-        let each = problems.into_iter().map(|problem| FieldError {
-            path: problem.path,
-            message: problem.message,
-        });
-        each.collect()
-    };
-    verdict.warnings.extend(located(warnings).iter().map(line));
+    let (errors, warnings) = content::validate(&object);
+    verdict.warnings.extend(warnings.iter().map(line));
     verdict.warnings.extend(advice::of(&object));
-    let errors = located(errors);
     if !errors.is_empty() {
         let message = format!("configuration is invalid: {}", listed(&errors));
         verdict.refusal = Some((Reason::InvalidResource, message));

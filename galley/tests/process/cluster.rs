@@ -4,7 +4,6 @@
 mod object;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -114,17 +113,8 @@ impl Cluster {
 
     /// Arguments of a galley that reads this cluster.
     pub(crate) fn flags(&self, world: &World) -> [String; 2] {
-        let path: PathBuf = world.path("kubeconfig");
-        let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-             contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n\
-             clusters: [{{name: test, cluster: {{server: 'http://{}'}}}}]\n\
-             users: [{{name: test, user: {{token: test}}}}]\n",
-            self.listener.local_addr().unwrap()
-        );
-        std::fs::write(&path, text).unwrap();
-        let kubeconfig = format!("--kubeconfig={}", path.display());
-        ["--configPath=".to_owned(), kubeconfig]
+        let address = self.listener.local_addr().unwrap();
+        ["--configPath=".to_owned(), world.kubeconfig(address)]
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Contents) -> T) -> T {

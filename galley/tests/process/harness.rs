@@ -127,6 +127,19 @@ impl World {
         }
     }
 
+    /// Writes how to reach the API server at `address`; the flag that names the file.
+    pub(crate) fn kubeconfig(&self, address: SocketAddr) -> String {
+        let path = self.path("kubeconfig");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
+             contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n\
+             clusters: [{{name: test, cluster: {{server: 'http://{address}'}}}}]\n\
+             users: [{{name: test, user: {{token: test}}}}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        format!("--kubeconfig={}", path.display())
+    }
+
     pub(crate) async fn start(&self) -> Galley {
         self.start_with(&[]).await
     }

@@ -292,24 +292,12 @@ webhooks:
   admissionReviewVersions: [v1]
 ";
 
-fn kubeconfig(world: &World, address: SocketAddr) -> String {
-    let path = world.path("kubeconfig");
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-         contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n\
-         clusters: [{{name: test, cluster: {{server: 'http://{address}'}}}}]\n\
-         users: [{{name: test, user: {{token: test}}}}]\n"
-    );
-    std::fs::write(&path, text).unwrap();
-    format!("--kubeconfig={}", path.display())
-}
-
 #[tokio::test]
 async fn the_webhook_is_registered_when_it_answers_and_fails_closed_when_it_is_asked() {
     let world = World::new();
     world.issue_server();
     let api = ApiServer::default();
-    let kubeconfig = kubeconfig(&world, api.serve().await);
+    let kubeconfig = world.kubeconfig(api.serve().await);
     std::fs::write(world.path("hook.yaml"), HOOK).unwrap();
     let file = format!(
         "--validation-webhook-config-file={}",
@@ -366,7 +354,7 @@ async fn an_object_of_a_chart_gets_the_bundle_and_nothing_else() {
     let chart: Value = serde_yaml::from_str(HOOK).unwrap();
     api.0.lock().object = Some(chart.clone());
     api.0.lock().is_service_ready = true;
-    let kubeconfig = kubeconfig(&world, api.serve().await);
+    let kubeconfig = world.kubeconfig(api.serve().await);
     let galley = world.start_with(&[FLAGS[0], FLAGS[1], &kubeconfig]).await;
     api.until("patched", |stored| !stored.writes.is_empty())
         .await;

@@ -1,6 +1,7 @@
 //! What the object should be, and the step from what it is: pure, but for reading the files.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use k8s_openapi::ByteString;
@@ -203,11 +204,23 @@ fn with_defaults(mut webhook: ValidatingWebhook) -> ValidatingWebhook {
     webhook
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|source| LoadError::Read {
-        path: path.display().to_string(),
-        source,
-    })
+/// Largest file that is read, in bytes: what an API server would take as an object.
+const MAX_FILE: u64 = 3 << 20;
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let mut bytes = Vec::new();
+    let taken = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    match taken {
+        Ok(taken) if taken as u64 > MAX_FILE => Err(LoadError::Content {
+            path: path.display().to_string(),
+            reason: format!("it has more than {MAX_FILE} bytes"),
+        }),
+        Ok(_) => Ok(bytes),
+        Err(source) => Err(LoadError::Read {
+            path: path.display().to_string(),
+            source,
+        }),
+    }
 }
 
 #[cfg(test)]

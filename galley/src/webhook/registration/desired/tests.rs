@@ -161,6 +161,14 @@ fn files_that_cannot_be_used_are_named() {
     );
     files.write("webhook", "{");
     assert_eq!(error(&files).class(), "content");
+    files.write("webhook", &" ".repeat(4 << 20));
+    assert!(
+        error(&files)
+            .to_string()
+            .contains("more than 3145728 bytes"),
+        "{}",
+        error(&files)
+    );
     std::fs::remove_file(files.path("webhook")).unwrap();
     assert_eq!(error(&files).class(), "read");
     files.write("ca", "no certificate");
