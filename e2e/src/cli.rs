@@ -2,7 +2,7 @@
 
 mod check;
 mod inside;
-mod output;
+pub(crate) mod output;
 mod show;
 mod up;
 
@@ -193,7 +193,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 /// The target directory that this program was built in.
-fn target_directory() -> Result<PathBuf> {
+pub(crate) fn target_directory() -> Result<PathBuf> {
     let own = std::env::current_exe().context("find the own program")?;
     let found = own
         .ancestors()

@@ -5,10 +5,11 @@ pub mod admin;
 pub mod bench;
 pub mod check;
 pub mod cli;
+pub mod cluster;
 pub mod env;
 pub mod http;
+pub mod image;
 pub mod layout;
-
 pub mod manifest;
 pub mod mesh;
 pub mod node;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod cluster;
 mod crds;
 mod fuzz;
 mod layers;
@@ -31,6 +32,12 @@ enum Command {
     /// `cargo mesh`: the mesh on this machine.
     #[command(disable_help_flag = true)]
     Mesh(mesh::Args),
+    /// A real Kubernetes on this machine, for tests.
+    #[command(disable_help_flag = true)]
+    Cluster(cluster::Args),
+    /// Writes a container image for each process.
+    #[command(disable_help_flag = true)]
+    Images(cluster::Args),
     /// Writes the CustomResourceDefinitions into the chart; `--check` only compares.
     Crds(crds::Args),
     /// Feeds made-up bytes to every way in, for a minute each.
@@ -44,6 +51,8 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Mesh(args) => mesh::run(&args).map(|never| match never {}),
+        Command::Cluster(args) => cluster::run(None, &args).map(|never| match never {}),
+        Command::Images(args) => cluster::run(Some("images"), &args).map(|never| match never {}),
         Command::Crds(args) => crds::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Layers => layers::check(),

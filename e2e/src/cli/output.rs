@@ -4,7 +4,7 @@ use std::fmt::Arguments;
 use std::io::Write as _;
 
 /// Writes a line. A reader that has gone needs none, and what the command does goes on.
-pub(super) fn line(text: Arguments<'_>) {
+pub(crate) fn line(text: Arguments<'_>) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
@@ -15,4 +15,4 @@ macro_rules! say {
     };
 }
 
-pub(super) use say;
+pub(crate) use say;

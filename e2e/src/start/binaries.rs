@@ -22,7 +22,7 @@ pub fn workspace() -> &'static Path {
 /// # Errors
 /// When cargo fails or leaves a binary out.
 pub fn build(release: bool) -> Result<BTreeMap<String, PathBuf>> {
-    let built = run_cargo(release)?;
+    let built = build_profile(if release { "release" } else { "dev" })?;
     select(|package| built.get(package).cloned())
 }
 
@@ -31,13 +31,17 @@ pub fn build(release: bool) -> Result<BTreeMap<String, PathBuf>> {
 /// # Errors
 /// When cargo fails or the package has no binary of its name.
 pub fn build_package(package: &str) -> Result<PathBuf> {
-    let mut built = run_cargo(false)?;
+    let mut built = build_profile("dev")?;
     built
         .remove(package)
         .with_context(|| format!("package {package} has no binary of its name"))
 }
 
-fn run_cargo(release: bool) -> Result<BTreeMap<String, PathBuf>> {
+/// Builds every binary of the workspace in one of cargo's profiles. Returns name to path.
+///
+/// # Errors
+/// When cargo fails.
+pub fn build_profile(profile: &str) -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = Command::new(crate::env::cargo());
     cargo
         .arg("build")
@@ -47,10 +51,9 @@ fn run_cargo(release: bool) -> Result<BTreeMap<String, PathBuf>> {
         // A part of the workspace would be built with other features, and all of it twice.
         .arg("--workspace")
         .arg("--bins")
+        .arg("--profile")
+        .arg(profile)
         .stdout(Stdio::piped());
-    if release {
-        cargo.arg("--release");
-    }
     let mut child = cargo.spawn().context("start cargo")?;
     let output = child.stdout.take().context("cargo has no output")?;
     let mut built = BTreeMap::new();

@@ -6,7 +6,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// A program and the Debian package that has it.
-const TOOLS: [(&str, &str); 3] = [
+pub type Tool = (&'static str, &'static str);
+
+const TOOLS: [Tool; 3] = [
     ("ip", "iproute2"),
     ("iptables", "iptables"),
     ("iptables-restore", "iptables"),
@@ -32,12 +34,27 @@ fn is_there(program: &str) -> bool {
 /// # Errors
 /// When something is missing and cannot be installed; the text names the command that gets it.
 pub fn ensure() -> Result<()> {
-    let mut packages: Vec<&str> = TOOLS
+    install(missing(&TOOLS))
+}
+
+/// The packages of the programs that are not there.
+#[must_use]
+pub fn missing(tools: &[Tool]) -> Vec<&'static str> {
+    let mut packages: Vec<&str> = tools
         .iter()
         .filter(|(program, _)| !is_there(program))
         .map(|(_, package)| *package)
         .collect();
+    packages.sort_unstable();
     packages.dedup();
+    packages
+}
+
+/// Installs packages with apt-get.
+///
+/// # Errors
+/// Without root or apt-get, or when it fails; the text names the command that gets them.
+pub fn install(packages: Vec<&'static str>) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
@@ -49,7 +66,11 @@ pub fn ensure() -> Result<()> {
     eprintln!("installing {list} with apt-get");
     for arguments in [
         vec!["update", "--quiet"],
-        [vec!["install", "--quiet", "--yes"], packages].concat(),
+        [
+            vec!["install", "--quiet", "--yes", "--no-install-recommends"],
+            packages,
+        ]
+        .concat(),
     ] {
         let status = Command::new("apt-get")
             .args(&arguments)

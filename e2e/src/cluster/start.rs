@@ -1,0 +1,245 @@
+//! Starting a cluster.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::address::Number;
+use super::files::PAUSE_IMAGE;
+use super::handle::Cluster;
+use super::launch::{self, Running, Settings};
+use super::layout::Layout;
+use super::tools::Tools;
+use super::{files, pki, programs};
+use crate::image::{Entry, Image};
+use crate::node::run::{ANNOUNCEMENT, DETACH};
+
+/// How long each thing that is waited for may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a cluster is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its number.
+    pub number: Number,
+    /// Where it keeps its files.
+    pub layout: Layout,
+    /// The program with the node's sub-commands (`cluster`).
+    pub program: PathBuf,
+    /// Kubernetes itself.
+    pub tools: Tools,
+}
+
+/// A cluster that ends with this value, unless it is let go.
+#[derive(Debug)]
+pub struct Started {
+    /// The cluster.
+    pub cluster: Cluster,
+    supervisor: Child,
+    lifeline: Option<ChildStdin>,
+}
+
+impl Started {
+    /// Lets the cluster live on after this process.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub fn detach(mut self) -> Result<Cluster> {
+        if let Some(mut lifeline) = self.lifeline.take() {
+            writeln!(lifeline, "{DETACH}").context("the node has ended; see its log")?;
+        }
+        Ok(self.cluster)
+    }
+
+    /// Ends the cluster and waits until nothing is left but logs.
+    ///
+    /// # Errors
+    /// See [`Cluster::down`].
+    pub fn end(mut self) -> Result<()> {
+        self.cluster.down()?;
+        self.supervisor.wait().context("wait for the supervisor")?;
+        Ok(())
+    }
+}
+
+/// Starts a cluster and returns when its node is ready.
+///
+/// # Errors
+/// When one is up in the same place, or a part does not start; the text names its log.
+pub fn start(options: Options) -> Result<Started> {
+    let Options {
+        number,
+        layout,
+        program,
+        tools,
+    } = options;
+    clear(&layout)?;
+    let own = layout.root();
+    for (directory, reason) in [("/run", "run"), ("/var/lib", "state"), ("/var/log", "logs")] {
+        ensure!(
+            !own.starts_with(directory),
+            "{} is below {directory}, where the node's {reason} will be: choose another directory",
+            own.display()
+        );
+    }
+    for directory in [
+        layout.pki(),
+        layout.config(),
+        layout.logs(),
+        layout.pods(),
+        layout.containerd(),
+        layout.stopped(),
+        layout.helm(),
+    ] {
+        fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+    }
+    pki::write(&layout, number)?;
+    files::write(&layout, number)?;
+    let pause = layout.config().join("pause.tar");
+    pause_image(&tools)?.write(&pause)?;
+    for name in programs::LATE {
+        fs::write(layout.stopped().join(name), "").context("hold a program back")?;
+    }
+    let settings = Settings {
+        number,
+        layout: layout.clone(),
+        programs: programs::all(&tools, &layout, number),
+    };
+    let started = launch(&program, &settings, tools)?;
+    make_ready(&started.cluster, &pause)
+        .with_context(|| format!("logs are in {}", layout.logs().display()))?;
+    Ok(started)
+}
+
+fn launch(program: &Path, settings: &Settings, tools: Tools) -> Result<Started> {
+    let mut supervisor = launch::start(program, settings)?;
+    let lifeline = supervisor.stdin.take();
+    let announced = supervisor
+        .stdout
+        .take()
+        .into_iter()
+        .flat_map(|out| BufReader::new(out).lines())
+        .map_while(std::io::Result::ok)
+        .any(|line| line == ANNOUNCEMENT);
+    if !announced {
+        drop(lifeline);
+        supervisor.wait().context("wait for the node")?;
+        let log = settings.layout.logs().join("node.log");
+        bail!(
+            "the node did not start:\n{}",
+            fs::read_to_string(&log).unwrap_or_default().trim()
+        );
+    }
+    let layout = settings.layout.clone();
+    wait_for("the supervisor's state file", || {
+        Ok(Running::find(&layout)?.is_some())
+    })?;
+    Ok(Started {
+        cluster: Cluster::attach(layout, tools)?,
+        supervisor,
+        lifeline,
+    })
+}
+
+/// Waits for each part in turn, and gives the cluster what it needs for its first Pod.
+fn make_ready(cluster: &Cluster, pause: &Path) -> Result<()> {
+    let kubectl = cluster.kubectl();
+    wait_for("containerd", || Ok(cluster.load(pause).is_ok()))?;
+    wait_for("the API server", || {
+        let answer = kubectl.output(&["get", "--raw=/readyz", "--request-timeout=2s"])?;
+        Ok(answer.status.success())
+    })?;
+    for name in programs::LATE {
+        cluster.resume(name)?;
+    }
+    let dns = cluster.layout().config().join("dns.yaml");
+    kubectl.run(&[
+        "apply".as_ref(),
+        "--server-side".as_ref(),
+        "--filename".as_ref(),
+        dns.as_os_str(),
+    ])?;
+    wait_for("the node", || {
+        let ready = kubectl.output(&[
+            "wait",
+            "--for=condition=Ready",
+            "node/node0",
+            "--timeout=1s",
+        ])?;
+        Ok(ready.status.success())
+    })?;
+    // Pods are refused until the controller manager has made the account that they run as.
+    wait_for("the account of Pods", || {
+        let found = kubectl.output(&["get", "serviceaccount", "default"])?;
+        Ok(found.status.success())
+    })
+}
+
+fn wait_for(what: &str, mut is_there: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !is_there()? {
+        ensure!(
+            Instant::now() < end,
+            "{what} was not ready after {} s",
+            PATIENCE.as_secs()
+        );
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+fn pause_image(tools: &Tools) -> Result<Image> {
+    let program = tools.program("pause");
+    let bytes = fs::read(&program).with_context(|| format!("read {}", program.display()))?;
+    Ok(Image {
+        name: PAUSE_IMAGE.to_owned(),
+        entries: vec![Entry::file("/pause", bytes, 0o755)],
+        entry_point: vec!["/pause".to_owned()],
+        user: "65534:65534".to_owned(),
+        ..Image::default()
+    })
+}
+
+/// Removes what an ended cluster left in its directory, but for its logs.
+pub(super) fn tidy(layout: &Layout) -> Result<()> {
+    for directory in [layout.containerd(), layout.pki(), layout.helm()] {
+        remove(&directory)?;
+    }
+    Ok(())
+}
+
+fn remove(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn clear(layout: &Layout) -> Result<()> {
+    if let Some(running) = Running::find(layout)? {
+        bail!(
+            "a cluster is already up (pid {}); `cargo xtask cluster down` ends it",
+            running.supervisor
+        );
+    }
+    let root = layout.root();
+    let is_ours = layout.settings().exists()
+        || !root.exists()
+        || fs::read_dir(root)
+            .context("read the directory")?
+            .next()
+            .is_none();
+    ensure!(
+        is_ours,
+        "{} holds something else: name another directory",
+        root.display()
+    );
+    remove(root)
+}

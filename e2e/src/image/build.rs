@@ -1,0 +1,146 @@
+//! `cargo xtask images`: builds the programs and writes one archive an image.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::set::{self, Source};
+use crate::cli::output::say;
+use crate::start::{binaries, envoy};
+
+/// Registry and path of images whose manifests name neither.
+pub const HUB: &str = "docker.io/keelson";
+/// Cargo's profile for programs in images: optimised, without symbols.
+const PROFILE: &str = "image";
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only these images
+    #[arg(value_name = "IMAGE")]
+    names: Vec<String>,
+    /// Registry and path before the name of an image
+    #[arg(long, default_value = HUB)]
+    hub: String,
+    /// Tag [default: the version of the workspace]
+    #[arg(long)]
+    tag: Option<String>,
+    /// Directory for the archives [default: <target>/images]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Programs as they are built for tests: quick to build, large
+    #[arg(long)]
+    debug: bool,
+}
+
+/// Builds and writes, and prints sizes and digests.
+///
+/// # Errors
+/// When the build fails or a file cannot be written.
+pub fn run(args: &Args, target: &Path) -> Result<()> {
+    let directory = args.output.clone().unwrap_or_else(|| target.join("images"));
+    let source = Source {
+        programs: if args.debug {
+            stripped(target)?
+        } else {
+            binaries::build_profile(PROFILE)?
+        },
+        envoy: envoy::find(None, target)?,
+        hub: args.hub.clone(),
+        tag: args.tag.clone().unwrap_or_else(|| version().to_owned()),
+        revision: revision(),
+    };
+    for (path, name, written) in write(&source, &args.names, &directory)? {
+        say!(
+            "{name:<18} {:>7.1} MB  {}  {}",
+            written.size as f64 / 1e6,
+            written.digest,
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Archives of every image from the programs of a development build.
+///
+/// # Errors
+/// As [`run`].
+pub fn development(target: &Path) -> Result<Vec<PathBuf>> {
+    let source = Source {
+        programs: stripped(target)?,
+        envoy: envoy::find(None, target)?,
+        hub: HUB.to_owned(),
+        tag: version().to_owned(),
+        revision: revision(),
+    };
+    let written = write(&source, &[], &target.join("images/debug"))?;
+    Ok(written.into_iter().map(|(path, ..)| path).collect())
+}
+
+/// The tag of images and the version of everything.
+#[must_use]
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+type Row = (PathBuf, String, super::Written);
+
+fn write(source: &Source, wanted: &[String], directory: &Path) -> Result<Vec<Row>> {
+    std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+    let all: Vec<String> = set::names().map(str::to_owned).collect();
+    let wanted = if wanted.is_empty() { &all } else { wanted };
+    wanted
+        .iter()
+        .map(|name| {
+            let path = directory.join(format!("{name}.tar"));
+            let written = source.image(name)?.write(&path)?;
+            Ok((path, name.clone(), written))
+        })
+        .collect()
+}
+
+/// The programs of a development build without their symbols, which are most of them.
+fn stripped(target: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let directory = target.join("images/programs");
+    std::fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+    let mut programs = BTreeMap::new();
+    for (name, program) in binaries::build_profile("dev")? {
+        let copy = directory.join(&name);
+        let output = Command::new("strip")
+            .arg("-o")
+            .arg(&copy)
+            .arg(&program)
+            .output()
+            .context("start strip (package binutils)")?;
+        ensure!(
+            output.status.success(),
+            "strip {}: {}",
+            program.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        programs.insert(name, copy);
+    }
+    Ok(programs)
+}
+
+/// The commit that is built, with a mark when files differ from it; empty outside of git.
+fn revision() -> String {
+    let ask = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(binaries::workspace())
+            .args(arguments)
+            .output()
+            .ok()?;
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    match (ask(&["rev-parse", "HEAD"]), ask(&["status", "--porcelain"])) {
+        (Some(commit), Some(changes)) if changes.is_empty() => commit,
+        (Some(commit), _) => format!("{commit}-dirty"),
+        (None, _) => String::new(),
+    }
+}
