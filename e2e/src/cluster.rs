@@ -17,6 +17,7 @@ pub mod kubectl;
 pub mod launch;
 pub mod layout;
 pub mod packages;
+pub mod patience;
 mod pki;
 mod programs;
 pub mod start;

@@ -9,6 +9,7 @@ pub mod closure;
 pub mod set;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -100,7 +101,9 @@ impl Image {
     /// When the file cannot be written or a path does not fit into an archive.
     pub fn write(&self, path: &Path) -> Result<Written> {
         let directory = path.parent().context("an archive needs a directory")?;
-        let mut staging = tempfile::NamedTempFile::new_in(directory)
+        let mut staging = tempfile::Builder::new()
+            .permissions(std::fs::Permissions::from_mode(0o644))
+            .tempfile_in(directory)
             .with_context(|| format!("write to {}", directory.display()))?;
         let written = archive::write(self, staging.as_file_mut())
             .with_context(|| format!("write image {}", self.name))?;

@@ -23,7 +23,7 @@ const MAX_BODY: usize = 1 << 20;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Port to listen on, all addresses; 0 takes a free one
-    #[arg(long, env = "HTTPBIN_PORT", default_value_t = 8080)]
+    #[arg(long, env = "PORT", default_value_t = 8080)]
     pub port: u16,
     #[command(flatten)]
     pub instance: server::Instance,

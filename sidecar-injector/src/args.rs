@@ -1,7 +1,7 @@
 //! Command line.
 
 use clap::{Parser, Subcommand, ValueEnum};
-use mesh_common::args::{LogArgs, MonitoringArgs};
+use mesh_common::args::{KubeArgs, LogArgs, MonitoringArgs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -71,6 +71,22 @@ pub struct Serve {
         default_value = "auto"
     )]
     pub native_sidecars: NativeSidecars,
+    /// MutatingWebhookConfiguration whose caBundle is kept
+    #[arg(long = "webhookConfigName", default_value = "istio-sidecar-injector")]
+    pub webhook_config_name: String,
+    /// End of the names of its entries that are this injector's
+    #[arg(long = "webhookName", default_value = "sidecar-injector.istio.io")]
+    pub webhook_name: String,
+    /// Whether the caBundle is kept; false where somebody else does
+    #[arg(
+        long = "reconcileWebhookConfig",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
+    pub reconcile_webhook_config: bool,
+    /// API server.
+    #[command(flatten)]
+    pub kube: KubeArgs,
     /// Introspection.
     #[command(flatten)]
     pub monitoring: MonitoringArgs,

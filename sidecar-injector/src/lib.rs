@@ -11,6 +11,7 @@ mod metrics;
 pub mod patch;
 pub mod pod;
 pub mod policy;
+mod registration;
 pub mod review;
 mod run;
 pub mod template;

@@ -5,13 +5,14 @@ mod commands;
 use crate::args::{Args, Command, NativeSidecars, Serve};
 use crate::config::{Config, Files, Settings};
 use crate::metrics::Metrics;
+use crate::registration;
 use crate::webhook::{self, Webhook};
 use anyhow::Context as _;
 use mesh_common::admin::Admin;
 use mesh_common::metrics::Registry;
 use mesh_common::readiness::{Gate, Readiness};
 use mesh_common::tls::{CertFiles, Limits, ReloadingServerConfig, ServerOptions, incoming};
-use mesh_common::{ctrlz, drain, fswatch};
+use mesh_common::{ctrlz, drain, fswatch, kubeclient};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -98,6 +99,7 @@ pub async fn serve(args: Serve, bound: Bound, shutdown: drain::Watch) -> anyhow:
         axum::Router::new(),
         shutdown.clone(),
     ));
+    keep_registration(&args, &registry, &shutdown).await?;
     let admin = Admin::new(registry, readiness.clone());
 
     let follow = follow_configuration(
@@ -114,6 +116,39 @@ pub async fn serve(args: Serve, bound: Bound, shutdown: drain::Watch) -> anyhow:
             .await
             .context("monitoring port failed")
     },)?;
+    Ok(())
+}
+
+/// Outside of a cluster and without a kubeconfig there is no object to keep.
+async fn keep_registration(
+    args: &Serve,
+    registry: &Registry,
+    shutdown: &drain::Watch,
+) -> anyhow::Result<()> {
+    if !args.reconcile_webhook_config {
+        return Ok(());
+    }
+    let config = match kubeclient::config(&args.kube, "sidecar-injector").await {
+        Ok(config) => config,
+        Err(error @ kubeclient::Error::InCluster(_)) => {
+            tracing::info!("the caBundle of the webhook is not kept: {error}");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let settings = registration::Settings {
+        name: args.webhook_config_name.clone(),
+        suffix: args.webhook_name.clone(),
+        revision: args.revision.clone(),
+        ca_file: args.ca_cert_file.clone(),
+    };
+    let metrics = registration::Metrics::new(registry);
+    tokio::spawn(registration::keep(
+        kubeclient::client(config)?,
+        settings,
+        metrics,
+        shutdown.clone(),
+    ));
     Ok(())
 }
 

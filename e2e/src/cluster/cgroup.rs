@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+
+use super::patience::{Seen, until};
 
 /// Where control groups are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -58,18 +60,17 @@ pub fn create(name: &str) -> Result<()> {
 /// # Errors
 /// When processes are still in it after ten seconds.
 pub fn remove(name: &str) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
     for hierarchy in hierarchies()? {
         let group = hierarchy.join(name);
-        while group.exists() {
-            let Err(error) = remove_tree(&group) else {
-                break;
-            };
-            if Instant::now() > end {
-                return Err(error).with_context(|| format!("remove {}", group.display()));
+        until(&format!("remove {}", group.display()), PATIENCE, || {
+            if !group.exists() {
+                return Ok(Seen::There(()));
             }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            Ok(match remove_tree(&group) {
+                Ok(()) => Seen::There(()),
+                Err(error) => Seen::Not(error.to_string()),
+            })
+        })?;
     }
     Ok(())
 }

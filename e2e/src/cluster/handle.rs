@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -14,6 +14,7 @@ use super::files::SOCKET;
 use super::kubectl::Client;
 use super::launch::Running;
 use super::layout::Layout;
+use super::patience::{Seen, until};
 use super::tools::Tools;
 
 /// How long an end may take.
@@ -165,20 +166,16 @@ impl Cluster {
     pub fn down(self) -> Result<()> {
         let pid = i32::try_from(self.running.node).context("a pid out of range")?;
         kill(Pid::from_raw(pid), Signal::SIGKILL).context("end the node")?;
-        let end = Instant::now() + END;
         let link = PathBuf::from("/sys/class/net").join(self.running.number.host_link());
-        let is_left = |layout: &Layout| -> Result<Option<String>> {
-            if Running::find(layout)?.is_some() {
-                return Ok(Some("its supervisor still runs".to_owned()));
-            }
-            Ok(link
-                .exists()
-                .then(|| format!("{} is still there", link.display())))
-        };
-        while let Some(what) = is_left(&self.layout)? {
-            ensure!(Instant::now() < end, "the cluster did not end: {what}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until("the end of the cluster", END, || {
+            let runs = Running::find(&self.layout)?.is_some();
+            let what = if runs {
+                "its supervisor still runs"
+            } else {
+                "its interface is still there"
+            };
+            Ok(Seen::when(!runs && !link.exists(), what))
+        })?;
         super::start::tidy(&self.layout)
     }
 }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -51,16 +52,16 @@ pub(super) fn run(path: &Path) -> Result<ExitCode> {
     nix::unistd::sethostname("node0").context("set the host name")?;
     mount_all(&settings.layout)?;
     set_up_network(settings.number)?;
-    let (end, ended) = std::sync::mpsc::channel();
+    let (end, ended) = channel::<()>();
     std::thread::spawn(move || {
         let detached = std::io::stdin()
             .lock()
             .lines()
             .map_while(std::io::Result::ok)
             .any(|line| line == DETACH);
-        if !detached {
-            // The receiver lives as long as the process.
-            let _ = end.send(());
+        if detached {
+            // The sender must live on: its end would be the node's.
+            std::mem::forget(end);
         }
     });
     let mut out = std::io::stdout().lock();
@@ -69,12 +70,15 @@ pub(super) fn run(path: &Path) -> Result<ExitCode> {
         .context("announce the node")?;
     drop(out);
     let mut slots: Vec<Slot> = settings.programs.into_iter().map(Slot::new).collect();
-    while ended.try_recv().is_err() {
+    loop {
         reap(&mut slots)?;
         for slot in &mut slots {
             slot.tend(&settings.layout)?;
         }
-        std::thread::sleep(TICK);
+        match ended.recv_timeout(TICK) {
+            Err(RecvTimeoutError::Timeout) => {}
+            _ => break,
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,15 +4,17 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::address::Number;
 use super::files::PAUSE_IMAGE;
 use super::handle::Cluster;
+use super::kubectl::Client;
 use super::launch::{self, Running, Settings};
 use super::layout::Layout;
+use super::patience::{Seen, until};
 use super::tools::Tools;
 use super::{files, pki, programs};
 use crate::image::{Entry, Image};
@@ -20,7 +22,6 @@ use crate::node::run::{ANNOUNCEMENT, DETACH};
 
 /// How long each thing that is waited for may take.
 const PATIENCE: Duration = Duration::from_secs(90);
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What a cluster is started with.
 #[derive(Clone, Debug)]
@@ -136,8 +137,9 @@ fn launch(program: &Path, settings: &Settings, tools: Tools) -> Result<Started> 
         );
     }
     let layout = settings.layout.clone();
-    wait_for("the supervisor's state file", || {
-        Ok(Running::find(&layout)?.is_some())
+    until("the supervisor's state file", PATIENCE, || {
+        let is_there = Running::find(&layout)?.is_some();
+        Ok(Seen::when(is_there, "it is not written"))
     })?;
     Ok(Started {
         cluster: Cluster::attach(layout, tools)?,
@@ -149,11 +151,18 @@ fn launch(program: &Path, settings: &Settings, tools: Tools) -> Result<Started> 
 /// Waits for each part in turn, and gives the cluster what it needs for its first Pod.
 fn make_ready(cluster: &Cluster, pause: &Path) -> Result<()> {
     let kubectl = cluster.kubectl();
-    wait_for("containerd", || Ok(cluster.load(pause).is_ok()))?;
-    wait_for("the API server", || {
-        let answer = kubectl.output(&["get", "--raw=/readyz", "--request-timeout=2s"])?;
-        Ok(answer.status.success())
+    until("containerd", PATIENCE, || {
+        Ok(match cluster.load(pause) {
+            Ok(()) => Seen::There(()),
+            Err(error) => Seen::Not(format!("{error:#}")),
+        })
     })?;
+    // As long as it does not answer, so does nothing that needs it.
+    answers(
+        &kubectl,
+        "the API server",
+        &["get", "--raw=/readyz", "--request-timeout=2s"],
+    )?;
     for name in programs::LATE {
         cluster.resume(name)?;
     }
@@ -164,33 +173,31 @@ fn make_ready(cluster: &Cluster, pause: &Path) -> Result<()> {
         "--filename".as_ref(),
         dns.as_os_str(),
     ])?;
-    wait_for("the node", || {
-        let ready = kubectl.output(&[
+    answers(
+        &kubectl,
+        "the node",
+        &[
             "wait",
             "--for=condition=Ready",
             "node/node0",
             "--timeout=1s",
-        ])?;
-        Ok(ready.status.success())
-    })?;
+        ],
+    )?;
     // Pods are refused until the controller manager has made the account that they run as.
-    wait_for("the account of Pods", || {
-        let found = kubectl.output(&["get", "serviceaccount", "default"])?;
-        Ok(found.status.success())
-    })
+    answers(
+        &kubectl,
+        "the account of Pods",
+        &["get", "serviceaccount", "default"],
+    )
 }
 
-fn wait_for(what: &str, mut is_there: impl FnMut() -> Result<bool>) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while !is_there()? {
-        ensure!(
-            Instant::now() < end,
-            "{what} was not ready after {} s",
-            PATIENCE.as_secs()
-        );
-        std::thread::sleep(LOOK);
-    }
-    Ok(())
+/// Waits until a command succeeds.
+fn answers(kubectl: &Client, what: &str, arguments: &[&str]) -> Result<()> {
+    until(what, PATIENCE, || {
+        let output = kubectl.output(arguments)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        Ok(Seen::when(output.status.success(), said.trim()))
+    })
 }
 
 fn pause_image(tools: &Tools) -> Result<Image> {

@@ -28,15 +28,18 @@ pub(super) fn write(image: &Image, output: &mut impl Write) -> Result<Written> {
             "layers": [layer.descriptor()],
         }))?,
     );
-    let mut entry = manifest.descriptor();
-    entry["annotations"] = json!({
-        "io.containerd.image.name": image.name,
-        "org.opencontainers.image.ref.name": image.name,
-    });
     let index = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [entry],
+        "manifests": [{
+            "mediaType": MANIFEST,
+            "digest": manifest.digest(),
+            "size": manifest.bytes.len(),
+            "annotations": {
+                "io.containerd.image.name": image.name,
+                "org.opencontainers.image.ref.name": image.name,
+            },
+        }],
     });
     let docker = json!([{
         "Config": config.path(),

@@ -1,0 +1,80 @@
+//! Waiting for what other processes do.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Looks until something is there, and tells what was seen last when it does not come.
+///
+/// # Errors
+/// The look's own error, or that `limit` has passed.
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> Result<Seen<T>>,
+) -> Result<T> {
+    let end = Instant::now() + limit;
+    loop {
+        match look()? {
+            Seen::There(value) => return Ok(value),
+            Seen::Not(seen) if Instant::now() > end => {
+                bail!("{what}: not after {} s: {seen}", limit.as_secs());
+            }
+            Seen::Not(_) => pause(),
+        }
+    }
+}
+
+/// What a look saw.
+#[derive(Debug)]
+pub enum Seen<T> {
+    /// What was waited for.
+    There(T),
+    /// Something else, in words for the one who waits in vain.
+    Not(String),
+}
+
+impl Seen<()> {
+    /// There if `is_there`.
+    #[must_use]
+    pub fn when(is_there: bool, otherwise: impl Into<String>) -> Self {
+        if is_there {
+            Self::There(())
+        } else {
+            Self::Not(otherwise.into())
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "commands of the cluster are programs that wait for each other; there is no runtime"
+)]
+fn pause() {
+    std::thread::sleep(LOOK);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_last_is_told() {
+        let mut looks = 0;
+        let found = until("three", Duration::from_secs(60), || {
+            looks += 1;
+            Ok(Seen::when(looks == 3, "fewer"))
+        });
+        assert!(found.is_ok());
+        let error = until::<()>("more", Duration::ZERO, || {
+            Ok(Seen::Not("nothing".to_owned()))
+        });
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "more: not after 0 s: nothing"
+        );
+    }
+}
