@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use crate::mesh::Mesh;
+use crate::platform::World;
 use stage::Stage;
 
 /// One thing that must be seen.
@@ -54,7 +54,11 @@ pub fn names() -> Vec<&'static str> {
 ///
 /// # Errors
 /// When a name is no task's, or the mesh does not answer any more.
-pub async fn run(mesh: &Mesh, wanted: &[String], mut report: impl FnMut(&Row)) -> Result<Results> {
+pub async fn run(
+    world: &World,
+    wanted: &[String],
+    mut report: impl FnMut(&Row),
+) -> Result<Results> {
     for name in wanted {
         ensure!(
             names().contains(&name.as_str()),
@@ -68,7 +72,7 @@ pub async fn run(mesh: &Mesh, wanted: &[String], mut report: impl FnMut(&Row)) -
         if !wanted.is_empty() && !wanted.iter().any(|name| name == task.name) {
             continue;
         }
-        let mut stage = Stage::new(mesh.clone(), task.name, &mut report);
+        let mut stage = Stage::new(world.clone(), task.name, &mut report);
         if let Err(error) = (task.run)(&mut stage).await {
             stage.row("set up", "the task can be driven", Err(error));
         }

@@ -19,6 +19,8 @@ pub mod layout;
 pub mod packages;
 pub mod patience;
 mod pki;
+mod platform;
+pub mod pod;
 mod programs;
 pub mod start;
 pub mod tools;

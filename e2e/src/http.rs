@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::mesh::Mesh;
+use crate::platform::World;
 
 /// Requests that were given no limit of their own end after this time.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
@@ -78,7 +78,7 @@ impl Connection for Stream {
 
 #[derive(Clone, Debug)]
 enum Place {
-    Pod(Mesh, String),
+    Pod(World, String),
     Host,
 }
 
@@ -97,7 +97,7 @@ impl tower::Service<Uri> for Place {
             let host = uri.host().unwrap_or_default();
             let to = format!("{host}:{}", uri.port_u16().unwrap_or(80));
             let stream = match place {
-                Self::Pod(mesh, pod) => mesh.dial(&pod, &to).await?,
+                Self::Pod(world, pod) => world.dial(&pod, &to).await?,
                 Self::Host => {
                     let stream = TcpStream::connect(&to).await?;
                     stream.set_nodelay(true)?;
@@ -155,8 +155,8 @@ impl Answer {
 }
 
 impl Http {
-    pub(crate) fn from_pod(mesh: Mesh, pod: String, reuse: bool) -> Self {
-        Self::new(Place::Pod(mesh, pod), reuse)
+    pub(crate) fn from_pod(world: World, pod: String, reuse: bool) -> Self {
+        Self::new(Place::Pod(world, pod), reuse)
     }
 
     /// A client of the host's network.

@@ -13,6 +13,7 @@ pub mod layout;
 pub mod manifest;
 pub mod mesh;
 pub mod node;
+pub mod platform;
 pub mod privilege;
 pub mod report;
 pub mod start;

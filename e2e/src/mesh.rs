@@ -4,8 +4,10 @@ use std::os::fd::AsRawFd as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
@@ -18,6 +20,7 @@ use crate::http::{Http, Stream};
 use crate::layout::Layout;
 use crate::manifest::{Key, Source};
 use crate::node::api::{Applied, DIAL_PROTOCOL};
+use crate::platform::{Platform, World};
 use crate::report::Status;
 use crate::state::RunState;
 
@@ -329,13 +332,13 @@ impl Mesh {
     /// An HTTP client whose connections start inside `pod`.
     #[must_use]
     pub fn http_from(&self, pod: &str) -> Http {
-        Http::from_pod(self.clone(), pod.to_owned(), true)
+        World::new(self.clone()).http_from(pod)
     }
 
     /// The same with a new connection for each request.
     #[must_use]
     pub fn http_from_without_reuse(&self, pod: &str) -> Http {
-        Http::from_pod(self.clone(), pod.to_owned(), false)
+        World::new(self.clone()).http_from_without_reuse(pod)
     }
 
     /// An HTTP client of the host, for published addresses.
@@ -416,6 +419,60 @@ impl Mesh {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
+    }
+}
+
+impl Platform for Mesh {
+    fn apply<'a>(&'a self, sources: &'a [Source]) -> BoxFuture<'a, Result<()>> {
+        async move { self.apply_sources(sources).await.map(drop) }.boxed()
+    }
+
+    fn delete<'a>(&'a self, sources: &'a [Source]) -> BoxFuture<'a, Result<()>> {
+        async move { self.delete_sources(sources).await.map(drop) }.boxed()
+    }
+
+    fn object<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<serde_json::Value>>> {
+        self.object(key).boxed()
+    }
+
+    /// In galley's directory.
+    fn rewrite<'a>(
+        &'a self,
+        key: &'a Key,
+        from: &'a str,
+        into: &'a str,
+    ) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let path = self.layout().objects().join(key.file_name());
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("read {}", path.display()))?;
+            ensure!(text.contains(from), "{} has no {from:?}", path.display());
+            std::fs::write(&path, text.replace(from, into))
+                .with_context(|| format!("write {}", path.display()))
+        }
+        .boxed()
+    }
+
+    fn settle(&self, limit: Duration) -> BoxFuture<'_, Result<()>> {
+        async move { self.wait_settled(limit).await.map(drop) }.boxed()
+    }
+
+    fn dial<'a>(&'a self, pod: &'a str, to: &'a str) -> BoxFuture<'a, Result<Stream>> {
+        self.dial(pod, to).boxed()
+    }
+
+    fn exec<'a>(
+        &'a self,
+        pod: &'a str,
+        container: Option<&'a str>,
+        command: &'a [&'a str],
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<ExecOutput>> {
+        self.exec(pod, container, command, limit).boxed()
+    }
+
+    fn published_url<'a>(&'a self, service: &'a str, port: u16) -> BoxFuture<'a, Result<String>> {
+        self.published_url(service, port).boxed()
     }
 }
 

@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::Row;
 use crate::http::{Answer, Http};
 use crate::manifest::{self, Key, Source};
-use crate::mesh::{Mesh, wait_until};
+use crate::mesh::wait_until;
+use crate::platform::World;
 use crate::start::binaries;
 
 /// How long a change may take to be in a proxy, and a Pod to be ready.
@@ -25,7 +26,7 @@ pub type Seen = (bool, String);
 /// The stage of one task.
 pub struct Stage<'a> {
     /// The mesh.
-    pub mesh: Mesh,
+    pub mesh: World,
     task: &'static str,
     report: &'a mut dyn FnMut(&Row),
     rows: Vec<Row>,
@@ -43,7 +44,7 @@ impl std::fmt::Debug for Stage<'_> {
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn new(mesh: Mesh, task: &'static str, report: &'a mut dyn FnMut(&Row)) -> Self {
+    pub(super) fn new(mesh: World, task: &'static str, report: &'a mut dyn FnMut(&Row)) -> Self {
         Self {
             mesh,
             task,
@@ -97,7 +98,7 @@ impl<'a> Stage<'a> {
                 }
             }
         }
-        self.mesh.apply_sources(sources).await?;
+        self.mesh.apply(sources).await?;
         Ok(())
     }
 
@@ -106,7 +107,7 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// After 30 s; the text says which are not.
     pub async fn settle(&self) -> Result<()> {
-        self.mesh.wait_settled(LIMIT).await?;
+        self.mesh.settle(LIMIT).await?;
         Ok(())
     }
 
@@ -132,9 +133,9 @@ impl<'a> Stage<'a> {
                 None => created.extend(self.mesh.object(&key).await?),
             }
         }
-        self.mesh.delete_sources(&encode(created)?).await?;
-        self.mesh.apply_sources(&encode(changed)?).await?;
-        self.mesh.wait_settled(LIMIT).await?;
+        self.mesh.delete(&encode(created)?).await?;
+        self.mesh.apply(&encode(changed)?).await?;
+        self.mesh.settle(LIMIT).await?;
         Ok(self.rows)
     }
 

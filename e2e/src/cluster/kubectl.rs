@@ -38,6 +38,15 @@ impl Client {
         self.accept(arguments, output)
     }
 
+    /// Runs it with `-o json` and returns what it printed.
+    ///
+    /// # Errors
+    /// As [`Self::run`], or when the output is not JSON.
+    pub fn json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        let text = self.run(&[arguments, &["-o", "json"]].concat())?;
+        serde_json::from_str(&text).context("understand what kubectl printed")
+    }
+
     /// Runs it to its end, whatever that is.
     ///
     /// # Errors

@@ -1,0 +1,241 @@
+//! A mesh in a cluster, as tasks and load see it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use serde_json::Value;
+
+use super::handle::Cluster;
+use super::kubectl::Client;
+use super::pod::Pod;
+use crate::http::Stream;
+use crate::manifest::{Key, Source};
+use crate::mesh::{ExecOutput, wait_until};
+use crate::platform::Platform;
+
+/// Owner of the fields that tasks set: what an apply leaves out that an earlier one set, goes.
+const MANAGER: &str = "--field-manager=keelson-test";
+/// What only the API server may set.
+const SERVERS_OWN: [&str; 5] = [
+    "creationTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "uid",
+];
+
+/// Runs something that waits for other programs.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .context("a thread died")?
+}
+
+impl Platform for Cluster {
+    fn apply<'a>(&'a self, sources: &'a [Source]) -> BoxFuture<'a, Result<()>> {
+        let (kubectl, text) = (self.kubectl(), join(sources));
+        blocking(move || apply(&kubectl, &text)).boxed()
+    }
+
+    fn delete<'a>(&'a self, sources: &'a [Source]) -> BoxFuture<'a, Result<()>> {
+        let (kubectl, text) = (self.kubectl(), join(sources));
+        blocking(move || {
+            if text.trim().is_empty() {
+                return Ok(());
+            }
+            let arguments = ["delete", "--ignore-not-found", "--wait=true", "-f", "-"];
+            kubectl.feed(&arguments, &text).map(drop)
+        })
+        .boxed()
+    }
+
+    fn object<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Value>>> {
+        let kubectl = self.kubectl();
+        let kind = if key.group.is_empty() {
+            key.kind.clone()
+        } else {
+            format!("{}.{}", key.kind, key.group)
+        };
+        let (namespace, name) = (key.namespace.clone(), key.name.clone());
+        blocking(move || {
+            let mut arguments = vec!["get", &kind, &name, "--ignore-not-found", "-o", "json"];
+            if !namespace.is_empty() {
+                arguments.extend(["--namespace", &namespace]);
+            }
+            let text = kubectl.run(&arguments)?;
+            if text.trim().is_empty() {
+                return Ok(None);
+            }
+            let mut object: Value = serde_json::from_str(&text).context("understand an object")?;
+            forget(&mut object);
+            Ok(Some(object))
+        })
+        .boxed()
+    }
+
+    fn rewrite<'a>(
+        &'a self,
+        key: &'a Key,
+        from: &'a str,
+        into: &'a str,
+    ) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let object = self.object(key).await?;
+            let object = object.with_context(|| format!("{key} is not there"))?;
+            let text = serde_yaml::to_string(&object).context("encode an object")?;
+            ensure!(text.contains(from), "{key} has no {from:?}");
+            let kubectl = self.kubectl();
+            let changed = text.replace(from, into);
+            blocking(move || apply(&kubectl, &changed)).await
+        }
+        .boxed()
+    }
+
+    fn settle(&self, limit: Duration) -> BoxFuture<'_, Result<()>> {
+        wait_until("all Pods ready", limit, move || {
+            let kubectl = self.kubectl();
+            blocking(move || settled(&kubectl))
+        })
+        .boxed()
+    }
+
+    fn dial<'a>(&'a self, pod: &'a str, to: &'a str) -> BoxFuture<'a, Result<Stream>> {
+        let (cluster, pod, to) = (self.clone(), pod.to_owned(), to.to_owned());
+        async move {
+            let stream =
+                blocking(move || Pod::find(&cluster.kubectl(), &pod)?.connect(&to)).await?;
+            stream.set_nonblocking(true).context("prepare a socket")?;
+            let stream = tokio::net::TcpStream::from_std(stream).context("prepare a socket")?;
+            Ok(Stream::Host(stream))
+        }
+        .boxed()
+    }
+
+    fn exec<'a>(
+        &'a self,
+        pod: &'a str,
+        container: Option<&'a str>,
+        command: &'a [&'a str],
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<ExecOutput>> {
+        let kubectl = self.kubectl();
+        async move {
+            let (client, name) = (kubectl.clone(), pod.to_owned());
+            let found = blocking(move || Pod::find(&client, &name)).await?;
+            let mut line = vec!["exec", "--namespace", &found.namespace, &found.name];
+            if let Some(container) = container {
+                line.extend(["--container", container]);
+            }
+            line.push("--");
+            line.extend(command);
+            let mut exec = tokio::process::Command::from(kubectl.command());
+            exec.args(line)
+                .stdin(std::process::Stdio::null())
+                .kill_on_drop(true);
+            let output = tokio::time::timeout(limit, exec.output())
+                .await
+                .with_context(|| format!("{command:?} in {pod}: no end within {limit:?}"))?
+                .context("start kubectl")?;
+            Ok(ExecOutput {
+                code: crate::node::exec::exit_code(output.status),
+                stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+                stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            })
+        }
+        .boxed()
+    }
+
+    /// Its ClusterIP: the host has a way to Services.
+    fn published_url<'a>(&'a self, service: &'a str, port: u16) -> BoxFuture<'a, Result<String>> {
+        let kubectl = self.kubectl();
+        let (namespace, name) = split(service);
+        blocking(move || {
+            let address = kubectl.run(&[
+                "get",
+                "service",
+                &name,
+                "--namespace",
+                &namespace,
+                "-o",
+                "jsonpath={.spec.clusterIP}",
+            ])?;
+            ensure!(
+                !address.is_empty() && address != "None",
+                "Service {namespace}/{name} has no address"
+            );
+            let scheme = if port == 443 { "https" } else { "http" };
+            Ok(format!("{scheme}://{address}:{port}"))
+        })
+        .boxed()
+    }
+}
+
+/// Namespace and name of `namespace/name`; the namespace is `default` when it is left out.
+pub(super) fn split(name: &str) -> (String, String) {
+    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+    (namespace.to_owned(), name.to_owned())
+}
+
+fn join(sources: &[Source]) -> String {
+    let texts: Vec<&str> = sources.iter().map(|source| source.text.as_str()).collect();
+    texts.join("\n---\n")
+}
+
+fn apply(kubectl: &Client, text: &str) -> Result<()> {
+    if text.trim().is_empty() {
+        return Ok(());
+    }
+    let arguments = [
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        MANAGER,
+        "-f",
+        "-",
+    ];
+    kubectl.feed(&arguments, text).map(drop)
+}
+
+/// Removes from an object what was not written by whoever applied it.
+fn forget(object: &mut Value) {
+    let Some(object) = object.as_object_mut() else {
+        return;
+    };
+    object.remove("status");
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in SERVERS_OWN {
+            metadata.remove(field);
+        }
+    }
+}
+
+/// Whether Deployments have the Pods that they should, all of them ready and no others.
+fn settled(kubectl: &Client) -> Result<()> {
+    let all = kubectl.json(&["get", "deployments,pods", "-A"])?;
+    let items = all.pointer("/items").and_then(Value::as_array);
+    for item in items.into_iter().flatten() {
+        let text = |path: &str| {
+            item.pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let number = |path: &str| item.pointer(path).and_then(Value::as_i64).unwrap_or(0);
+        let name = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
+        if text("/kind") == "Deployment" {
+            let wanted = number("/spec/replicas");
+            let is_current = number("/status/observedGeneration") >= number("/metadata/generation");
+            let counts = ["replicas", "updatedReplicas", "availableReplicas"]
+                .map(|field| number(&format!("/status/{field}")));
+            if !is_current || counts.iter().any(|count| *count != wanted) {
+                bail!("Deployment {name} has {counts:?} of {wanted} Pods (all, new, available)");
+            }
+        } else if !matches!(text("/status/phase"), "Succeeded" | "Running") {
+            bail!("Pod {name} is {}", text("/status/phase"));
+        }
+    }
+    Ok(())
+}

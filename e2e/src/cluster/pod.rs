@@ -1,0 +1,115 @@
+//! A Pod of the cluster and the way into its namespaces.
+
+use std::fs::File;
+use std::net::TcpStream;
+
+use anyhow::{Context as _, Result};
+use nix::sched::{CloneFlags, setns, unshare};
+use serde_json::Value;
+
+use super::kubectl::Client;
+use super::platform::split;
+
+/// A running Pod.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its own name.
+    pub name: String,
+    uid: String,
+}
+
+impl Pod {
+    /// The newest running Pod with this name, or of the Deployment with this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(kubectl: &Client, name: &str) -> Result<Self> {
+        let (namespace, name) = split(name);
+        let all = kubectl.json(&["get", "pods", "--namespace", &namespace])?;
+        let pods = all.pointer("/items").and_then(Value::as_array);
+        pods.into_iter()
+            .flatten()
+            .filter(|pod| is_running(pod) && is_called(pod, &name))
+            .max_by_key(|pod| text(pod, "/metadata/creationTimestamp").to_owned())
+            .map(|pod| Self {
+                namespace: namespace.clone(),
+                name: text(pod, "/metadata/name").to_owned(),
+                uid: text(pod, "/metadata/uid").to_owned(),
+            })
+            .with_context(|| format!("no Pod of {namespace}/{name} runs"))
+    }
+
+    /// Connects to `HOST:PORT` as a process of the Pod would: with its network and its resolver.
+    ///
+    /// # Errors
+    /// When the Pod is gone, the name does not resolve or nobody listens.
+    pub fn connect(&self, to: &str) -> Result<TcpStream> {
+        let process = self.process()?;
+        let open = |kind: &str| {
+            let path = format!("/proc/{process}/ns/{kind}");
+            File::open(&path).with_context(|| format!("open {path}"))
+        };
+        let (net, mnt) = (open("net")?, open("mnt")?);
+        let to = to.to_owned();
+        // Namespaces belong to threads, so that a thread of its own enters them.
+        std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_FS).context("leave the shared working directory")?;
+            setns(&net, CloneFlags::CLONE_NEWNET).context("enter the Pod's network")?;
+            setns(&mnt, CloneFlags::CLONE_NEWNS).context("enter the Pod's files")?;
+            TcpStream::connect(&to).with_context(|| format!("connect to {to}"))
+        })
+        .join()
+        .map_err(|_| anyhow::anyhow!("the thread in the Pod panicked"))?
+    }
+
+    /// A process of the Pod, as the host sees it: one in a control group that has its uid.
+    fn process(&self) -> Result<u32> {
+        let group = format!("pod{}/", self.uid);
+        std::fs::read_dir("/proc")
+            .context("read /proc")?
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .find(|pid: &u32| {
+                std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
+                    .is_ok_and(|groups| groups.contains(&group))
+            })
+            .with_context(|| format!("no process of Pod {}/{} runs", self.namespace, self.name))
+    }
+}
+
+fn text<'a>(pod: &'a Value, path: &str) -> &'a str {
+    pod.pointer(path)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn is_running(pod: &Value) -> bool {
+    text(pod, "/status/phase") == "Running" && pod.pointer("/metadata/deletionTimestamp").is_none()
+}
+
+/// Pods of a Deployment are called `<deployment>-<hash>-<random>`.
+fn is_called(pod: &Value, name: &str) -> bool {
+    let own = text(pod, "/metadata/name");
+    let hash = text(pod, "/metadata/labels/pod-template-hash");
+    own == name || (!hash.is_empty() && own.starts_with(&format!("{name}-{hash}-")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_is_found_by_its_deployment() {
+        let pod = json!({"metadata": {
+            "name": "reviews-v1-5d9c-x7k2p",
+            "labels": {"pod-template-hash": "5d9c"},
+        }});
+        assert!(is_called(&pod, "reviews-v1"));
+        assert!(is_called(&pod, "reviews-v1-5d9c-x7k2p"));
+        assert!(!is_called(&pod, "reviews"));
+    }
+}
