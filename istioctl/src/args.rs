@@ -91,6 +91,51 @@ pub struct Analyze {
     pub verbose: bool,
 }
 
+/// Arguments of `kube-inject`.
+#[derive(Debug, Args)]
+pub struct KubeInject {
+    /// Manifests: a file, or - for standard input
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub filename: PathBuf,
+    /// Where the result goes [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Injection configuration, instead of the cluster's
+    #[arg(
+        long = "injectConfigFile",
+        value_name = "FILE",
+        conflicts_with = "inject_config_map"
+    )]
+    pub inject_config_file: Option<PathBuf>,
+    /// ConfigMap of the cluster with the injection configuration and the values
+    #[arg(
+        long = "injectConfigMapName",
+        value_name = "NAME",
+        default_value = "istio-sidecar-injector"
+    )]
+    pub inject_config_map: String,
+    /// Values of the templates, instead of the cluster's
+    #[arg(long = "valuesFile", value_name = "FILE")]
+    pub values_file: Option<PathBuf>,
+    /// Settings of the mesh, instead of the cluster's
+    #[arg(
+        long = "meshConfigFile",
+        value_name = "FILE",
+        conflicts_with = "mesh_config_map"
+    )]
+    pub mesh_config_file: Option<PathBuf>,
+    /// ConfigMap of the cluster with the settings of the mesh
+    #[arg(
+        long = "meshConfigMapName",
+        value_name = "NAME",
+        default_value = "istio"
+    )]
+    pub mesh_config_map: String,
+    /// Revision of the control plane: the ConfigMaps of that name, and the mark of the Pods
+    #[arg(short, long, default_value = "default")]
+    pub revision: String,
+}
+
 /// Form of the answer of `analyze`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Form {

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 use mesh_common::validate;
 
-use crate::args::{Analyze, Global};
-use crate::{analyze, exit};
+use crate::args::{Analyze, Global, KubeInject};
+use crate::{analyze, exit, kube_inject};
 
 #[derive(Debug, Parser)]
 #[command(name = "istioctl", version, about = "What a person asks of the mesh")]
@@ -22,6 +22,8 @@ struct Cli {
 enum Command {
     /// Find what is wrong between objects, of a cluster, of files, or of files laid over a cluster
     Analyze(Box<Analyze>),
+    /// Put the proxy into the Pods of manifests, as the webhook would when they are created
+    KubeInject(KubeInject),
     /// Check configuration, without a cluster, by the rules that galley checks it by
     #[command(visible_alias = "v")]
     Validate(validate::Args),
@@ -41,6 +43,7 @@ pub fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Analyze(args) => analyze::run(&cli.global, &args),
+        Command::KubeInject(args) => kube_inject::run(&cli.global, &args),
         Command::Validate(args) => {
             let scope = validate::Scope {
                 namespace: cli.global.namespace.as_deref().unwrap_or("default"),

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -80,6 +82,24 @@ impl Cluster {
         let namespace = config.default_namespace.clone();
         let client = Client::try_from(config).context("prepare for the cluster")?;
         Ok(Self { client, namespace })
+    }
+
+    /// Reads one object, if it is there.
+    ///
+    /// # Errors
+    /// If the cluster cannot be reached or refuses.
+    pub async fn get<T>(&self, namespace: &str, name: &str) -> Result<Option<T>>
+    where
+        T: k8s_openapi::Metadata<Ty = ObjectMeta>
+            + kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        Api::<T>::namespaced(self.client.clone(), namespace)
+            .get_opt(name)
+            .await
+            .with_context(|| format!("read {} {namespace}/{name}", T::kind(&())))
     }
 
     /// Reads all objects of a kind, of one namespace or of all, page after page. Each attempt begins

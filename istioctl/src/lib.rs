@@ -6,3 +6,4 @@ pub mod args;
 pub mod cli;
 pub mod cluster;
 pub mod exit;
+pub mod kube_inject;

@@ -31,6 +31,8 @@ pub struct Request<'r> {
     pub namespace: &'r str,
     /// Environment variables from the address that the webhook was called by.
     pub url_env: &'r [(String, String)],
+    /// What makes the Pod, where that is known; else its owner says so.
+    pub workload: Option<&'r Workload>,
 }
 
 /// What became of a Pod.
@@ -137,7 +139,10 @@ pub fn inject(pod: &Value, request: &Request<'_>, config: &Config) -> Result<Out
     pod::object(&mut original, "metadata").remove("managedFields");
     let record = reinjection::Record::read(&original)?;
     let stripped = reinjection::stripped(&original, &record);
-    let workload = Workload::of(&stripped, &namespace);
+    let workload = match request.workload {
+        Some(workload) => workload.clone(),
+        None => Workload::of(&stripped, &namespace),
+    };
     let (uid, gid) = reinjection::proxy_ids(&stripped).unwrap_or((PROXY_ID, PROXY_ID));
     let data = Data::new(&template::Input {
         pod: &stripped,

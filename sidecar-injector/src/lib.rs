@@ -8,6 +8,7 @@ pub mod args;
 pub mod config;
 pub mod inject;
 mod metrics;
+pub mod offline;
 pub mod patch;
 pub mod pod;
 pub mod policy;

@@ -51,7 +51,11 @@ pub fn answer(body: &[u8], url_env: &[(String, String)], config: &Config) -> Ans
             format!("the object is a {kind}, not a Pod"),
         );
     }
-    let from = Request { namespace, url_env };
+    let from = Request {
+        namespace,
+        url_env,
+        workload: None,
+    };
     match inject::inject(object, &from, config) {
         Ok(Outcome::Injected(injected)) => {
             let patch = serde_json::to_vec(&injected.patch).unwrap_or_default();

@@ -27,6 +27,7 @@ fn request() -> Request<'static> {
     Request {
         namespace: "shop",
         url_env: &[],
+        workload: None,
     }
 }
 
@@ -292,6 +293,7 @@ fn url_pairs_and_network_reach_the_proxy() {
     let request = Request {
         namespace: "shop",
         url_env: &env,
+        workload: None,
     };
     let Outcome::Injected(injected) = inject(&pod, &request, &config()).unwrap() else {
         panic!()

@@ -24,7 +24,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("citadel", &["istio-api", "mesh-common"]),
     ("sidecar-injector", &["istio-api", "mesh-common"]),
     ("pilot-agent", &["istio-api", "mesh-common"]),
-    ("istioctl", &["istio-api", "mesh-common"]),
+    (
+        "istioctl",
+        &["istio-api", "mesh-common", "sidecar-injector"],
+    ),
     ("fuzz", &["galley", "istio-api", "mesh-common"]),
     ("samples", &[]),
     ("xtask", &[]),

@@ -46,6 +46,7 @@ pub(super) fn render(args: &Render) -> anyhow::Result<()> {
     let request = Request {
         namespace: &args.namespace,
         url_env: &[],
+        workload: None,
     };
     match inject(&pod, &request, &config)? {
         Outcome::Skipped { reason, .. } => eprintln!("not injected: {reason}"),
