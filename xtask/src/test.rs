@@ -14,7 +14,13 @@ pub(crate) struct Args {
     /// Leave out the tests that start the whole mesh.
     #[arg(long)]
     no_mesh: bool,
+    /// Also run the tests on a real Kubernetes, which is built first if need be (12 minutes).
+    #[arg(long, conflicts_with = "no_mesh")]
+    cluster: bool,
 }
+
+/// Tells the tests that a cluster was asked for.
+const CLUSTER: &str = "KEELSON_TEST_CLUSTER";
 
 fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
@@ -38,6 +44,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.no_mesh {
         println!("SKIPPED the tests of the mesh: --no-mesh");
         tests.args(["--exclude", MESH]);
+    }
+    if args.cluster {
+        outcomes.push(kubernetes()?);
+        tests.env(CLUSTER, "1");
     }
     match &envoy {
         Ok(path) => {
@@ -82,6 +92,12 @@ fn supply_chain() -> anyhow::Result<Outcome> {
                 .to_owned(),
         ],
     })
+}
+
+/// The programs of the cluster: their first build takes longer than everything else.
+fn kubernetes() -> anyhow::Result<Outcome> {
+    let cluster = crate::mesh::build()?.with_file_name("cluster");
+    step("Kubernetes", Command::new(cluster).arg("prepare"))
 }
 
 /// The Envoy that tests use, fetched when it is not there yet.

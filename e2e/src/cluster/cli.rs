@@ -42,6 +42,8 @@ struct Cli {
 enum Command {
     /// Build what is needed (12 minutes the first time), start a cluster, wait for its node
     Up,
+    /// Build and install what `up` needs, and start nothing
+    Prepare,
     /// End the cluster; nothing of it is left but its logs
     Down,
     /// Show what runs and where to look
@@ -110,6 +112,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Supervise { settings } => return launch::supervise(&settings),
         Command::Node { settings } => return init::run(&settings),
         Command::Images(args) => build::run(&args, &target_directory()?)?,
+        Command::Prepare => {
+            packages::ensure()?;
+            Tools::find_or_build(&target_directory()?)?;
+        }
         Command::Up => up(number)?,
         Command::Down => {
             attach(number)?.down()?;

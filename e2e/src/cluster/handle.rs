@@ -175,7 +175,6 @@ impl Cluster {
                 "its interface is still there"
             };
             Ok(Seen::when(!runs && !link.exists(), what))
-        })?;
-        super::start::tidy(&self.layout)
+        })
     }
 }

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::net::TcpStream;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 use super::kubectl::Client;
@@ -64,18 +65,44 @@ impl Pod {
         .map_err(|_| anyhow::anyhow!("the thread in the Pod panicked"))?
     }
 
-    /// A process of the Pod, as the host sees it: one in a control group that has its uid.
+    /// Sends a signal to the processes of the Pod whose command line has `word`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn signal(&self, word: &str, signal: Signal) -> Result<()> {
+        let mut is_any = false;
+        for pid in self.processes()? {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut words = line.split(|byte| *byte == 0);
+            if words.any(|each| each == word.as_bytes()) {
+                let pid = i32::try_from(pid).context("a pid out of range")?;
+                kill(nix::unistd::Pid::from_raw(pid), signal).context("send a signal")?;
+                is_any = true;
+            }
+        }
+        ensure!(is_any, "no {word} runs in {}/{}", self.namespace, self.name);
+        Ok(())
+    }
+
     fn process(&self) -> Result<u32> {
+        self.processes()?
+            .first()
+            .copied()
+            .with_context(|| format!("no process of Pod {}/{} runs", self.namespace, self.name))
+    }
+
+    /// The Pod's processes, as the host sees them: those in a control group that has its uid.
+    fn processes(&self) -> Result<Vec<u32>> {
         let group = format!("pod{}/", self.uid);
-        std::fs::read_dir("/proc")
-            .context("read /proc")?
+        let all = std::fs::read_dir("/proc").context("read /proc")?;
+        Ok(all
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .find(|pid: &u32| {
+            .filter(|pid: &u32| {
                 std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
                     .is_ok_and(|groups| groups.contains(&group))
             })
-            .with_context(|| format!("no process of Pod {}/{} runs", self.namespace, self.name))
+            .collect())
     }
 }
 
