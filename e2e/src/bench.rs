@@ -1,6 +1,7 @@
 //! Benchmarks of whole processes, with simulated peers: `cargo xtask bench`.
 
 pub mod config;
+pub mod inject;
 pub mod process;
 pub mod push;
 

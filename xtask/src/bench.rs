@@ -22,6 +22,8 @@ pub(crate) struct Args {
 enum Name {
     /// galley: from files to sinks.
     Config,
+    /// sidecar-injector: a Pod.
+    Inject,
     /// pilot-discovery: from a change to sidecars.
     Push,
 }
@@ -31,6 +33,7 @@ impl Name {
     fn programs(self) -> (&'static str, &'static str) {
         match self {
             Self::Config => ("bench-config", "galley"),
+            Self::Inject => ("bench-inject", "sidecar-injector"),
             Self::Push => ("bench-push", "pilot-discovery"),
         }
     }
