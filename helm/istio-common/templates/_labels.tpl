@@ -1,16 +1,23 @@
-{{- /* Argument of all: dict of root and component (pilot, galley, …). */ -}}
+{{- /* Argument of all: dict of root and component (pilot, galley, …); a gateway also gives app, its name, and
+selector, a map. */ -}}
 
 {{- /* What Services and Deployments select by. Never changes: Kubernetes does not allow it. */ -}}
 {{- define "istio.selector" -}}
+{{- if .selector }}
+{{- toYaml .selector }}
+{{- else -}}
 istio: {{ .component }}
 istio.io/rev: {{ include "istio.revision" .root }}
+{{- end }}
 {{- end -}}
 
 {{- define "istio.labels" -}}
-app: istio-{{ .component }}
-{{ include "istio.selector" . }}
+{{- $app := .app | default (printf "istio-%s" .component) -}}
+app: {{ $app }}
+istio: {{ .component }}
+istio.io/rev: {{ include "istio.revision" .root }}
 release: {{ .root.Release.Name }}
-app.kubernetes.io/name: istio-{{ .component }}
+app.kubernetes.io/name: {{ $app }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}

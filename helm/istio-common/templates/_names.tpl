@@ -2,7 +2,7 @@
 
 {{- /* Revision, or "default". */ -}}
 {{- define "istio.revision" -}}
-{{- .Values.revision | default .Values.global.revision | default "default" -}}
+{{- .Values.revision | default "default" -}}
 {{- end -}}
 
 {{- /* What follows a component's name: nothing, or "-<revision>". */ -}}
