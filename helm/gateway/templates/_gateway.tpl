@@ -15,6 +15,12 @@ istio: {{ .Values.gateway.labels.istio | default (trimPrefix "istio-" $name) }}
 {{- .Values.gateway.serviceAccount.name | default (printf "%s-service-account" (include "gateway.name" .)) -}}
 {{- end -}}
 
+{{- /* "true" or "false". */ -}}
+{{- define "gateway.secretAccess" -}}
+{{- $access := toString .Values.gateway.secretAccess -}}
+{{- ternary (ne .Release.Namespace (include "istio.namespace" .)) $access (eq $access "auto") -}}
+{{- end -}}
+
 {{- /* Puts the values into their section, and the argument of the shared templates into .Values.context. */ -}}
 {{- define "gateway.setup" -}}
 {{- include "istio.section" (list .Values "gateway") -}}

@@ -5,9 +5,9 @@
 
 {{- /* Nothing while the autoscaler decides: an upgrade would reset its choice. Argument: the values. */ -}}
 {{- define "istio.replicas" -}}
-{{- if not .autoscaleEnabled }}
+{{- if not .autoscaleEnabled -}}
 replicas: {{ int .replicaCount }}
-{{- end }}
+{{- end -}}
 {{- end -}}
 
 {{- /* Argument of the others: dict of root, component, values and name. */ -}}
