@@ -12,9 +12,14 @@ replicas: {{ int .replicaCount }}
 
 {{- /* Argument of the others: dict of root, component, values and name. */ -}}
 
-{{- /* Of one replica a budget would block every drain of its node, so there is none. */ -}}
+{{- /* Of one replica a budget would block every drain of its node, so there is none. A budget says one of minAvailable
+and maxUnavailable; the former is a default that the latter replaces. */ -}}
 {{- define "istio.podDisruptionBudget" -}}
-{{- if and .values.podDisruptionBudget (gt (int (include "istio.guaranteedReplicas" .values)) 1) }}
+{{- $budget := .values.podDisruptionBudget -}}
+{{- if hasKey $budget "maxUnavailable" -}}
+{{- $budget = omit $budget "minAvailable" -}}
+{{- end -}}
+{{- if and $budget (gt (int (include "istio.guaranteedReplicas" .values)) 1) }}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
@@ -23,7 +28,7 @@ metadata:
   labels:
     {{- include "istio.labels" . | nindent 4 }}
 spec:
-  {{- toYaml .values.podDisruptionBudget | nindent 2 }}
+  {{- toYaml $budget | nindent 2 }}
   selector:
     matchLabels:
       {{- include "istio.selector" . | nindent 6 }}
