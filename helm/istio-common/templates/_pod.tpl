@@ -115,7 +115,7 @@ livenessProbe:
 {{- $certs := .values.certs -}}
 name: istio-certs
 secret:
-  secretName: {{ $certs.secretName | default (printf "istio.istio-%s-service-account%s" .component (include "istio.suffix" .root)) }}
+  secretName: {{ $certs.secretName | default (printf "istio.%s" (include "istio.serviceAccountName" .)) }}
   optional: true
   {{- if $certs.secretName }}
   items:

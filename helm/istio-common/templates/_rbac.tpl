@@ -1,7 +1,8 @@
 {{- /* Argument of all: dict of root and component. */ -}}
 
+{{- /* Revisions share it. */ -}}
 {{- define "istio.serviceAccountName" -}}
-istio-{{ .component }}-service-account{{ include "istio.suffix" .root }}
+istio-{{ .component }}-service-account
 {{- end -}}
 
 {{- define "istio.serviceAccount" -}}
@@ -12,12 +13,6 @@ metadata:
   namespace: {{ .root.Release.Namespace }}
   labels:
     {{- include "istio.labels" . | nindent 4 }}
-{{- with .root.Values.global.imagePullSecrets }}
-imagePullSecrets:
-{{- range . }}
-- name: {{ . }}
-{{- end }}
-{{- end }}
 {{- end -}}
 
 {{- /* Name of what belongs to the cluster: two control planes in two namespaces do not share it. */ -}}
