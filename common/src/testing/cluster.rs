@@ -157,6 +157,15 @@ impl Cluster {
             .collect()
     }
 
+    /// How often exactly this path was read.
+    #[must_use]
+    pub fn gets(&self, path: &str) -> usize {
+        let contents = self.shared.contents.lock();
+        let requests = contents.requests.iter();
+        let same = requests.filter(|(method, uri)| method == "GET" && uri == path);
+        same.count()
+    }
+
     /// Requests so far that changed something or tried to, as `METHOD path`.
     #[must_use]
     pub fn writes(&self) -> Vec<String> {
@@ -184,8 +193,12 @@ impl Cluster {
             }
         };
         if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-            let requests = self.shared.contents.lock().requests.clone();
-            panic!("never {what}; requests: {requests:#?}");
+            let mut requests = self.shared.contents.lock().requests.clone();
+            requests.dedup();
+            let requests = requests
+                .iter()
+                .map(|(method, uri)| format!("\n{method} {uri}"));
+            panic!("never {what}; requests: {}", requests.collect::<String>());
         }
     }
 

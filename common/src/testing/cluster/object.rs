@@ -34,13 +34,14 @@ impl Contents {
             return self.patch_status(path, found, &sent);
         }
         sent["metadata"]["namespace"] = path.namespace.clone().into();
+        let name = full_name(&sent);
+        let is_new = self.object(&path.collection, &name).is_null();
         match (method, &found) {
-            (&Method::POST, None) => {}
+            (&Method::POST, None) if is_new => {}
             (&Method::PUT, Some(found)) if version(found) == version(&sent) => {}
             _ => return refused(409, "it is another one"),
         }
-        self.apply(&path.collection, sent.clone());
-        let name = full_name(&sent);
+        self.apply(&path.collection, sent);
         let stored = self.collections[&path.collection].objects[&name].to_string();
         stored.into_response()
     }
