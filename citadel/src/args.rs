@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand};
-use mesh_common::args::{LogArgs, MonitoringArgs};
+use mesh_common::args::{KubeArgs, LogArgs, MonitoringArgs};
 use mesh_common::duration::parse as duration;
 use mesh_common::version;
 
@@ -21,6 +21,12 @@ pub struct Args {
     /// Introspection.
     #[command(flatten)]
     pub monitoring: MonitoringArgs,
+    /// Which API server.
+    #[command(flatten)]
+    pub kube: KubeArgs,
+    /// What is done in a cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// Where the authority's key comes from.
     #[command(flatten)]
     pub authority: AuthorityArgs,
@@ -51,16 +57,49 @@ pub enum Command {
     },
 }
 
+/// What is done in a cluster of Kubernetes. There is one when --kubeconfig names it, or in a
+/// container of Kubernetes, unless a directory is given for what the cluster would keep.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClusterArgs {
+    /// Keeps certificates of galley, pilot and the sidecar injector in Secrets of the control
+    /// plane's namespace.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = true, action = ArgAction::Set)]
+    pub control_plane_secrets: bool,
+    /// Refuses callers with a certificate whose ServiceAccount is gone.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value_t = true, action = ArgAction::Set)]
+    pub renewal_requires_service_account: bool,
+    /// ConfigMap, in every namespace, with the roots.
+    #[arg(
+        long,
+        env = "PILOT_CA_CERT_CONFIGMAP",
+        default_value = "istio-ca-root-cert"
+    )]
+    pub root_cert_configmap: String,
+    /// As 1.1 spelled --kubeconfig.
+    #[arg(long, default_value = "", hide = true)]
+    pub kube_config: String,
+    /// Every container of Kubernetes has it in its environment.
+    #[arg(long, env = "KUBERNETES_SERVICE_HOST", default_value = "", hide = true)]
+    pub kubernetes_service_host: String,
+    /// Name of this process in the election; empty for that of the host.
+    #[arg(long, env = "POD_NAME", default_value = "", hide = true)]
+    pub pod_name: String,
+}
+
 /// Key and certificates of the authority.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AuthorityArgs {
-    /// Keeps an own root in --self-signed-ca-dir. Files in --root-ca-dir go first.
+    /// Keeps an own root, in a cluster in Secret istio-ca-secret, else in --self-signed-ca-dir.
+    /// Files in --root-ca-dir go first.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, action = ArgAction::Set)]
     pub self_signed_ca: bool,
-    /// Directory of the self-signed root: ca-cert.pem, ca-key.pem and root-cert.pem.
-    #[arg(long, default_value = "./etc/self-signed-ca")]
-    pub self_signed_ca_dir: PathBuf,
+    /// Directory of the self-signed root: ca-cert.pem, ca-key.pem and root-cert.pem. Without a
+    /// cluster: ./etc/self-signed-ca.
+    #[arg(long)]
+    pub self_signed_ca_dir: Option<PathBuf>,
     /// Lifetime of the self-signed root.
     #[arg(long, env = "CITADEL_SELF_SIGNED_CA_CERT_TTL", default_value = "87600h", value_parser = duration)]
     pub self_signed_ca_cert_ttl: Duration,
@@ -126,7 +165,8 @@ pub struct IssuanceArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, action = ArgAction::Set)]
     pub experimental_dual_use: bool,
-    /// Keys (JWKS) of the issuer of ServiceAccount tokens. Without it only certificates count.
+    /// Keys (JWKS) of the issuer of ServiceAccount tokens. In a cluster the API server checks
+    /// tokens, too; without both only certificates count.
     #[arg(long)]
     pub jwks_file: Option<PathBuf>,
     /// Issuer that tokens must name.
@@ -190,7 +230,7 @@ pub struct ServingArgs {
     #[arg(long, default_value = "cluster.local")]
     pub cluster_domain: String,
     /// Directory for certificates of the other control-plane processes, one subdirectory each,
-    /// and for root-cert.pem. Without it none are written.
+    /// and for root-cert.pem. Without it no files are written.
     #[arg(long)]
     pub control_plane_certs_dir: Option<PathBuf>,
     /// Puts DNS names into the certificates of the control plane.
@@ -225,7 +265,7 @@ pub struct UnusedArgs {
     /// Must stay empty.
     #[arg(long, default_value = "", hide = true)]
     pub upstream_ca_address: String,
-    /// Tokens are always accepted when there are keys to check them with.
+    /// Tokens are always accepted when there are keys, or a cluster, to check them with.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, action = ArgAction::Set, hide = true)]
     pub sds_enabled: bool,
@@ -236,9 +276,6 @@ pub struct UnusedArgs {
     /// No effect.
     #[arg(long, default_value_t = 2048, hide = true)]
     pub key_size: u32,
-    /// No effect.
-    #[arg(long, default_value = "", hide = true)]
-    pub kube_config: String,
     /// No effect.
     #[arg(long, default_value = "", hide = true)]
     pub listened_namespace: String,

@@ -1,27 +1,42 @@
-//! Who is calling. The first authenticator that succeeds wins: certificate, then token.
+//! Who is calling. The first authenticator that succeeds wins: certificate, then token by the
+//! issuer's keys, then token by the API server.
 
+mod accounts;
 mod certificate;
 mod claims;
 mod jwks;
+mod review;
 mod token;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_common::spiffe::{Identity, TrustDomain};
 use rustls_pki_types::CertificateDer;
 use tonic::metadata::MetadataMap;
 
+pub(crate) use accounts::{Accounts, Key};
+use claims::Account;
 pub use jwks::{KeySet, KeySetError};
+pub(crate) use review::Reviewer;
 pub use token::{TokenAuthenticator, TokenOptions};
+
+/// Longest token, in bytes.
+const MAX_TOKEN: usize = 16 * 1024;
+
+/// By how much clocks may differ.
+const SKEW: Duration = Duration::from_secs(30);
 
 /// How the caller proved its identity, as logs name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Verified client certificate.
     Certificate,
-    /// Projected ServiceAccount token.
+    /// Projected ServiceAccount token, checked with the issuer's keys.
     Token,
+    /// Projected ServiceAccount token, checked by the API server.
+    ReviewedToken,
 }
 
 impl Source {
@@ -31,6 +46,7 @@ impl Source {
         match self {
             Self::Certificate => "ClientCertAuthenticator",
             Self::Token => "IDTokenAuthenticator",
+            Self::ReviewedToken => "KubeJWTAuthenticator",
         }
     }
 }
@@ -55,6 +71,18 @@ pub enum Refusal {
     Unavailable(String),
 }
 
+impl Refusal {
+    /// What comes of two authenticators that both refuse: a caller whom one of them cannot judge
+    /// now may try again.
+    fn and(self, other: Self) -> Self {
+        let text = format!("{self}; {other}");
+        match (self, other) {
+            (Self::Unauthenticated(_), Self::Unauthenticated(_)) => Self::Unauthenticated(text),
+            _ => Self::Unavailable(text),
+        }
+    }
+}
+
 /// Trust domains whose identities are accepted.
 #[derive(Clone, Debug)]
 pub struct Domains {
@@ -66,36 +94,28 @@ pub struct Domains {
 
 /// All authenticators of a process.
 #[derive(Debug)]
-pub struct Authenticators {
-    domains: Domains,
-    cluster_id: String,
-    tokens: Option<Arc<TokenAuthenticator>>,
+pub(crate) struct Authenticators {
+    /// Trust domains of certificates.
+    pub(crate) domains: Domains,
+    /// Name that callers of this cluster may give in their metadata.
+    pub(crate) cluster_id: String,
+    /// The identity of this process, whose certificates need no ServiceAccount.
+    pub(crate) own: Identity,
+    /// ServiceAccounts of the cluster; without them a certificate is enough.
+    pub(crate) accounts: Option<Arc<Accounts>>,
+    /// Checks tokens with the issuer's keys.
+    pub(crate) tokens: Option<Arc<TokenAuthenticator>>,
+    /// Has tokens checked by the API server.
+    pub(crate) reviewer: Option<Arc<Reviewer>>,
 }
 
 /// What every cluster is called that has no name of its own.
 const DEFAULT_CLUSTER: &str = "Kubernetes";
 
 impl Authenticators {
-    /// Without `tokens` only certificates are accepted. `cluster_id` is the name that callers of
-    /// this cluster may give in their metadata.
-    #[must_use]
-    pub fn new(
-        domains: Domains,
-        cluster_id: String,
-        tokens: Option<Arc<TokenAuthenticator>>,
-    ) -> Self {
-        Self {
-            domains,
-            cluster_id,
-            tokens,
-        }
-    }
-
-    /// The caller with this verified certificate chain and these request headers.
-    ///
-    /// # Errors
-    /// [`Refusal`] with the reasons of all authenticators.
-    pub fn authenticate(
+    /// The caller with this verified certificate chain and these request headers. The refusal has
+    /// the reasons of all authenticators.
+    pub(crate) async fn authenticate(
         &self,
         chain: &[CertificateDer<'_>],
         metadata: &MetadataMap,
@@ -104,33 +124,29 @@ impl Authenticators {
             Ok(caller) => return Ok(caller),
             Err(refusal) => refusal,
         };
-        match self.by_token(metadata) {
-            Err(Refusal::Unauthenticated(by_token)) => Err(Refusal::Unauthenticated(format!(
-                "{by_certificate}; {by_token}"
-            ))),
-            other => other,
-        }
+        let by_token = self.by_token(metadata).await;
+        by_token.map_err(|refusal| by_certificate.and(refusal))
     }
 
     /// The caller by its certificate alone.
-    ///
-    /// # Errors
-    /// [`Refusal::Unauthenticated`]
-    pub fn by_certificate(&self, chain: &[CertificateDer<'_>]) -> Result<Caller, Refusal> {
+    pub(crate) fn by_certificate(&self, chain: &[CertificateDer<'_>]) -> Result<Caller, Refusal> {
         let identity =
             certificate::identity(chain, &self.domains).map_err(Refusal::Unauthenticated)?;
+        // Whoever has the key of citadel's own certificates has that of all others, too.
+        if let Some(accounts) = self.accounts.as_ref().filter(|_| identity != self.own) {
+            accounts.check(&identity)?;
+        }
         Ok(Caller {
             identity,
             source: Source::Certificate,
         })
     }
 
-    fn by_token(&self, metadata: &MetadataMap) -> Result<Caller, Refusal> {
+    async fn by_token(&self, metadata: &MetadataMap) -> Result<Caller, Refusal> {
         let refused = |reason: &str| Refusal::Unauthenticated(reason.to_owned());
-        let tokens = self
-            .tokens
-            .as_ref()
-            .ok_or_else(|| refused("tokens are not accepted"))?;
+        if self.tokens.is_none() && self.reviewer.is_none() {
+            return Err(refused("tokens are not accepted"));
+        }
         if let Some(cluster) = metadata.get("clusterid") {
             let known = cluster
                 .to_str()
@@ -144,13 +160,43 @@ impl Authenticators {
             .iter()
             .filter_map(|value| value.to_str().ok())
             .find_map(|value| value.strip_prefix("Bearer "))
-            .ok_or_else(|| refused("no bearer token"))?;
-        let account = tokens.account(token.trim())?;
+            .ok_or_else(|| refused("no bearer token"))?
+            .trim();
+        let (account, source) = self.account(token).await?;
         let identity = Identity::new(self.domains.own.clone(), &account.namespace, &account.name)
             .map_err(|error| Refusal::Unauthenticated(error.to_string()))?;
-        Ok(Caller {
-            identity,
-            source: Source::Token,
-        })
+        Ok(Caller { identity, source })
+    }
+
+    async fn account(&self, token: &str) -> Result<(Account, Source), Refusal> {
+        let by_keys = match self.tokens.as_ref().map(|tokens| tokens.account(token)) {
+            Some(Ok(account)) => return Ok((account, Source::Token)),
+            Some(Err(refusal)) => Some(refusal),
+            None => None,
+        };
+        let by_review = match &self.reviewer {
+            Some(reviewer) => match reviewer.account(token).await {
+                Ok(account) => return Ok((account, Source::ReviewedToken)),
+                Err(refusal) => Some(refusal),
+            },
+            None => None,
+        };
+        let refusals = [by_keys, by_review].into_iter().flatten();
+        let nobody = || Refusal::Unauthenticated("tokens are not accepted".to_owned());
+        Err(refusals.reduce(Refusal::and).unwrap_or_else(nobody))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_who_cannot_be_judged_may_try_again() {
+        let no = || Refusal::Unauthenticated("a".to_owned());
+        let later = || Refusal::Unavailable("b".to_owned());
+        assert_eq!(no().and(no()), Refusal::Unauthenticated("a; a".to_owned()));
+        assert_eq!(no().and(later()), Refusal::Unavailable("a; b".to_owned()));
+        assert_eq!(later().and(no()), Refusal::Unavailable("b; a".to_owned()));
     }
 }

@@ -1,8 +1,9 @@
 //! `/debug/ca`: the authority as it is, without secrets, for loopback clients.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use mesh_common::admin;
@@ -10,10 +11,11 @@ use serde_json::{Value, json};
 
 use crate::ca::Authority;
 
-pub(crate) fn pages(authority: Arc<Authority>) -> Router {
+/// The page is empty until there is an authority.
+pub(crate) fn pages(authority: Arc<OnceLock<Arc<Authority>>>) -> Router {
     let page = get(move || {
-        let authority = Arc::clone(&authority);
-        async move { Json(describe(&authority)) }
+        let page = authority.get().map(|authority| Json(describe(authority)));
+        async move { page.ok_or((StatusCode::SERVICE_UNAVAILABLE, "no authority yet\n")) }
     });
     admin::loopback_only(Router::new().route("/debug/ca", page))
 }

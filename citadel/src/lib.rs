@@ -3,6 +3,7 @@
 mod args;
 pub mod authenticate;
 pub mod ca;
+mod cluster;
 mod control_plane;
 mod debug;
 mod metrics;
@@ -13,4 +14,5 @@ mod settings;
 pub mod store;
 
 pub use args::{Args, Command};
+pub use cluster::Timing;
 pub use run::{Listeners, run, serve, start};

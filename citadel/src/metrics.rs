@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mesh_common::metrics::{HistogramVec, IntCounter, IntCounterVec, Registry};
-use mesh_common::tls;
+use mesh_common::{list_watch, tls};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, IntGauge};
@@ -66,7 +66,10 @@ pub(crate) struct Metrics {
     sign_errors: IntCounterVec,
     pub(crate) issued: IntCounter,
     pub(crate) reloads: IntCounterVec,
-    pub(crate) control_plane_writes: IntCounterVec,
+    control_plane_writes: IntCounterVec,
+    pub(crate) reviews: HistogramVec,
+    pub(crate) root_map_errors: IntCounter,
+    pub(crate) lists: list_watch::Metrics,
     started: IntCounterVec,
     handled: IntCounterVec,
     received: IntCounterVec,
@@ -111,6 +114,27 @@ impl Metrics {
                 "Certificates written for the control plane, by component and result",
                 &["component", "result"],
             ),
+            reviews: registry.histogram_vec(
+                "citadel_token_review_seconds",
+                "Time of token reviews, by result",
+                &SECONDS,
+                &["result"],
+            ),
+            root_map_errors: registry.counter(
+                "citadel_root_configmap_errors_total",
+                "Failed attempts to write a ConfigMap with the roots",
+            ),
+            lists: list_watch::Metrics {
+                events: registry.counter(
+                    "citadel_kube_event_success_total",
+                    "Objects, and ends of objects, that the API server told of",
+                ),
+                errors: registry.counter_vec(
+                    "citadel_kube_event_error_total",
+                    "Failed attempts to list or watch, by kind of failure",
+                    &["error"],
+                ),
+            },
             started: registry.counter_vec("grpc_server_started_total", "RPCs started", &method),
             handled: registry.counter_vec(
                 "grpc_server_handled_total",
@@ -142,6 +166,9 @@ impl Metrics {
         for result in ["success", "failure"] {
             let _ = self.reloads.with_label_values(&[result]);
         }
+        for result in ["accepted", "refused", "failed"] {
+            let _ = self.reviews.with_label_values(&[result]);
+        }
         for Method { service, name } in [CREATE_CERTIFICATE, HANDLE_CSR] {
             let labels = ["unary", service, name];
             for family in [&self.started, &self.received, &self.sent] {
@@ -154,6 +181,14 @@ impl Metrics {
                     .with_label_values(&["unary", service, name, code_name(code)]);
             }
         }
+    }
+
+    /// Counts a certificate for a process of the control plane.
+    pub(crate) fn control_plane_written(&self, component: &str, is_written: bool) {
+        let result = if is_written { "success" } else { "failure" };
+        self.control_plane_writes
+            .with_label_values(&[component, result])
+            .inc();
     }
 
     /// Counts a refused request.

@@ -1,36 +1,32 @@
 //! Wiring.
 
+mod source;
+
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use mesh_common::admin::Admin;
 use mesh_common::metrics::Registry;
 use mesh_common::readiness::Readiness;
 use mesh_common::spiffe::Identity;
-use mesh_common::{ctrlz, drain, fswatch, process};
+use mesh_common::{ctrlz, drain, process};
 use tokio::net::TcpListener;
 
 use crate::args::{Args, Command};
 use crate::authenticate::{Authenticators, TokenAuthenticator};
-use crate::ca::{Authority, Bundle};
+use crate::ca::Authority;
+use crate::cluster::{Cluster, Duties, Timing};
+use crate::control_plane::{self, Profile};
 use crate::metrics::{Expiry, Metrics};
 use crate::server::{self, ServerNames, Signing, TlsIdentity};
 use crate::settings::{Settings, Source};
-use crate::store::plugged::Plugged;
-use crate::store::self_signed::{Renewal, SelfSigned};
-use crate::{control_plane, debug, probe};
+use crate::{debug, probe};
 
 /// Time that calls have to end after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
-
-/// With --read-signing-cert-only: how often the root is looked for, and how long.
-const WAIT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20 * 60));
-
-/// How long provided files must be quiet before they are read.
-const DEBOUNCE: Duration = Duration::from_millis(100);
 
 /// The ports, bound.
 #[derive(Debug)]
@@ -82,35 +78,92 @@ pub async fn run(args: Args, drain: drain::Watch) -> Result<()> {
         grpc: bind(port).await?,
         admin: bind(args.serving.monitoring_port).await?,
     };
-    serve_with(args, settings, listeners, drain).await
+    serve_with(args, settings, listeners, Timing::default(), drain).await
 }
 
 /// As [`run`], on ports that are bound already.
 ///
 /// # Errors
 /// If the process cannot start, or a server fails.
-pub async fn serve(args: Args, listeners: Listeners, drain: drain::Watch) -> Result<()> {
+pub async fn serve(
+    args: Args,
+    listeners: Listeners,
+    timing: Timing,
+    drain: drain::Watch,
+) -> Result<()> {
     let settings = Settings::new(&args)?;
-    serve_with(args, settings, listeners, drain).await
+    serve_with(args, settings, listeners, timing, drain).await
 }
 
 async fn serve_with(
     args: Args,
     settings: Settings,
     listeners: Listeners,
+    timing: Timing,
     drain: drain::Watch,
 ) -> Result<()> {
     no_core_dumps();
     let registry = Registry::new("citadel");
     let metrics = Metrics::new(&registry);
     let readiness = Readiness::new();
-    let (bundle_gate, port_gate) = (
-        readiness.gate("certificate authority"),
-        readiness.gate("port"),
-    );
+    let namespace = args.serving.citadel_storage_namespace.clone();
+    let own = Identity::new(
+        settings.domains.own.clone(),
+        &namespace,
+        &control_plane::service_account("citadel"),
+    )
+    .context("--citadel-storage-namespace")?;
+    let cluster = match &settings.cluster {
+        Some(kube) => Some(Cluster::new(kube, &namespace, timing, metrics.clone()).await?),
+        None => None,
+    };
+    let source = Arc::new(Source::choose(
+        &args.authority,
+        &settings.domains.own,
+        cluster.is_some(),
+    )?);
+    let secret = match (&*source, &cluster) {
+        (Source::Secret(options), Some(cluster)) => Some(cluster.root_secret(options.clone())),
+        _ => None,
+    };
 
-    let source = Arc::new(Source::choose(&args.authority, &settings.domains.own)?);
-    let bundle = open(&source, &drain).await?;
+    // Says what is being waited for, so it comes first.
+    let waits_for = secret.as_ref().map_or_else(
+        || "certificate authority".to_owned(),
+        |secret| format!("certificate authority ({})", secret.place()),
+    );
+    let (bundle_gate, port_gate) = (readiness.gate(&waits_for), readiness.gate("port"));
+    let tokens = settings
+        .tokens
+        .clone()
+        .map(|options| Arc::new(TokenAuthenticator::new(options)));
+    match &tokens {
+        Some(tokens) => tokens.follow(readiness.gate("token keys"), &drain),
+        None if cluster.is_none() => tracing::warn!(
+            "neither a cluster nor --jwks-file: only callers with a certificate are served"
+        ),
+        None => {}
+    }
+    let followed = cluster
+        .as_ref()
+        .map(|cluster| cluster.follow_accounts(readiness.gate("ServiceAccounts"), &drain));
+    let (accounts, owners) = followed.unzip();
+    let files_gate = args.serving.control_plane_certs_dir.as_ref();
+    let files_gate = files_gate.map(|_| readiness.gate("control-plane certificates"));
+    tokio::spawn(ctrlz::serve(
+        args.monitoring.clone(),
+        registry.clone(),
+        axum::Router::new(),
+        drain.clone(),
+    ));
+    let shown = Arc::new(OnceLock::new());
+    let admin = Admin::new(registry.clone(), readiness).merge(debug::pages(Arc::clone(&shown)));
+    let admin = tokio::spawn(admin.serve(listeners.admin, drain.clone()));
+
+    let bundle = match &secret {
+        Some(secret) => secret.open(&drain).await?,
+        None => source::open(&source, &drain).await?,
+    };
     tracing::info!(
         subject = bundle.subject(),
         serial = bundle.serial(),
@@ -122,35 +175,45 @@ async fn serve_with(
         args.issuance.experimental_dual_use,
     ));
     registry.register(Expiry::new(Arc::clone(&authority)));
+    shown.get_or_init(|| Arc::clone(&authority));
     bundle_gate.open();
-    tokio::spawn(follow(
-        Arc::clone(&source),
-        Arc::clone(&authority),
-        args.clone(),
-        metrics.clone(),
-        drain.clone(),
-    ));
 
-    let namespace = args.serving.citadel_storage_namespace.clone();
-    let own = Identity::new(
-        settings.domains.own.clone(),
-        &namespace,
-        &control_plane::service_account("citadel"),
-    )
-    .context("--citadel-storage-namespace")?;
-
-    if let Some(dir) = args.serving.control_plane_certs_dir.clone() {
-        let options = control_plane::Options {
+    let profile = Profile {
+        namespace: namespace.clone(),
+        cluster_domain: args.serving.cluster_domain.clone(),
+        trust_domain: settings.domains.own.clone(),
+        dns_names: args.serving.append_dns_names,
+        custom_names: settings.custom_names.clone(),
+        ttl: settings.ttl.default,
+    };
+    let leadership = cluster
+        .as_ref()
+        .map(|cluster| cluster.elect(&pod_name(&args), &drain));
+    match (&cluster, secret, &leadership) {
+        (Some(cluster), Some(secret), Some(leadership)) => cluster.keep_root(
+            secret,
+            Arc::clone(&authority),
+            leadership.clone(),
+            source::ticks(&args),
+            &drain,
+        ),
+        _ => {
+            let follow = source::follow(
+                source,
+                Arc::clone(&authority),
+                args.clone(),
+                metrics.clone(),
+                drain.clone(),
+            );
+            tokio::spawn(follow);
+        }
+    }
+    if let (Some(dir), Some(gate)) = (args.serving.control_plane_certs_dir.clone(), files_gate) {
+        let options = control_plane::files::Options {
             dir,
-            namespace: namespace.clone(),
-            cluster_domain: args.serving.cluster_domain.clone(),
-            trust_domain: settings.domains.own.clone(),
-            dns_names: args.serving.append_dns_names,
-            custom_names: settings.custom_names.clone(),
-            ttl: settings.ttl.default,
+            profile: profile.clone(),
         };
-        let gate = readiness.gate("control-plane certificates");
-        tokio::spawn(control_plane::run(
+        tokio::spawn(control_plane::files::run(
             Arc::clone(&authority),
             options,
             metrics.clone(),
@@ -158,16 +221,31 @@ async fn serve_with(
             drain.clone(),
         ));
     }
-
-    let tokens = settings
-        .tokens
-        .map(|options| Arc::new(TokenAuthenticator::new(options)));
-    match &tokens {
-        Some(tokens) => tokens.follow(readiness.gate("token keys"), &drain),
-        None => tracing::warn!("no --jwks-file: only callers with a certificate are served"),
+    if let (Some(cluster), Some(leadership), Some(owners)) = (&cluster, leadership, owners) {
+        let duties = Duties {
+            authority: Arc::clone(&authority),
+            root_map: args.cluster.root_cert_configmap.clone(),
+            profile: args
+                .cluster
+                .control_plane_secrets
+                .then(|| Arc::new(profile)),
+            owners,
+        };
+        cluster.lead(duties, leadership, &drain);
     }
-    let authenticators =
-        Authenticators::new(settings.domains, args.issuance.cluster_id.clone(), tokens);
+
+    let reviewer = cluster.as_ref().map(|cluster| {
+        let audiences = settings.audiences.clone();
+        Arc::new(cluster.reviewer(audiences))
+    });
+    let authenticators = Authenticators {
+        domains: settings.domains,
+        cluster_id: args.issuance.cluster_id.clone(),
+        own: own.clone(),
+        accounts: accounts.filter(|_| args.cluster.renewal_requires_service_account),
+        tokens,
+        reviewer,
+    };
     let signing = Signing::new(Arc::clone(&authority), authenticators, own.clone(), metrics);
 
     let names = ServerNames {
@@ -183,15 +261,6 @@ async fn serve_with(
     let incoming = server::accept(listeners.grpc, identity.config())?;
     tokio::spawn(identity.run(drain.clone()));
     port_gate.open();
-
-    tokio::spawn(ctrlz::serve(
-        args.monitoring.clone(),
-        registry.clone(),
-        axum::Router::new(),
-        drain.clone(),
-    ));
-    let admin = Admin::new(registry, readiness).merge(debug::pages(Arc::clone(&authority)));
-    let admin = tokio::spawn(admin.serve(listeners.admin, drain.clone()));
 
     let interval = args.serving.liveness_probe_interval;
     if !args.serving.liveness_probe_path.is_empty() && !interval.is_zero() {
@@ -217,6 +286,15 @@ async fn serve_with(
     Ok(())
 }
 
+/// How this process is called among its replicas.
+fn pod_name(args: &Args) -> String {
+    if !args.cluster.pod_name.is_empty() {
+        return args.cluster.pod_name.clone();
+    }
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    host.to_string_lossy().into_owned()
+}
+
 /// How a port that is bound to all addresses is dialled from here.
 fn loopback(address: SocketAddr) -> SocketAddr {
     if !address.ip().is_unspecified() {
@@ -236,122 +314,4 @@ fn no_core_dumps() {
     if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 0, 0) {
         tracing::warn!(error = %error, "core dumps cannot be switched off");
     }
-}
-
-/// The bundle to start with; with --read-signing-cert-only as soon as it is there.
-async fn open(source: &Arc<Source>, drain: &drain::Watch) -> Result<Bundle> {
-    let end = tokio::time::Instant::now() + WAIT.1;
-    loop {
-        let source = Arc::clone(source);
-        let opened = tokio::task::spawn_blocking(move || source.open(SystemTime::now())).await?;
-        if let Some(bundle) = opened? {
-            return Ok(bundle);
-        }
-        if tokio::time::Instant::now() >= end {
-            bail!(
-                "no root was made by another process within {} minutes",
-                WAIT.1.as_secs() / 60
-            );
-        }
-        tracing::info!("waiting for the root of another process");
-        tokio::select! {
-            () = tokio::time::sleep(WAIT.0) => {}
-            () = drain.signaled() => bail!("stopped while waiting for a root"),
-        }
-    }
-}
-
-/// Brings changes of the source into the authority, until the drain begins.
-async fn follow(
-    source: Arc<Source>,
-    authority: Arc<Authority>,
-    args: Args,
-    metrics: Metrics,
-    drain: drain::Watch,
-) {
-    let signal: futures::stream::BoxStream<'static, ()> = match &*source {
-        Source::SelfSigned(_) => {
-            let Some(ticks) = ticks(&args) else {
-                return;
-            };
-            ticks
-        }
-        Source::Plugged(plugged) => {
-            let changes = fswatch::watch(plugged.paths(), DEBOUNCE);
-            Box::pin(futures::stream::unfold(changes, |mut changes| async {
-                changes.recv().await.map(|()| ((), changes))
-            }))
-        }
-    };
-    let mut signal = std::pin::pin!(signal);
-    let end = drain.signaled();
-    tokio::pin!(end);
-    loop {
-        tokio::select! {
-            () = &mut end => return,
-            next = futures::StreamExt::next(&mut signal) => if next.is_none() { return },
-        }
-        let (source, current) = (Arc::clone(&source), authority.bundle());
-        let multi_root = args.authority.multi_root;
-        let changed = tokio::task::spawn_blocking(move || match &*source {
-            Source::SelfSigned(store) => renewed(store, &current),
-            Source::Plugged(plugged) => reloaded(plugged, &current, multi_root),
-        })
-        .await;
-        match changed
-            .map_err(anyhow::Error::from)
-            .and_then(|changed| changed)
-        {
-            Ok(None) => {}
-            Ok(Some(bundle)) => {
-                metrics.reloads.with_label_values(&["success"]).inc();
-                tracing::info!(
-                    subject = bundle.subject(),
-                    serial = bundle.serial(),
-                    "certificate authority replaced"
-                );
-                authority.replace(bundle);
-            }
-            Err(error) => {
-                metrics.reloads.with_label_values(&["failure"]).inc();
-                tracing::error!(
-                    error = format!("{error:#}"),
-                    "certificate authority not replaced, the old one stays in use"
-                );
-            }
-        }
-    }
-}
-
-fn renewed(store: &SelfSigned, current: &Bundle) -> Result<Option<Bundle>> {
-    Ok(match store.renew_if_due(current, SystemTime::now())? {
-        Renewal::NotDue => None,
-        Renewal::Adopted(bundle) | Renewal::Renewed(bundle) => Some(bundle),
-    })
-}
-
-fn reloaded(plugged: &Plugged, current: &Bundle, multi_root: bool) -> Result<Option<Bundle>> {
-    Ok(plugged.reload(current, multi_root, SystemTime::now())?)
-}
-
-/// Times at which the end of the self-signed root is looked at; `None` for never.
-fn ticks(args: &Args) -> Option<futures::stream::BoxStream<'static, ()>> {
-    let period = args.authority.root_cert_check_interval;
-    if period.is_zero() {
-        return None;
-    }
-    let jitter = if args.authority.root_cert_check_jitter {
-        Duration::from_secs(rand::random_range(0..=period.as_secs()))
-    } else {
-        Duration::ZERO
-    };
-    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + jitter, period);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    Some(Box::pin(futures::stream::unfold(
-        interval,
-        |mut interval| async {
-            interval.tick().await;
-            Some(((), interval))
-        },
-    )))
 }

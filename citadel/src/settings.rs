@@ -1,9 +1,9 @@
 //! The command line, checked: contradictions end the process before anything is opened.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
+use mesh_common::args::KubeArgs;
 use mesh_common::spiffe::TrustDomain;
 
 use crate::args::{Args, AuthorityArgs};
@@ -13,6 +13,9 @@ use crate::store::StoreError;
 use crate::store::plugged::{self, Plugged};
 use crate::store::self_signed::{self, SelfSigned};
 
+/// Directory of the self-signed root without a cluster.
+const SELF_SIGNED_DIR: &str = "./etc/self-signed-ca";
+
 /// Trust domain when none is given.
 const TRUST_DOMAIN: &str = "cluster.local";
 
@@ -21,6 +24,10 @@ const TRUST_DOMAIN: &str = "cluster.local";
 pub(crate) struct Settings {
     pub(crate) domains: Domains,
     pub(crate) ttl: TtlPolicy,
+    /// The cluster, if there is one.
+    pub(crate) cluster: Option<KubeArgs>,
+    /// Audiences of which a token must name one.
+    pub(crate) audiences: Vec<String>,
     pub(crate) tokens: Option<TokenOptions>,
     pub(crate) custom_names: CustomNames,
 }
@@ -33,6 +40,8 @@ pub(crate) type CustomNames = BTreeMap<(String, String), Vec<String>>;
 pub(crate) enum Source {
     /// In a directory of our own.
     SelfSigned(SelfSigned),
+    /// In a Secret of our own.
+    Secret(self_signed::Options),
     /// In files of others.
     Plugged(Plugged),
 }
@@ -72,10 +81,18 @@ impl Settings {
                 "--workload-cert-ttl must be above zero and between --min-workload-cert-ttl and --max-workload-cert-ttl"
             );
         }
+        let cluster = cluster(args)?;
+        let audiences = audiences(args);
+        if audiences.is_empty() && (cluster.is_some() || args.issuance.jwks_file.is_some()) {
+            bail!("--token-audiences must name at least one audience");
+        }
+        check_name(&args.cluster.root_cert_configmap).context("--root-cert-configmap")?;
         Ok(Self {
             domains: domains(args)?,
             ttl,
-            tokens: tokens(args)?,
+            tokens: tokens(args, &audiences)?,
+            audiences,
+            cluster,
             custom_names: custom_names(&args.serving.custom_dns_names)?,
         })
     }
@@ -97,26 +114,45 @@ fn domains(args: &Args) -> Result<Domains> {
     })
 }
 
-fn tokens(args: &Args) -> Result<Option<TokenOptions>> {
+/// Whether there is a cluster: when a kubeconfig is named, or in a container of Kubernetes, unless
+/// a directory is given for what the cluster would keep.
+fn cluster(args: &Args) -> Result<Option<KubeArgs>> {
+    let (new, old) = (&args.kube.kubeconfig, &args.cluster.kube_config);
+    if !new.is_empty() && !old.is_empty() && new != old {
+        bail!("--kubeconfig and --kube-config name different files");
+    }
+    let kubeconfig = if new.is_empty() { old } else { new }.clone();
+    let is_container = !args.cluster.kubernetes_service_host.is_empty();
+    let has_files = args.authority.self_signed_ca_dir.is_some()
+        || args.serving.control_plane_certs_dir.is_some();
+    let is_there = !kubeconfig.is_empty() || (is_container && !has_files);
+    Ok(is_there.then_some(KubeArgs { kubeconfig }))
+}
+
+/// Names of ConfigMaps are DNS names.
+fn check_name(name: &str) -> Result<()> {
+    let is_good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+    if name.is_empty() || name.len() > 253 || !name.chars().all(is_good) {
+        bail!("{name:?} is no name of a ConfigMap: lower-case letters, digits, - and .");
+    }
+    Ok(())
+}
+
+fn audiences(args: &Args) -> Vec<String> {
+    let names = args.issuance.token_audiences.iter();
+    names.filter(|name| !name.is_empty()).cloned().collect()
+}
+
+fn tokens(args: &Args, audiences: &[String]) -> Result<Option<TokenOptions>> {
     let Some(keys) = args.issuance.jwks_file.clone() else {
         return Ok(None);
     };
     if args.issuance.jwt_issuer.is_empty() {
         bail!("--jwks-file needs --jwt-issuer: the issuer that tokens must name");
     }
-    let audiences: Vec<String> = args
-        .issuance
-        .token_audiences
-        .iter()
-        .filter(|name| !name.is_empty())
-        .cloned()
-        .collect();
-    if audiences.is_empty() {
-        bail!("--token-audiences must name at least one audience");
-    }
     Ok(Some(TokenOptions {
         issuer: args.issuance.jwt_issuer.clone(),
-        audiences,
+        audiences: audiences.to_vec(),
         keys,
     }))
 }
@@ -143,7 +179,11 @@ fn custom_names(text: &str) -> Result<CustomNames> {
 
 impl Source {
     /// Chooses: files named by flags, else files in the directory for them, else self-signed.
-    pub(crate) fn choose(args: &AuthorityArgs, domain: &TrustDomain) -> Result<Self, StoreError> {
+    pub(crate) fn choose(
+        args: &AuthorityArgs,
+        domain: &TrustDomain,
+        has_cluster: bool,
+    ) -> Result<Self, StoreError> {
         let named = [
             &args.signing_cert,
             &args.signing_key,
@@ -179,18 +219,12 @@ impl Source {
             extra_roots: plugged::extra_roots(&args.root_ca_dir)?,
             read_only: args.read_signing_cert_only,
         };
-        Ok(Self::SelfSigned(SelfSigned::new(
-            args.self_signed_ca_dir.clone(),
-            options,
-        )))
-    }
-
-    /// The bundle, if there is one yet.
-    pub(crate) fn open(&self, now: SystemTime) -> Result<Option<crate::ca::Bundle>, StoreError> {
-        match self {
-            Self::SelfSigned(store) => store.open(now),
-            Self::Plugged(plugged) => plugged.load(now).map(Some),
-        }
+        let dir = match &args.self_signed_ca_dir {
+            None if has_cluster => return Ok(Self::Secret(options)),
+            None => SELF_SIGNED_DIR.into(),
+            Some(dir) => dir.clone(),
+        };
+        Ok(Self::SelfSigned(SelfSigned::new(dir, options)))
     }
 }
 
@@ -220,6 +254,12 @@ mod tests {
             (&["--trust-domain=Bad!"], "--trust-domain"),
             (&["--custom-dns-names=a:b"], "ACCOUNT.NAMESPACE:DOMAIN"),
             (&["--ca-trusted-node-accounts=a/b"], "impersonation"),
+            (
+                &["--kubeconfig=x", "--token-audiences="],
+                "--token-audiences",
+            ),
+            (&["--kubeconfig=x", "--kube-config=y"], "--kube-config"),
+            (&["--root-cert-configmap=a/b"], "--root-cert-configmap"),
         ] {
             let error = format!("{:#}", settings(flags).unwrap_err());
             assert!(error.contains(said), "{flags:?}: {error}");
@@ -242,9 +282,47 @@ mod tests {
     }
 
     #[test]
+    fn when_there_is_a_cluster() {
+        let found = |flags: &[&str]| {
+            let flags: Vec<_> = flags.iter().map(|flag| format!("--{flag}")).collect();
+            let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+            let cluster = settings(&flags).unwrap().cluster;
+            cluster.map(|kube| kube.kubeconfig)
+        };
+        let container = "kubernetes-service-host=10.0.0.1";
+        let nowhere = "kubernetes-service-host=";
+        assert_eq!(found(&[nowhere]), None);
+        assert_eq!(found(&[container]).as_deref(), Some(""));
+        assert_eq!(found(&[nowhere, "kubeconfig=x"]).as_deref(), Some("x"));
+        assert_eq!(found(&[nowhere, "kube-config=x"]).as_deref(), Some("x"));
+        // What is in files needs no cluster, unless it is asked for.
+        for dir in ["self-signed-ca-dir=d", "control-plane-certs-dir=d"] {
+            assert_eq!(found(&[container, dir]), None);
+            assert_eq!(found(&[dir, "kubeconfig=x"]).as_deref(), Some("x"));
+        }
+    }
+
+    #[test]
+    fn where_an_own_root_is_kept() {
+        let choose = |flags: &[&str], has_cluster| {
+            let flags = ["citadel", "--self-signed-ca", "--root-ca-dir=/nonexistent"]
+                .iter()
+                .chain(flags);
+            let args = Args::parse_from(flags);
+            let domain = TrustDomain::new("a").unwrap();
+            Source::choose(&args.authority, &domain, has_cluster).unwrap()
+        };
+        assert!(matches!(choose(&[], false), Source::SelfSigned(_)));
+        assert!(matches!(choose(&[], true), Source::Secret(_)));
+        let dir = ["--self-signed-ca-dir=d"];
+        assert!(matches!(choose(&dir, true), Source::SelfSigned(_)));
+    }
+
+    #[test]
     fn no_authority_is_an_error() {
         let args = Args::parse_from(["citadel", "--root-ca-dir=/nonexistent"]);
-        let error = Source::choose(&args.authority, &TrustDomain::new("a").unwrap()).unwrap_err();
+        let domain = TrustDomain::new("a").unwrap();
+        let error = Source::choose(&args.authority, &domain, true).unwrap_err();
         assert!(
             error.to_string().contains("--self-signed-ca=true"),
             "{error}"

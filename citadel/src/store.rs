@@ -3,6 +3,7 @@
 pub(crate) mod atomic;
 pub mod plugged;
 pub mod root;
+pub(crate) mod secret;
 pub mod self_signed;
 
 use crate::ca::BundleError;
@@ -20,20 +21,20 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The files are there, but cannot be used. They are never replaced.
+    /// They are there, but cannot be used. They are never replaced.
     #[error("certificate authority in {path} cannot be used: {reason}; {advice}")]
     Unusable {
-        /// The directory.
+        /// The directory, or the Secret.
         path: String,
         /// What is wrong.
         reason: BundleError,
         /// What to do about it.
         advice: &'static str,
     },
-    /// Some files of a set are missing.
+    /// Some parts of a set are missing.
     #[error("incomplete certificate authority in {path}: {missing} is missing")]
     Incomplete {
-        /// The directory, or the flags.
+        /// The directory, the flags, or the Secret.
         path: String,
         /// What is missing.
         missing: String,

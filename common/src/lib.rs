@@ -14,6 +14,7 @@ pub mod grpc;
 pub mod input;
 pub mod kubeclient;
 pub mod lease;
+pub mod list_watch;
 pub mod log;
 pub mod mcp;
 pub mod metrics;

@@ -1,5 +1,13 @@
-//! A certificate authority for tests of the processes, behind the feature `testing`.
-#![allow(clippy::expect_used, reason = "test code")]
+//! A certificate authority and an API server for tests of the processes, behind the feature
+//! `testing`.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+pub mod cluster;
 
 use std::path::Path;
 

@@ -28,27 +28,24 @@ pub(super) struct Account {
     pub(super) name: String,
 }
 
+impl Account {
+    /// Reads `system:serviceaccount:<namespace>:<name>`.
+    pub(super) fn parse(subject: &str) -> Option<Self> {
+        let rest = subject.strip_prefix("system:serviceaccount:")?;
+        let (namespace, name) = rest.split_once(':')?;
+        let is_good = !namespace.is_empty() && !name.is_empty() && !name.contains(':');
+        is_good.then(|| Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+}
+
 impl Claims {
     /// The account of the subject, with which the other claims must agree.
     pub(super) fn account(&self) -> Result<Account, String> {
-        let mut parts = self.sub.split(':');
-        let account = match (
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-        ) {
-            (Some("system"), Some("serviceaccount"), Some(namespace), Some(name), None)
-                if !namespace.is_empty() && !name.is_empty() =>
-            {
-                Account {
-                    namespace: namespace.to_owned(),
-                    name: name.to_owned(),
-                }
-            }
-            _ => return Err("subject is not system:serviceaccount:<namespace>:<name>".to_owned()),
-        };
+        let account = Account::parse(&self.sub)
+            .ok_or("subject is not system:serviceaccount:<namespace>:<name>")?;
         if let Some(kubernetes) = &self.kubernetes {
             let name = kubernetes
                 .serviceaccount

@@ -10,13 +10,7 @@ use mesh_common::readiness::Gate;
 use mesh_common::{drain, fswatch};
 
 use super::claims::{Account, Claims};
-use super::{KeySet, KeySetError, Refusal};
-
-/// Longest token, in bytes.
-const MAX_TOKEN: usize = 16 * 1024;
-
-/// By how much clocks may differ.
-const SKEW: Duration = Duration::from_secs(30);
+use super::{KeySet, KeySetError, MAX_TOKEN, Refusal, SKEW};
 
 /// How long the key file must be quiet before it is read.
 const DEBOUNCE: Duration = Duration::from_millis(100);

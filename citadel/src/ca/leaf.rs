@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::Error;
 
 /// Certificates begin this long before they are made, for peers whose clocks are behind.
-pub(super) const BACKDATE: Duration = Duration::from_secs(120);
+pub(crate) const BACKDATE: Duration = Duration::from_secs(120);
 
 /// Longest common name that X.509 allows.
 const MAX_COMMON_NAME: usize = 64;

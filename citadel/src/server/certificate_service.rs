@@ -29,7 +29,7 @@ impl Service {
         request: Request<IstioCertificateRequest>,
     ) -> Result<IstioCertificateResponse, Status> {
         let (credentials, message) = Credentials::of(request);
-        let caller = self.signing.authenticate(&credentials, false);
+        let caller = self.signing.authenticate(&credentials, false).await;
         self.signing.count(caller.as_ref().ok());
         let caller = caller?;
         if message.metadata.as_ref().is_some_and(impersonates) {

@@ -24,7 +24,7 @@ impl Service {
 
     async fn handle(&self, request: Request<CsrRequest>) -> Result<CsrResponse, Status> {
         let (credentials, message) = Credentials::of(request);
-        let caller = self.signing.authenticate(&credentials, true);
+        let caller = self.signing.authenticate(&credentials, true).await;
         self.signing.count(caller.as_ref().ok());
         let caller = caller?;
         let metrics = self.signing.metrics();

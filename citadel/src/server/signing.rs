@@ -96,7 +96,7 @@ impl Signing {
     }
 
     /// Who is calling; with `certificate_only` a token does not count.
-    pub(super) fn authenticate(
+    pub(super) async fn authenticate(
         &self,
         credentials: &Credentials,
         certificate_only: bool,
@@ -121,6 +121,7 @@ impl Signing {
             inner
                 .authenticators
                 .authenticate(chain, &credentials.metadata)
+                .await
         };
         let caller = caller.map_err(|refusal| {
             inner.metrics.authentication_failures.inc();
@@ -133,7 +134,7 @@ impl Signing {
                     Status::unauthenticated(UNAUTHENTICATED)
                 }
                 Refusal::Unavailable(_) => {
-                    Status::unavailable("callers cannot be authenticated yet")
+                    Status::unavailable("callers cannot be authenticated at this time")
                 }
             }
         })?;

@@ -37,6 +37,33 @@ pub struct Options {
     pub read_only: bool,
 }
 
+impl Options {
+    /// The bundle of an own root and its key, with the further anchors after it.
+    pub(super) fn bundle(
+        &self,
+        key: &[u8],
+        certificate: &[u8],
+        now: SystemTime,
+    ) -> Result<Bundle, BundleError> {
+        let mut roots = certificate.to_vec();
+        if !roots.ends_with(b"\n") {
+            roots.push(b'\n');
+        }
+        roots.extend_from_slice(&self.extra_roots);
+        let material = Material {
+            certificate,
+            chain: b"",
+            roots: &roots,
+        };
+        Bundle::new(&material, key, now)
+    }
+
+    /// Whether a root is near its end.
+    pub(super) fn is_due(&self, bundle: &Bundle, now: SystemTime) -> bool {
+        is_due(bundle.validity(), self.grace_percent, now)
+    }
+}
+
 /// The directory.
 #[derive(Debug)]
 pub struct SelfSigned {
@@ -145,17 +172,8 @@ impl SelfSigned {
         certificate: &[u8],
         now: SystemTime,
     ) -> Result<Bundle, StoreError> {
-        let mut roots = certificate.to_vec();
-        if !roots.ends_with(b"\n") {
-            roots.push(b'\n');
-        }
-        roots.extend_from_slice(&self.options.extra_roots);
-        let material = Material {
-            certificate,
-            chain: b"",
-            roots: &roots,
-        };
-        let bundle = Bundle::new(&material, key, now).map_err(|reason| self.unusable(reason))?;
+        let bundle = self.options.bundle(key, certificate, now);
+        let bundle = bundle.map_err(|reason| self.unusable(reason))?;
         let path = self.dir.join("root-cert.pem");
         if read(&path)?.as_deref() != Some(bundle.root_pem().as_bytes()) && !self.options.read_only
         {
@@ -177,7 +195,7 @@ impl SelfSigned {
         if !same_certificate(&on_disk, current.certificate()) {
             return self.bundle(&key, &on_disk, now).map(Renewal::Adopted);
         }
-        if !is_due(current.validity(), self.options.grace_percent, now) || self.options.read_only {
+        if !self.options.is_due(current, now) || self.options.read_only {
             return Ok(Renewal::NotDue);
         }
         let renewed = root::renew(
@@ -187,19 +205,15 @@ impl SelfSigned {
             now,
         )?;
         // Checked before it is written: the directory never holds a root that cannot be used.
-        let material = Material {
-            certificate: renewed.as_bytes(),
-            chain: b"",
-            roots: renewed.as_bytes(),
-        };
-        Bundle::new(&material, &key, now).map_err(|reason| self.unusable(reason))?;
+        let checked = self.options.bundle(&key, renewed.as_bytes(), now);
+        checked.map_err(|reason| self.unusable(reason))?;
         atomic::replace(&path, renewed.as_bytes(), atomic::PUBLIC).map_err(io("write", &path))?;
         self.bundle(&key, renewed.as_bytes(), now)
             .map(Renewal::Renewed)
     }
 }
 
-fn same_certificate(pem: &[u8], der: &[u8]) -> bool {
+pub(super) fn same_certificate(pem: &[u8], der: &[u8]) -> bool {
     mesh_common::tls::certificates(pem)
         .ok()
         .and_then(|found| found.into_iter().next())

@@ -9,12 +9,12 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use citadel::{Args, Listeners};
+use citadel::{Args, Listeners, Timing};
 use clap::Parser;
 use istio_api::ca::{IstioCertificateRequest, IstioCertificateResponse};
-use mesh_common::drain;
 use mesh_common::grpc::ca::istio_certificate_service_client::IstioCertificateServiceClient;
 use mesh_common::tls::{self, KeyPair, ReloadingClientConfig, Verify};
+use mesh_common::{drain, lease, list_watch};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair as Key};
 use rustls::RootCertStore;
 use rustls_pki_types::PrivateKeyDer;
@@ -139,20 +139,43 @@ impl Csr {
     }
 }
 
-/// Flags that all tests have; an ECDSA authority is made faster than an RSA one.
+/// Nobody has to wait for a server of this machine, and no lease ends by itself.
+const TIMING: Timing = Timing {
+    lists: list_watch::Timing {
+        min_backoff: Duration::from_millis(10),
+        max_backoff: Duration::from_millis(100),
+        request: LIMIT,
+        watch: Duration::from_secs(280),
+    },
+    lease: lease::Timing {
+        duration: Duration::from_secs(3600),
+        certain: LIMIT,
+        period: Duration::from_millis(5),
+    },
+    pauses: (Duration::from_millis(10), Duration::from_millis(100)),
+    review: Duration::from_secs(8),
+};
+
+/// Flags that all tests have; an ECDSA authority is made faster than an RSA one. With a kubeconfig
+/// in the directory nothing is kept in files.
 fn args(dir: &Path, flags: &[&str]) -> Args {
     let path = |name: &str| dir.join(name).display().to_string();
-    let fixed = [
+    let mut all = vec![
         "citadel".to_owned(),
         "--self-signed-ca=true".to_owned(),
         "--ctrlz_port=0".to_owned(),
-        format!("--self-signed-ca-dir={}", path("ca")),
         format!("--root-ca-dir={}", path("cacerts")),
-        format!("--jwks-file={}", path("jwks.json")),
-        "--jwt-issuer=https://issuer.test".to_owned(),
-        format!("--control-plane-certs-dir={}", path("certs")),
     ];
-    let mut all: Vec<String> = fixed.into();
+    if dir.join("kubeconfig").exists() {
+        all.push(format!("--kubeconfig={}", path("kubeconfig")));
+    } else {
+        all.extend([
+            format!("--self-signed-ca-dir={}", path("ca")),
+            format!("--jwks-file={}", path("jwks.json")),
+            "--jwt-issuer=https://issuer.test".to_owned(),
+            format!("--control-plane-certs-dir={}", path("certs")),
+        ]);
+    }
     if !flags
         .iter()
         .any(|flag| flag.starts_with("--self-signed-ca-key"))
@@ -174,6 +197,17 @@ impl Citadel {
         issuer: Arc<Issuer>,
         flags: &[&str],
     ) -> Self {
+        let citadel = Self::begin(dir, issuer, flags).await;
+        citadel.ready().await;
+        citadel
+    }
+
+    /// Starts, and does not wait until it is ready.
+    pub(crate) async fn begin(
+        dir: Arc<tempfile::TempDir>,
+        issuer: Arc<Issuer>,
+        flags: &[&str],
+    ) -> Self {
         std::fs::write(dir.path().join("jwks.json"), issuer.jwks()).unwrap();
         let listeners = Listeners {
             grpc: TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -185,17 +219,15 @@ impl Citadel {
         );
         let (trigger, watch) = drain::channel();
         let args = args(dir.path(), flags);
-        let task = tokio::spawn(citadel::serve(args, listeners, watch));
-        let citadel = Self {
+        let task = tokio::spawn(citadel::serve(args, listeners, TIMING, watch));
+        Self {
             dir,
             issuer,
             grpc,
             admin,
             trigger,
             task,
-        };
-        citadel.ready().await;
-        citadel
+        }
     }
 
     /// Starts and expects that to fail; the error.
@@ -206,13 +238,13 @@ impl Citadel {
         };
         let (_trigger, watch) = drain::channel();
         let args = args(dir, flags);
-        let result = tokio::time::timeout(LIMIT, citadel::serve(args, listeners, watch))
+        let result = tokio::time::timeout(LIMIT, citadel::serve(args, listeners, TIMING, watch))
             .await
             .unwrap();
         format!("{:#}", result.unwrap_err())
     }
 
-    async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         eventually("ready", async || {
             assert!(!self.task.is_finished(), "citadel has ended");
             self.http("/ready")
@@ -231,6 +263,7 @@ impl Citadel {
         self.dir.path().join(name)
     }
 
+    /// The root that this citadel has told of, or a test has noted for it.
     pub(crate) fn root_pem(&self) -> String {
         std::fs::read_to_string(self.path("certs/root-cert.pem")).unwrap()
     }

@@ -12,7 +12,6 @@
 
 mod crd;
 mod kinds;
-mod list_watch;
 mod metrics;
 mod objects;
 mod patience;
@@ -24,6 +23,7 @@ use std::time::Duration;
 
 use mesh_common::drain;
 use mesh_common::kubeclient::Client;
+use mesh_common::list_watch::{self, Api, Closed};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -31,7 +31,6 @@ pub use metrics::Metrics;
 
 use super::Update;
 use crd::Definitions;
-use list_watch::Api;
 use objects::Objects;
 use patience::Patience;
 use trouble::Troubles;
@@ -42,26 +41,17 @@ const TROUBLES: usize = 64;
 /// The times that matter; others than the defaults are for tests.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// Before the second attempt; it doubles.
-    pub min_backoff: Duration,
-    /// Between attempts at most.
-    pub max_backoff: Duration,
     /// How long a kind that may not be listed holds up the first snapshot.
     pub patience: Duration,
-    /// How long an answer may take to begin, and a page of a list to arrive.
-    pub request: Duration,
-    /// How long the server keeps a watch open.
-    pub watch: Duration,
+    /// Of lists and watches.
+    pub requests: list_watch::Timing,
 }
 
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            min_backoff: Duration::from_secs(1),
-            max_backoff: Duration::from_secs(30),
             patience: Duration::from_secs(30),
-            request: Duration::from_secs(60),
-            watch: Duration::from_secs(280),
+            requests: list_watch::Timing::default(),
         }
     }
 }
@@ -79,10 +69,6 @@ pub struct Options {
 
 /// While any of these lives, the first synchronisation is not complete.
 type Hold = mpsc::Sender<Infallible>;
-
-/// The receiver of updates is gone.
-#[derive(Debug)]
-struct Closed;
 
 /// Follows the cluster until the process drains or nobody takes updates any more.
 pub async fn run(
@@ -106,7 +92,7 @@ pub async fn run(
     let (hold, mut held) = mpsc::channel(1);
     let (troubles_tx, mut troubles_rx) = mpsc::channel(TROUBLES);
     let mut troubles = Troubles::default();
-    let api = Api::new(client, timing, metrics.clone());
+    let api = Api::new(client, timing.requests, metrics.requests());
     let patience = || Patience::new(hold.clone(), timing.patience);
     let mut definitions = Definitions::new(
         patience(),
@@ -126,8 +112,8 @@ pub async fn run(
     }
     drop((hold, troubles_tx));
     tasks.spawn(async move {
-        let kind = kinds::DEFINITIONS;
-        let Closed = api.follow(&kind, "v1", &mut definitions).await;
+        let target = kinds::DEFINITIONS.target("v1");
+        let Closed = api.follow(&target, &mut definitions).await;
     });
     let mut is_synced = false;
     loop {

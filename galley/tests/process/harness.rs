@@ -12,11 +12,11 @@ use galley::run::{Server, StatusTiming};
 use galley::source::kube::Timing;
 use istio_api::collections::{COLLECTIONS, SYNTHETIC_SERVICE_ENTRIES};
 use istio_api::mcp::v1alpha1::Resource;
-use mesh_common::drain;
 use mesh_common::mcp::sink::{self, Change, Client, Dial, Handle, Options, Updater};
 use mesh_common::metrics::Registry;
 use mesh_common::testing::Authority;
 use mesh_common::tls::{ClientFiles, ReloadingClientConfig, Verify};
+use mesh_common::{drain, list_watch};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,11 +33,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Nobody has to wait for a server of this machine.
 const TIMING: Timing = Timing {
-    min_backoff: Duration::from_millis(10),
-    max_backoff: Duration::from_millis(100),
     patience: Duration::from_millis(300),
-    request: Duration::from_secs(20),
-    watch: Duration::from_secs(280),
+    requests: list_watch::Timing {
+        min_backoff: Duration::from_millis(10),
+        max_backoff: Duration::from_millis(100),
+        request: Duration::from_secs(20),
+        watch: Duration::from_secs(280),
+    },
 };
 
 /// Nobody has to wait for the next analysis, and no lease ends by itself.
@@ -129,15 +131,7 @@ impl World {
 
     /// Writes how to reach the API server at `address`; the flag that names the file.
     pub(crate) fn kubeconfig(&self, address: SocketAddr) -> String {
-        let path = self.path("kubeconfig");
-        let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-             contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n\
-             clusters: [{{name: test, cluster: {{server: 'http://{address}'}}}}]\n\
-             users: [{{name: test, user: {{token: test}}}}]\n"
-        );
-        std::fs::write(&path, text).unwrap();
-        format!("--kubeconfig={}", path.display())
+        mesh_common::testing::cluster::kubeconfig(self.dir.path(), address)
     }
 
     pub(crate) async fn start(&self) -> Galley {

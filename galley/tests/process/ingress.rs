@@ -56,7 +56,7 @@ fn port(state: &State) -> Option<u32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ingress_of_a_cluster_is_served() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     cluster.apply(INGRESSES, ingress());
     cluster.apply(CLASSES, class());
     cluster.apply(SERVICES, service(8080));

@@ -96,7 +96,7 @@ async fn has(sink: &mut Sink, names: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_several_pages_is_followed_by_events() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     for i in 0..1200 {
         cluster.apply(SIDECARS, sidecar(&format!("s{i}"), "1"));
     }
@@ -133,7 +133,7 @@ async fn a_list_of_several_pages_is_followed_by_events() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_ends_goes_on_after_the_last_bookmark() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     cluster.apply(SIDECARS, sidecar("a", "1"));
     let galley = start(&world, &cluster).await;
     let mut sink = world.sink(&galley);
@@ -154,7 +154,7 @@ async fn a_watch_that_ends_goes_on_after_the_last_bookmark() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forgotten_versions_are_listed_again_and_the_difference_is_sent() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     for name in ["a", "b", "c"] {
         cluster.apply(SIDECARS, sidecar(name, "1"));
     }
@@ -180,7 +180,7 @@ async fn forgotten_versions_are_listed_again_and_the_difference_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_stays_while_the_server_is_away() {
-    let (world, mut cluster) = (World::new(), Cluster::start().await);
+    let (world, mut cluster) = (World::new(), Cluster::start());
     for name in ["a", "b"] {
         cluster.apply(SIDECARS, sidecar(name, "1"));
     }
@@ -207,7 +207,7 @@ async fn everything_stays_while_the_server_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_away_at_the_start_is_waited_for() {
-    let (world, mut cluster) = (World::new(), Cluster::start().await);
+    let (world, mut cluster) = (World::new(), Cluster::start());
     cluster.apply(SIDECARS, sidecar("a", "1"));
     cluster.down().await;
     let galley = start(&world, &cluster).await;
@@ -222,7 +222,7 @@ async fn a_server_that_is_away_at_the_start_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_definition_comes_and_goes() {
     const MISSING: &str = "galley_source_kube_missing_types ";
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     cluster.apply(SIDECARS, sidecar("a", "1"));
     let galley = start(&world, &cluster).await;
     let mut sink = world.sink(&galley);
@@ -251,7 +251,7 @@ async fn a_definition_comes_and_goes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_version_of_a_kind_is_read_in_its_place() {
     const OLD: &str = "/apis/networking.istio.io/v1alpha3/gateways";
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     for name in ["gone", "stays"] {
         cluster.apply(OLD, gateway(name, "1"));
     }
@@ -278,7 +278,7 @@ async fn another_version_of_a_kind_is_read_in_its_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kind_that_is_forbidden_holds_up_nothing() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     cluster.apply(SIDECARS, sidecar("a", "1"));
     cluster.apply(
         SERVICES,
@@ -311,7 +311,7 @@ async fn a_kind_that_is_forbidden_holds_up_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn definitions_that_are_forbidden_hold_up_nothing_else() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     cluster.apply(SIDECARS, sidecar("a", "1"));
     cluster.forbid(DEFINITIONS, true);
     let galley = start(&world, &cluster).await;
@@ -328,7 +328,7 @@ async fn definitions_that_are_forbidden_hold_up_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_objects_harm_nobody_else() {
     const FAILED: &str = "galley_source_kube_dynamic_converter_failure_total{apiVersion=\"v1\",group=\"networking.istio.io\",kind=\"Sidecar\"} ";
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     cluster.apply(SIDECARS, bad_sidecar("bad"));
     cluster.apply(SIDECARS, sidecar("good", "1"));
     let galley = start(&world, &cluster).await;
@@ -363,7 +363,7 @@ async fn bad_objects_harm_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn services_of_a_cluster_become_service_entries() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     let metadata = |name: &str| json!({"name": name, "namespace": "shop"});
     cluster.apply(
         SERVICES,

@@ -89,7 +89,7 @@ fn is_accepted(object: &Value, generation: i64) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_object_says_whether_it_is_accepted_and_is_written_once() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     cluster.apply(SIDECARS, object("good", &good()));
     cluster.apply(SIDECARS, object("bad", &bad()));
     let mut other = object("other", &good());
@@ -131,7 +131,7 @@ async fn each_object_says_whether_it_is_accepted_and_is_written_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_analysis_says_comes_and_goes() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     cluster.define("VirtualService", "virtualservices");
     cluster.define("ServiceEntry", "serviceentries");
     let route = json!({
@@ -164,7 +164,7 @@ async fn what_the_analysis_says_comes_and_goes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_writes_and_the_other_goes_on_when_it_ends() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     let first = start(&world, &cluster).await;
     settled(&first, 0).await;
     let second = start(&world, &cluster).await;
@@ -194,7 +194,7 @@ async fn one_of_two_writes_and_the_other_goes_on_when_it_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_that_is_refused_waits_for_a_change_of_its_object() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     let galley = start(&world, &cluster).await;
     settled(&galley, 0).await;
     for (i, code) in [404, 409, 422].into_iter().enumerate() {
@@ -226,7 +226,7 @@ async fn a_status_that_is_refused_waits_for_a_change_of_its_object() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_flag_nothing_is_written() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     cluster.apply(SIDECARS, object("a", &good()));
     let flags = cluster.flags(&world);
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();

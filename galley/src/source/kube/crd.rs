@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use kube::core::Version;
+use mesh_common::list_watch::{Closed, Event, Follower, Listed};
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use super::Metrics;
 use super::kinds::{Kind, Presence};
-use super::list_watch::{Event, Follower, Listed};
 use super::patience::Patience;
 use super::trouble::Report;
-use super::{Closed, Metrics};
 
 /// A CustomResourceDefinition without its schemas, which are never kept.
 #[derive(Debug, Clone, Deserialize)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use istio_api::collections::{COLLECTIONS, Collection};
+use mesh_common::list_watch::Target;
 
 use crate::native::INGRESS_GROUP;
 
@@ -122,8 +123,17 @@ impl Kind {
         }
     }
 
+    /// All its objects, in a version.
+    pub(super) fn target(&self, version: &str) -> Target {
+        Target {
+            url: self.url(version),
+            page: self.page,
+            fields: None,
+        }
+    }
+
     /// Path of all its objects in the API.
-    pub(super) fn url(&self, version: &str) -> String {
+    fn url(&self, version: &str) -> String {
         let root = if self.group.is_empty() { "api" } else { "apis" };
         format!("/{root}/{}/{}", self.api_version(version), self.plural)
     }

@@ -1,3 +1,4 @@
+use mesh_common::list_watch;
 use mesh_common::metrics::{IntCounter, IntCounterVec, IntGauge, Registry};
 
 use super::kinds::Kind;
@@ -5,8 +6,8 @@ use super::kinds::Kind;
 /// Families of the Kubernetes source, under the names of 1.1 where 1.1 had them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    pub(super) events: IntCounter,
-    pub(super) errors: IntCounterVec,
+    events: IntCounter,
+    errors: IntCounterVec,
     pub(super) missing: IntGauge,
     converted: IntCounterVec,
     not_converted: IntCounterVec,
@@ -40,6 +41,14 @@ impl Metrics {
                 "Objects that cannot be used; /debug/sources says why.",
                 &kind,
             ),
+        }
+    }
+
+    /// Those of lists and watches.
+    pub(super) fn requests(&self) -> list_watch::Metrics {
+        list_watch::Metrics {
+            events: self.events.clone(),
+            errors: self.errors.clone(),
         }
     }
 

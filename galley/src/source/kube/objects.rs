@@ -5,16 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use mesh_common::list_watch::{Api, Closed, Event, Follower, Listed};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::Metrics;
 use super::kinds::{Kind, Presence};
-use super::list_watch::{Api, Event, Follower, Listed};
 use super::patience::Patience;
 use super::trouble::Report;
-use super::{Closed, Metrics};
 use crate::source::{FileUpdate, Update, content, limit};
 use crate::status::{Live, Shown};
 
@@ -82,9 +82,9 @@ pub(super) async fn follow(
             }
             Presence::Served(version) => {
                 objects.read_in(version);
-                let kind = objects.kind;
+                let target = objects.kind.target(version);
                 tokio::select! {
-                    Closed = api.follow(&kind, version, &mut objects) => return,
+                    Closed = api.follow(&target, &mut objects) => return,
                     Ok(()) = presence.changed() => continue,
                 }
             }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use mesh_common::list_watch::Failure;
 use tokio::sync::mpsc;
 
-use super::list_watch::Failure;
 use crate::problem::{Problem, effect};
 
 /// A task, and what its trouble is; `None` when there is none any more.

@@ -5,36 +5,10 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Cluster, Contents, refusal, status};
-
-/// `<root>/namespaces/<namespace>/<plural>[/<name>[/status]]`
-#[derive(Debug)]
-pub(super) struct Path {
-    /// Of all objects of the kind.
-    collection: String,
-    namespace: String,
-    /// Empty to create one.
-    name: String,
-    is_status: bool,
-}
-
-impl Path {
-    pub(super) fn parse(path: &str) -> Option<Self> {
-        let (root, rest) = path.split_once("/namespaces/")?;
-        let mut parts = rest.split('/');
-        let (namespace, plural) = (parts.next()?, parts.next()?);
-        Some(Self {
-            collection: format!("{root}/{plural}"),
-            namespace: namespace.to_owned(),
-            name: parts.next().unwrap_or_default().to_owned(),
-            is_status: parts.next() == Some("status"),
-        })
-    }
-
-    fn full_name(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
-    }
-}
+use super::Cluster;
+use super::contents::{Contents, full_name, status};
+use super::path::Path;
+use super::serve::refusal;
 
 fn refused(code: u16, message: &str) -> Response {
     refusal(StatusCode::from_u16(code).unwrap(), &status(code, message))
@@ -60,13 +34,14 @@ impl Contents {
             return self.patch_status(path, found, &sent);
         }
         sent["metadata"]["namespace"] = path.namespace.clone().into();
+        let name = full_name(&sent);
+        let is_new = self.object(&path.collection, &name).is_null();
         match (method, &found) {
-            (&Method::POST, None) => {}
+            (&Method::POST, None) if is_new => {}
             (&Method::PUT, Some(found)) if version(found) == version(&sent) => {}
             _ => return refused(409, "it is another one"),
         }
-        self.apply(&path.collection, sent.clone());
-        let name = super::full_name(&sent);
+        self.apply(&path.collection, sent);
         let stored = self.collections[&path.collection].objects[&name].to_string();
         stored.into_response()
     }
@@ -110,7 +85,7 @@ fn merge(object: &mut Value, patch: &Value) {
 
 impl Cluster {
     /// Somebody changes the spec of an object: its generation is the next one.
-    pub(crate) fn edit(&self, path: &str, name: &str, spec: Value) {
+    pub fn edit(&self, path: &str, name: &str, spec: Value) {
         self.change(|contents| {
             let mut object = contents.collections[path].objects[name].clone();
             let generation = object["metadata"]["generation"].as_i64().unwrap_or(1);
@@ -120,22 +95,16 @@ impl Cluster {
         });
     }
 
-    pub(crate) fn object(&self, path: &str, name: &str) -> Value {
-        let contents = self.shared.contents.lock();
-        let collection = contents.collections.get(path);
-        let object = collection.and_then(|collection| collection.objects.get(name));
-        object.cloned().unwrap_or_default()
-    }
-
     /// Objects whose status was written so far, as often as it was.
-    pub(crate) fn statuses(&self) -> Vec<String> {
+    #[must_use]
+    pub fn statuses(&self) -> Vec<String> {
         let mut statuses = self.shared.contents.lock().statuses.clone();
         statuses.sort();
         statuses
     }
 
     /// The next status that is written is refused.
-    pub(crate) fn refuse_status(&self, code: u16) {
+    pub fn refuse_status(&self, code: u16) {
         self.change(|contents| contents.refuse_status = Some(code));
     }
 }

@@ -1,4 +1,8 @@
-//! Lists a kind in pages, then watches it, for ever.
+//! Lists objects of the API server in pages, then watches them, for ever.
+//!
+//! ```text
+//! API server ── list, watch ──► Api::follow ── Event ──► Follower (what is kept is its business)
+//! ```
 //!
 //! Not `kube::runtime::watcher`: it tries a watch that is answered with 410 again at the same
 //! version for ever, opens a watch that the server closes at once again without a delay, and waits
@@ -11,28 +15,75 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use kube::api::{ListParams, WatchParams};
 use kube::core::{Request, WatchEvent};
-use mesh_common::backoff::Backoff;
-use mesh_common::kubeclient::Client;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::kinds::Kind;
-use super::{Closed, Metrics, Timing};
+use crate::backoff::Backoff;
+use crate::kubeclient::Client;
+use crate::metrics::{IntCounter, IntCounterVec};
 
 /// A watch that lasted this long was worth opening, even if it told nothing.
 const LONG: Duration = Duration::from_secs(10);
 /// The end of a watch may be late by this.
 const WATCH_MARGIN: Duration = Duration::from_secs(15);
 
+/// The times that matter; others than the defaults are for tests.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// Before the second attempt; it doubles.
+    pub min_backoff: Duration,
+    /// Between attempts at most.
+    pub max_backoff: Duration,
+    /// How long an answer may take to begin, and a page of a list to arrive.
+    pub request: Duration,
+    /// How long the server keeps a watch open.
+    pub watch: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            min_backoff: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(30),
+            request: Duration::from_secs(60),
+            watch: Duration::from_secs(280),
+        }
+    }
+}
+
+/// What is counted; the process registers the families.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Objects, and ends of objects, that the server told of.
+    pub events: IntCounter,
+    /// Failed attempts, by class of failure.
+    pub errors: IntCounterVec,
+}
+
+/// Which objects.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Path of all of them in the API.
+    pub url: String,
+    /// Objects of a page of a list.
+    pub page: u32,
+    /// Only those whose fields are so (`metadata.name=a`).
+    pub fields: Option<String>,
+}
+
+/// Nobody wants to know any more.
+#[derive(Debug)]
+pub struct Closed;
+
 /// Objects as they come.
-pub(super) trait Listed: Clone + DeserializeOwned + Send + 'static {
+pub trait Listed: Clone + DeserializeOwned + Send + 'static {
     /// `metadata.resourceVersion`
     fn version(&self) -> &str;
 }
 
 /// What happened.
 #[derive(Debug)]
-pub(super) enum Event<'a, T> {
+pub enum Event<'a, T> {
     /// A list begins.
     Started,
     /// Some of its objects.
@@ -50,7 +101,8 @@ pub(super) enum Event<'a, T> {
 }
 
 /// Who wants to know.
-pub(super) trait Follower<T>: Send {
+pub trait Follower<T>: Send {
+    /// An event. An error ends [`Api::follow`].
     fn take(&mut self, event: Event<'_, T>) -> impl Future<Output = Result<(), Closed>> + Send;
 
     /// After a failure the next attempt is not later than this.
@@ -61,28 +113,34 @@ pub(super) trait Follower<T>: Send {
 
 /// Why it does not work.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
+pub enum Failure {
+    /// There is no connection.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
+    /// There was no answer in time.
     #[error("the API server does not answer")]
     Silent,
-    #[error(
-        "the API server refuses it ({0}): {1}; the account of galley needs get, list and watch"
-    )]
+    /// The account may not do it (status and message).
+    #[error("the API server refuses it ({0}): {1}; the account needs get, list and watch")]
     Refused(u16, String),
+    /// The kind is not served.
     #[error("the API server does not have it: {0}")]
     NotFound(String),
+    /// Only a new list helps.
     #[error("the API server has forgotten the version")]
     Gone,
+    /// Another status, with its message.
     #[error("the API server answers {0}: {1}")]
     Status(u16, String),
+    /// The answer is no such object.
     #[error("the answer of the API server cannot be read: {0}")]
     Unreadable(String),
 }
 
 impl Failure {
     /// A label.
-    fn class(&self) -> &'static str {
+    #[must_use]
+    pub fn class(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",
             Self::Silent => "timeout",
@@ -97,12 +155,14 @@ impl Failure {
     }
 
     /// It is about the server, not about a kind.
-    pub(super) fn is_of_server(&self) -> bool {
+    #[must_use]
+    pub fn is_of_server(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Silent)
     }
 
     /// The server answered that this kind is not for us.
-    pub(super) fn is_refusal(&self) -> bool {
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused(..) | Self::NotFound(_))
     }
 }
@@ -174,9 +234,9 @@ struct ListMeta {
     next: Option<String>,
 }
 
-/// The API server.
+/// The API server, for lists and watches.
 #[derive(Clone)]
-pub(super) struct Api {
+pub struct Api {
     client: Client,
     timing: Timing,
     metrics: Metrics,
@@ -191,7 +251,9 @@ impl fmt::Debug for Api {
 }
 
 impl Api {
-    pub(super) fn new(client: Client, timing: Timing, metrics: Metrics) -> Self {
+    /// Nothing is asked yet.
+    #[must_use]
+    pub fn new(client: Client, timing: Timing, metrics: Metrics) -> Self {
         Self {
             client,
             timing,
@@ -199,15 +261,13 @@ impl Api {
         }
     }
 
-    /// Follows a kind until nobody wants to know any more. May be dropped at any time: a follower
+    /// Follows objects until nobody wants to know any more. May be dropped at any time: a follower
     /// sees each event whole or not at all.
-    pub(super) async fn follow<T: Listed>(
+    pub async fn follow<T: Listed>(
         &self,
-        kind: &Kind,
-        version: &str,
+        target: &Target,
         follower: &mut impl Follower<T>,
     ) -> Closed {
-        let url = kind.url(version);
         let mut backoff = Backoff::new(self.timing.min_backoff, self.timing.max_backoff);
         let mut position: Option<String> = None;
         // A list that is forgotten before anything came after it is not made again at once.
@@ -216,7 +276,7 @@ impl Api {
             let mut was_useful = false;
             let was_watch = position.is_some();
             let result = match &mut position {
-                None => match self.list(&url, kind.page, follower).await {
+                None => match self.list(target, follower).await {
                     Ok(version) => {
                         position = Some(version);
                         is_fresh = true;
@@ -224,7 +284,7 @@ impl Api {
                     }
                     Err(stop) => Err(stop),
                 },
-                Some(version) => self.watch(&url, version, &mut was_useful, follower).await,
+                Some(version) => self.watch(target, version, &mut was_useful, follower).await,
             };
             if was_useful {
                 is_fresh = false;
@@ -268,14 +328,16 @@ impl Api {
     /// The version of the list, from which to watch.
     async fn list<T: Listed>(
         &self,
-        url: &str,
-        page: u32,
+        target: &Target,
         follower: &mut impl Follower<T>,
     ) -> Result<String, Stop> {
         follower.take(Event::Started).await?;
-        let mut params = ListParams::default().limit(page);
+        let mut params = ListParams::default().limit(target.page);
+        params.field_selector.clone_from(&target.fields);
         loop {
-            let request = Request::new(url).list(&params).map_err(unreadable)?;
+            let request = Request::new(&target.url)
+                .list(&params)
+                .map_err(unreadable)?;
             let text = self.in_time(self.client.request_text(request)).await?;
             let list: List<T> = serde_json::from_str(&text).map_err(unreadable)?;
             drop(text);
@@ -297,14 +359,15 @@ impl Api {
 
     async fn watch<T: Listed>(
         &self,
-        url: &str,
+        target: &Target,
         version: &mut String,
         was_useful: &mut bool,
         follower: &mut impl Follower<T>,
     ) -> Result<(), Stop> {
         let seconds = u32::try_from(self.timing.watch.as_secs()).unwrap_or(u32::MAX);
-        let params = WatchParams::default().timeout(seconds);
-        let request = Request::new(url)
+        let mut params = WatchParams::default().timeout(seconds);
+        params.field_selector.clone_from(&target.fields);
+        let request = Request::new(&target.url)
             .watch(&params, version)
             .map_err(unreadable)?;
         let start = Instant::now();

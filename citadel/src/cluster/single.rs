@@ -1,0 +1,116 @@
+//! One object that is watched by its name.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use mesh_common::list_watch::{Api, Closed, Event, Follower, Listed, Target};
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use super::trouble::Trouble;
+use crate::store::secret;
+
+/// A Secret that a watch told of; its content is overwritten when nobody needs it any more.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct WatchedSecret(pub(crate) Secret);
+
+impl Listed for WatchedSecret {
+    fn version(&self) -> &str {
+        let version = self.0.metadata.resource_version.as_deref();
+        version.unwrap_or_default()
+    }
+}
+
+impl Drop for WatchedSecret {
+    fn drop(&mut self) {
+        secret::wipe(std::mem::take(&mut self.0));
+    }
+}
+
+/// What is known of an object.
+#[derive(Debug)]
+pub(crate) enum Seen<T> {
+    /// Nothing yet.
+    Unknown,
+    /// It is not there.
+    Absent,
+    /// It was so when the API server told of it last.
+    Present(Arc<T>),
+}
+
+impl<T> Clone for Seen<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Unknown => Self::Unknown,
+            Self::Absent => Self::Absent,
+            Self::Present(object) => Self::Present(Arc::clone(object)),
+        }
+    }
+}
+
+/// Where to find an object of a namespace; `plural` is that of its kind in the core group.
+pub(crate) fn target(namespace: &str, plural: &str, name: &str) -> Target {
+    Target {
+        url: format!("/api/v1/namespaces/{namespace}/{plural}"),
+        // There is one of that name.
+        page: 2,
+        fields: Some(format!("metadata.name={name}")),
+    }
+}
+
+/// Follows the object until nobody looks any more.
+pub(crate) async fn follow<T: Listed + Sync>(
+    api: Api,
+    target: Target,
+    trouble: Trouble,
+    seen: watch::Sender<Seen<T>>,
+) {
+    let mut follower = Single {
+        listed: None,
+        seen,
+        trouble,
+    };
+    let Closed = api.follow(&target, &mut follower).await;
+}
+
+struct Single<T> {
+    /// What the present list has had so far.
+    listed: Option<T>,
+    seen: watch::Sender<Seen<T>>,
+    trouble: Trouble,
+}
+
+impl<T: Listed + Sync> Follower<T> for Single<T> {
+    async fn take(&mut self, event: Event<'_, T>) -> Result<(), Closed> {
+        if self.seen.is_closed() {
+            return Err(Closed);
+        }
+        let seen = match event {
+            Event::Started => {
+                self.listed = None;
+                return Ok(());
+            }
+            Event::Page(objects) => {
+                self.listed = objects.into_iter().next().or_else(|| self.listed.take());
+                return Ok(());
+            }
+            Event::Complete => match self.listed.take() {
+                Some(object) => Seen::Present(Arc::new(object)),
+                None => Seen::Absent,
+            },
+            Event::Applied(object) => Seen::Present(Arc::new(object)),
+            Event::Deleted(_) => Seen::Absent,
+            Event::Failed(failure) => {
+                self.trouble.failed(failure);
+                return Ok(());
+            }
+            Event::Works => {
+                self.trouble.works();
+                return Ok(());
+            }
+        };
+        self.seen.send_replace(seen);
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! The authority of files: opened, and followed.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Result, bail};
+use futures::stream::{BoxStream, pending};
+use mesh_common::{drain, fswatch};
+
+use crate::args::Args;
+use crate::ca::{Authority, Bundle};
+use crate::metrics::Metrics;
+use crate::settings::Source;
+use crate::store::StoreError;
+use crate::store::plugged::Plugged;
+use crate::store::self_signed::{Renewal, SelfSigned};
+
+/// With --read-signing-cert-only: how often the root is looked for, and how long.
+const WAIT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20 * 60));
+
+/// How long provided files must be quiet before they are read.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// The bundle to start with; with --read-signing-cert-only as soon as it is there.
+pub(super) async fn open(source: &Arc<Source>, drain: &drain::Watch) -> Result<Bundle> {
+    let end = tokio::time::Instant::now() + WAIT.1;
+    loop {
+        let source = Arc::clone(source);
+        let opened = tokio::task::spawn_blocking(move || read(&source, SystemTime::now())).await?;
+        if let Some(bundle) = opened? {
+            return Ok(bundle);
+        }
+        if tokio::time::Instant::now() >= end {
+            bail!(
+                "no root was made by another process within {} minutes",
+                WAIT.1.as_secs() / 60
+            );
+        }
+        tracing::info!("waiting for the root of another process");
+        tokio::select! {
+            () = tokio::time::sleep(WAIT.0) => {}
+            () = drain.signaled() => bail!("stopped while waiting for a root"),
+        }
+    }
+}
+
+/// The bundle, if there is one yet.
+fn read(source: &Source, now: SystemTime) -> Result<Option<Bundle>, StoreError> {
+    match source {
+        Source::SelfSigned(store) => store.open(now),
+        Source::Plugged(plugged) => plugged.load(now).map(Some),
+        Source::Secret(_) => Err(StoreError::Refused(
+            "a root in a Secret needs a cluster".to_owned(),
+        )),
+    }
+}
+
+/// Brings changes of the source into the authority, until the drain begins.
+pub(super) async fn follow(
+    source: Arc<Source>,
+    authority: Arc<Authority>,
+    args: Args,
+    metrics: Metrics,
+    drain: drain::Watch,
+) {
+    let signal: BoxStream<'static, ()> = match &*source {
+        Source::SelfSigned(_) => ticks(&args),
+        // `cluster::root` follows it.
+        Source::Secret(_) => return,
+        Source::Plugged(plugged) => {
+            let changes = fswatch::watch(plugged.paths(), DEBOUNCE);
+            Box::pin(futures::stream::unfold(changes, |mut changes| async {
+                changes.recv().await.map(|()| ((), changes))
+            }))
+        }
+    };
+    let mut signal = std::pin::pin!(signal);
+    let end = drain.signaled();
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            () = &mut end => return,
+            next = futures::StreamExt::next(&mut signal) => if next.is_none() { return },
+        }
+        let (source, current) = (Arc::clone(&source), authority.bundle());
+        let multi_root = args.authority.multi_root;
+        let changed = tokio::task::spawn_blocking(move || match &*source {
+            Source::SelfSigned(store) => renewed(store, &current),
+            Source::Plugged(plugged) => reloaded(plugged, &current, multi_root),
+            Source::Secret(_) => Ok(None),
+        })
+        .await;
+        match changed
+            .map_err(anyhow::Error::from)
+            .and_then(|changed| changed)
+        {
+            Ok(None) => {}
+            Ok(Some(bundle)) => {
+                metrics.reloads.with_label_values(&["success"]).inc();
+                tracing::info!(
+                    subject = bundle.subject(),
+                    serial = bundle.serial(),
+                    "certificate authority replaced"
+                );
+                authority.replace(bundle);
+            }
+            Err(error) => {
+                metrics.reloads.with_label_values(&["failure"]).inc();
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "certificate authority not replaced, the old one stays in use"
+                );
+            }
+        }
+    }
+}
+
+fn renewed(store: &SelfSigned, current: &Bundle) -> Result<Option<Bundle>> {
+    Ok(match store.renew_if_due(current, SystemTime::now())? {
+        Renewal::NotDue => None,
+        Renewal::Adopted(bundle) | Renewal::Renewed(bundle) => Some(bundle),
+    })
+}
+
+fn reloaded(plugged: &Plugged, current: &Bundle, multi_root: bool) -> Result<Option<Bundle>> {
+    Ok(plugged.reload(current, multi_root, SystemTime::now())?)
+}
+
+/// Times at which the end of the self-signed root is looked at.
+pub(super) fn ticks(args: &Args) -> BoxStream<'static, ()> {
+    let period = args.authority.root_cert_check_interval;
+    if period.is_zero() {
+        return Box::pin(pending());
+    }
+    let jitter = if args.authority.root_cert_check_jitter {
+        Duration::from_secs(rand::random_range(0..=period.as_secs()))
+    } else {
+        Duration::ZERO
+    };
+    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + jitter, period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    Box::pin(futures::stream::unfold(interval, |mut interval| async {
+        interval.tick().await;
+        Some(((), interval))
+    }))
+}

@@ -1,0 +1,163 @@
+//! The self-signed authority in the Secret `istio-ca-secret`, as Istio writes it: what is in it,
+//! and what is to be put there. Who reads and writes it is `cluster::root`.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use rcgen::PublicKeyData;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::self_signed::{Options, same_certificate};
+use super::{StoreError, root};
+use crate::ca::Bundle;
+
+/// Its name.
+pub(crate) const NAME: &str = "istio-ca-secret";
+
+/// Its type.
+const TYPE: &str = "istio.io/ca-root";
+
+const CERTIFICATE: &str = "ca-cert.pem";
+const KEY: &str = "ca-key.pem";
+const ROOTS: &str = "root-cert.pem";
+
+/// Keys that Istio writes with nothing in them.
+const EMPTY: [&str; 2] = ["cert-chain.pem", "key.pem"];
+
+const ADVICE: &str = "restore it, or delete it and restart every citadel to start with a new \
+                      root, which all workloads must then be given";
+
+/// What a Secret means for a process that has a bundle already.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// Nothing.
+    None,
+    /// Another process has renewed the root.
+    Adopted(Box<Bundle>),
+}
+
+/// Overwrites what is secret in an object that is not needed any more.
+pub(crate) fn wipe(mut secret: Secret) {
+    for ByteString(bytes) in secret.data.iter_mut().flat_map(BTreeMap::values_mut) {
+        bytes.zeroize();
+    }
+}
+
+fn place(secret: &Secret) -> String {
+    let namespace = secret.metadata.namespace.as_deref().unwrap_or_default();
+    format!("Secret {namespace}/{NAME}")
+}
+
+fn part<'a>(secret: &'a Secret, name: &str) -> Result<&'a [u8], StoreError> {
+    let data = secret.data.as_ref();
+    let found = data.and_then(|data| data.get(name));
+    let found = found.filter(|ByteString(bytes)| !bytes.is_empty());
+    let missing = || StoreError::Incomplete {
+        path: place(secret),
+        missing: name.to_owned(),
+    };
+    found
+        .map(|ByteString(bytes)| bytes.as_slice())
+        .ok_or_else(missing)
+}
+
+/// The bundle in a Secret.
+pub(crate) fn read(
+    secret: &Secret,
+    options: &Options,
+    now: SystemTime,
+) -> Result<Bundle, StoreError> {
+    let (certificate, key) = (part(secret, CERTIFICATE)?, part(secret, KEY)?);
+    let bundle = options.bundle(key, certificate, now);
+    bundle.map_err(|reason| StoreError::Unusable {
+        path: place(secret),
+        reason,
+        advice: ADVICE,
+    })
+}
+
+/// A Secret with a new key and a new root.
+pub(crate) fn make(options: &Options, now: SystemTime) -> Result<Secret, StoreError> {
+    let key = options.kind.generate();
+    let key = key.map_err(|error| StoreError::Make(error.to_string()))?;
+    let certificate = root::make(&key, &options.trust_domain, options.lifetime, now)?;
+    Ok(content(&certificate, &key.serialize_pem().into()))
+}
+
+/// The Secret of the bundle in use, after somebody deleted it.
+pub(crate) fn restored(bundle: &Bundle) -> Secret {
+    let certificate = crate::ca::pem::certificate(bundle.certificate());
+    content(&certificate, &bundle.key().serialize_pem().into())
+}
+
+fn content(certificate: &str, key: &Zeroizing<String>) -> Secret {
+    let mut data: BTreeMap<_, _> = EMPTY
+        .iter()
+        .map(|name| ((*name).to_owned(), ByteString::default()))
+        .collect();
+    let mut put = |name: &str, text: &str| {
+        data.insert(name.to_owned(), ByteString(text.as_bytes().to_vec()));
+    };
+    put(CERTIFICATE, certificate);
+    put(ROOTS, certificate);
+    put(KEY, key);
+    let mut secret = Secret {
+        type_: Some(TYPE.to_owned()),
+        data: Some(data),
+        ..Secret::default()
+    };
+    secret.metadata.name = Some(NAME.to_owned());
+    secret
+}
+
+/// What a Secret means for the bundle in use. Only a root of the same key and name is taken, as
+/// everything else would cut off all workloads at once.
+pub(crate) fn compare(
+    secret: &Secret,
+    current: &Bundle,
+    options: &Options,
+    now: SystemTime,
+) -> Result<Change, StoreError> {
+    if same_certificate(part(secret, CERTIFICATE)?, current.certificate()) {
+        return Ok(Change::None);
+    }
+    let bundle = read(secret, options, now)?;
+    if bundle.key().der_bytes() != current.key().der_bytes()
+        || bundle.subject() != current.subject()
+    {
+        return Err(StoreError::Refused(format!(
+            "{} holds another key or name than the root in use, which all workloads trust; restore \
+             it, or restart every citadel to change over at once",
+            place(secret)
+        )));
+    }
+    Ok(Change::Adopted(Box::new(bundle)))
+}
+
+/// The Secret with a renewed root and its bundle, if the one in use is near its end. `secret` is
+/// the one that the bundle in use is from.
+pub(crate) fn renew(
+    mut secret: Secret,
+    current: &Bundle,
+    options: &Options,
+    now: SystemTime,
+) -> Result<Option<(Secret, Bundle)>, StoreError> {
+    if options.read_only || !options.is_due(current, now) {
+        wipe(secret);
+        return Ok(None);
+    }
+    let renewed = root::renew(current.certificate(), current.key(), options.lifetime, now)?;
+    let data = secret.data.get_or_insert_default();
+    for name in [CERTIFICATE, ROOTS] {
+        let bytes = renewed.as_bytes().to_vec();
+        data.insert(name.to_owned(), ByteString(bytes));
+    }
+    // Checked before it is written: the Secret never holds a root that cannot be used.
+    let bundle = read(&secret, options, now)?;
+    Ok(Some((secret, bundle)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! What a path of the API is about.
+
+use serde_json::Value;
+
+/// A collection, all of it or some.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    /// Path of all objects of the kind.
+    pub(super) collection: String,
+    pub(super) namespace: Option<String>,
+    /// From the field selector.
+    pub(super) name: Option<String>,
+}
+
+/// One object, or where one is made.
+#[derive(Debug)]
+pub(super) struct Path {
+    /// Path of all objects of the kind.
+    pub(super) collection: String,
+    pub(super) namespace: String,
+    /// Empty to create one.
+    pub(super) name: String,
+    pub(super) is_status: bool,
+}
+
+impl Path {
+    /// `<root>/namespaces/<namespace>/<plural>[/<name>[/status]]`
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let (root, rest) = path.split_once("/namespaces/")?;
+        let mut parts = rest.split('/');
+        let (namespace, plural) = (parts.next()?, parts.next()?);
+        Some(Self {
+            collection: format!("{root}/{plural}"),
+            namespace: namespace.to_owned(),
+            name: parts.next().unwrap_or_default().to_owned(),
+            is_status: parts.next() == Some("status"),
+        })
+    }
+
+    pub(super) fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+impl Scope {
+    /// Of a path that is listed or watched.
+    pub(super) fn new(path: &str, fields: Option<&str>) -> Self {
+        let one = Path::parse(path);
+        let name = fields.map(|fields| {
+            let name = fields.strip_prefix("metadata.name=");
+            name.unwrap_or_else(|| panic!("no such field selector: {fields}"))
+                .to_owned()
+        });
+        Self {
+            collection: one
+                .as_ref()
+                .map_or_else(|| path.to_owned(), |one| one.collection.clone()),
+            namespace: one.map(|one| one.namespace),
+            name,
+        }
+    }
+
+    pub(super) fn has(&self, object: &Value) -> bool {
+        let is = |field: &str, wanted: &Option<String>| {
+            let wanted = wanted.as_deref();
+            wanted.is_none_or(|wanted| object["metadata"][field].as_str() == Some(wanted))
+        };
+        is("namespace", &self.namespace) && is("name", &self.name)
+    }
+}
