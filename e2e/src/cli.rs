@@ -1,6 +1,6 @@
 //! The command line of `cargo mesh`.
 
-mod check;
+pub(crate) mod check;
 mod inside;
 pub(crate) mod output;
 mod show;
@@ -17,6 +17,7 @@ use crate::layout::Layout;
 use crate::manifest;
 use crate::mesh::Mesh;
 use crate::node::api::Applied;
+use crate::platform::World;
 use output::say;
 
 /// Exit code for a command line that is not understood.
@@ -179,17 +180,23 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         _ => {}
     }
+    install_crypto()?;
+    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
+    let code = runtime.block_on(serve(cli));
+    // A thread that waits for a terminal must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(50));
+    code
+}
+
+/// Chooses the provider of cryptography for the process.
+pub(crate) fn install_crypto() -> Result<()> {
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .is_err()
     {
         bail!("the cryptography provider was installed twice");
     }
-    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
-    let code = runtime.block_on(serve(cli));
-    // A thread that waits for a terminal must not hold up the end.
-    runtime.shutdown_timeout(Duration::from_millis(50));
-    code
+    Ok(())
 }
 
 /// The target directory that this program was built in.
@@ -320,7 +327,9 @@ async fn serve(cli: Cli) -> Result<ExitCode> {
                 say!("sent {signal} to {} process(es) of {pod}", pids.len());
             }
         }
-        Command::Check { tasks } => return check::check(&mesh, &tasks, common.json).await,
+        Command::Check { tasks } => {
+            return check::check(&World::new(mesh), &tasks, common.json).await;
+        }
         Command::Down => {
             mesh.down().await?;
             if common.json {

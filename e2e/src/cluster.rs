@@ -19,7 +19,7 @@ pub mod layout;
 pub mod packages;
 pub mod patience;
 mod pki;
-mod platform;
+pub mod platform;
 pub mod pod;
 mod programs;
 pub mod start;

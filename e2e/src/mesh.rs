@@ -441,14 +441,16 @@ impl Platform for Mesh {
         key: &'a Key,
         from: &'a str,
         into: &'a str,
-    ) -> BoxFuture<'a, Result<()>> {
+    ) -> BoxFuture<'a, Result<std::time::Instant>> {
         async move {
             let path = self.layout().objects().join(key.file_name());
             let text = std::fs::read_to_string(&path)
                 .with_context(|| format!("read {}", path.display()))?;
             ensure!(text.contains(from), "{} has no {from:?}", path.display());
+            let begun = std::time::Instant::now();
             std::fs::write(&path, text.replace(from, into))
-                .with_context(|| format!("write {}", path.display()))
+                .with_context(|| format!("write {}", path.display()))?;
+            Ok(begun)
         }
         .boxed()
     }

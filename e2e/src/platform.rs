@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures::future::BoxFuture;
@@ -25,13 +25,13 @@ pub trait Platform: Debug + Send + Sync {
     /// The object as somebody would apply it again, if it is there.
     fn object<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Value>>>;
 
-    /// Replaces text in an object where galley reads it, by nobody else's hands.
+    /// Replaces text in an object where galley reads it; when the change was handed over.
     fn rewrite<'a>(
         &'a self,
         key: &'a Key,
         from: &'a str,
         into: &'a str,
-    ) -> BoxFuture<'a, Result<()>>;
+    ) -> BoxFuture<'a, Result<Instant>>;
 
     /// Waits until every Pod that should be there is ready.
     fn settle(&self, limit: Duration) -> BoxFuture<'_, Result<()>>;

@@ -6,12 +6,11 @@ use anyhow::Result;
 
 use super::output::say;
 use crate::check::{self, Row};
-use crate::mesh::Mesh;
 use crate::platform::World;
 
 /// Drives the tasks; exit code 1 when a row did not pass.
-pub(super) async fn check(mesh: &Mesh, tasks: &[String], json: bool) -> Result<ExitCode> {
-    let results = check::run(&World::new(mesh.clone()), tasks, |row| {
+pub(crate) async fn check(world: &World, tasks: &[String], json: bool) -> Result<ExitCode> {
+    let results = check::run(world, tasks, |row| {
         if !json {
             print(row);
         }

@@ -13,11 +13,13 @@ use super::address::Number;
 use super::handle::Cluster;
 use super::launch::Running;
 use super::layout::Layout;
+use super::platform::InCluster;
 use super::start::{self, Options};
 use super::tools::Tools;
 use super::{init, launch, packages};
 use crate::cli::{output::say, target_directory};
 use crate::image::build;
+use crate::platform::World;
 
 /// Exit code for a command line that is not understood.
 const USAGE: u8 = 64;
@@ -62,6 +64,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Drive every task of the samples, which must be applied, and print a table
+    Check { tasks: Vec<String> },
     /// End a program of the node, such as kube-apiserver, until `start`
     Stop { program: String },
     /// Start a stopped program again
@@ -136,6 +140,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Kubectl { arguments } => become_(attach(number)?.kubectl().command(), &arguments)?,
         Command::Helm { arguments } => become_(attach(number)?.helm().command(), &arguments)?,
+        Command::Check { tasks } => return check(attach(number)?, &tasks),
         Command::Stop { program } => attach(number)?.stop(&program)?,
         Command::Start { program } => attach(number)?.resume(&program)?,
     }
@@ -178,6 +183,18 @@ fn up(number: Number) -> Result<()> {
     say!("  cargo xtask cluster helm list -A");
     say!("  cargo xtask cluster down");
     Ok(())
+}
+
+/// Exit status 1 when a row does not hold.
+fn check(cluster: Cluster, tasks: &[String]) -> Result<ExitCode> {
+    crate::cli::install_crypto()?;
+    tokio::runtime::Runtime::new()
+        .context("start the runtime")?
+        .block_on(crate::cli::check::check(
+            &World::new(InCluster::new(cluster)),
+            tasks,
+            false,
+        ))
 }
 
 /// Exit status 1 when nothing runs.

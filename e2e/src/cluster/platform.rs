@@ -1,11 +1,18 @@
 //! A mesh in a cluster, as tasks and load see it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod as Object;
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+use mesh_common::args::KubeArgs;
+use mesh_common::kubeclient;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use super::handle::Cluster;
 use super::kubectl::Client;
@@ -35,14 +42,54 @@ pub(super) async fn blocking<T: Send + 'static>(
         .context("a thread died")?
 }
 
-impl Platform for Cluster {
+/// The mesh of a cluster.
+#[derive(Debug)]
+pub struct InCluster {
+    cluster: Cluster,
+    client: OnceCell<Api>,
+}
+
+/// The client, which has nothing to show.
+struct Api(kubeclient::Client);
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Api")
+    }
+}
+
+impl InCluster {
+    /// Of a cluster that is up. It belongs to the runtime that first uses it.
+    #[must_use]
+    pub fn new(cluster: Cluster) -> Self {
+        Self {
+            cluster,
+            client: OnceCell::new(),
+        }
+    }
+
+    /// Kubernetes itself: a program for each question would take longer than most answers.
+    async fn client(&self) -> Result<&kubeclient::Client> {
+        let made = self.client.get_or_try_init(|| async {
+            let kubeconfig = self.cluster.layout().kubeconfig();
+            let args = KubeArgs {
+                kubeconfig: kubeconfig.display().to_string(),
+            };
+            let config = kubeclient::config(&args, "e2e").await?;
+            anyhow::Ok(Api(kubeclient::client(config)?))
+        });
+        Ok(&made.await?.0)
+    }
+}
+
+impl Platform for InCluster {
     fn apply<'a>(&'a self, sources: &'a [Source]) -> BoxFuture<'a, Result<()>> {
-        let (kubectl, text) = (self.kubectl(), join(sources));
+        let (kubectl, text) = (self.cluster.kubectl(), join(sources));
         blocking(move || apply(&kubectl, &text)).boxed()
     }
 
     fn delete<'a>(&'a self, sources: &'a [Source]) -> BoxFuture<'a, Result<()>> {
-        let (kubectl, text) = (self.kubectl(), join(sources));
+        let (kubectl, text) = (self.cluster.kubectl(), join(sources));
         blocking(move || {
             if text.trim().is_empty() {
                 return Ok(());
@@ -54,7 +101,7 @@ impl Platform for Cluster {
     }
 
     fn object<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<Value>>> {
-        let kubectl = self.kubectl();
+        let kubectl = self.cluster.kubectl();
         let kind = if key.group.is_empty() {
             key.kind.clone()
         } else {
@@ -82,32 +129,33 @@ impl Platform for Cluster {
         key: &'a Key,
         from: &'a str,
         into: &'a str,
-    ) -> BoxFuture<'a, Result<()>> {
+    ) -> BoxFuture<'a, Result<Instant>> {
         async move {
             let object = self.object(key).await?;
             let object = object.with_context(|| format!("{key} is not there"))?;
             let text = serde_yaml::to_string(&object).context("encode an object")?;
             ensure!(text.contains(from), "{key} has no {from:?}");
-            let kubectl = self.kubectl();
+            let kubectl = self.cluster.kubectl();
             let changed = text.replace(from, into);
-            blocking(move || apply(&kubectl, &changed)).await
+            let begun = Instant::now();
+            blocking(move || apply(&kubectl, &changed)).await?;
+            Ok(begun)
         }
         .boxed()
     }
 
     fn settle(&self, limit: Duration) -> BoxFuture<'_, Result<()>> {
-        wait_until("all Pods ready", limit, move || {
-            let kubectl = self.kubectl();
-            blocking(move || settled(&kubectl))
+        wait_until("all Pods ready", limit, move || async {
+            settled(self.client().await?).await
         })
         .boxed()
     }
 
     fn dial<'a>(&'a self, pod: &'a str, to: &'a str) -> BoxFuture<'a, Result<Stream>> {
-        let (cluster, pod, to) = (self.clone(), pod.to_owned(), to.to_owned());
+        let to = to.to_owned();
         async move {
-            let stream =
-                blocking(move || Pod::find(&cluster.kubectl(), &pod)?.connect(&to)).await?;
+            let found = Pod::find(self.client().await?, pod).await?;
+            let stream = blocking(move || found.connect(&to)).await?;
             stream.set_nonblocking(true).context("prepare a socket")?;
             let stream = tokio::net::TcpStream::from_std(stream).context("prepare a socket")?;
             Ok(Stream::Host(stream))
@@ -122,10 +170,9 @@ impl Platform for Cluster {
         command: &'a [&'a str],
         limit: Duration,
     ) -> BoxFuture<'a, Result<ExecOutput>> {
-        let kubectl = self.kubectl();
+        let kubectl = self.cluster.kubectl();
         async move {
-            let (client, name) = (kubectl.clone(), pod.to_owned());
-            let found = blocking(move || Pod::find(&client, &name)).await?;
+            let found = Pod::find(self.client().await?, pod).await?;
             let mut line = vec!["exec", "--namespace", &found.namespace, &found.name];
             if let Some(container) = container {
                 line.extend(["--container", container]);
@@ -151,7 +198,7 @@ impl Platform for Cluster {
 
     /// Its ClusterIP: the host has a way to Services.
     fn published_url<'a>(&'a self, service: &'a str, port: u16) -> BoxFuture<'a, Result<String>> {
-        let kubectl = self.kubectl();
+        let kubectl = self.cluster.kubectl();
         let (namespace, name) = split(service);
         blocking(move || {
             let address = kubectl.run(&[
@@ -214,28 +261,36 @@ fn forget(object: &mut Value) {
 }
 
 /// Whether Deployments have the Pods that they should, all of them ready and no others.
-fn settled(kubectl: &Client) -> Result<()> {
-    let all = kubectl.json(&["get", "deployments,pods", "-A"])?;
-    let items = all.pointer("/items").and_then(Value::as_array);
-    for item in items.into_iter().flatten() {
-        let text = |path: &str| {
-            item.pointer(path)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let number = |path: &str| item.pointer(path).and_then(Value::as_i64).unwrap_or(0);
-        let name = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
-        if text("/kind") == "Deployment" {
-            let wanted = number("/spec/replicas");
-            let is_current = number("/status/observedGeneration") >= number("/metadata/generation");
-            let counts = ["replicas", "updatedReplicas", "availableReplicas"]
-                .map(|field| number(&format!("/status/{field}")));
-            if !is_current || counts.iter().any(|count| *count != wanted) {
-                bail!("Deployment {name} has {counts:?} of {wanted} Pods (all, new, available)");
-            }
-        } else if !matches!(text("/status/phase"), "Succeeded" | "Running") {
-            bail!("Pod {name} is {}", text("/status/phase"));
-        }
+async fn settled(client: &kubeclient::Client) -> Result<()> {
+    let all = ListParams::default();
+    let deployments = kube::Api::<Deployment>::all(client.clone());
+    for deployment in deployments.list(&all).await.context("list Deployments")? {
+        let name = deployment.name_any();
+        let wanted = deployment.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+        let status = deployment.status.unwrap_or_default();
+        let is_current = status.observed_generation >= deployment.metadata.generation;
+        let counts = [
+            status.replicas,
+            status.updated_replicas,
+            status.available_replicas,
+        ]
+        .map(Option::unwrap_or_default);
+        ensure!(
+            is_current && counts.iter().all(|count| *count == wanted),
+            "Deployment {name} has {counts:?} of {wanted} Pods (all, new, available)"
+        );
+    }
+    let pods = kube::Api::<Object>::all(client.clone());
+    for pod in pods.list(&all).await.context("list Pods")? {
+        let name = pod.name_any();
+        let phase = pod
+            .status
+            .and_then(|status| status.phase)
+            .unwrap_or_default();
+        ensure!(
+            matches!(phase.as_str(), "Running" | "Succeeded"),
+            "Pod {name} is {phase}"
+        );
     }
     Ok(())
 }

@@ -4,11 +4,13 @@ use std::fs::File;
 use std::net::TcpStream;
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Pod as Object;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, ListParams};
+use mesh_common::kubeclient::Client;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
-use serde_json::Value;
 
-use super::kubectl::Client;
 use super::platform::split;
 
 /// A running Pod.
@@ -26,18 +28,21 @@ impl Pod {
     ///
     /// # Errors
     /// When there is none.
-    pub fn find(kubectl: &Client, name: &str) -> Result<Self> {
+    pub async fn find(client: &Client, name: &str) -> Result<Self> {
         let (namespace, name) = split(name);
-        let all = kubectl.json(&["get", "pods", "--namespace", &namespace])?;
-        let pods = all.pointer("/items").and_then(Value::as_array);
-        pods.into_iter()
-            .flatten()
-            .filter(|pod| is_running(pod) && is_called(pod, &name))
-            .max_by_key(|pod| text(pod, "/metadata/creationTimestamp").to_owned())
+        let api: Api<Object> = Api::namespaced(client.clone(), &namespace);
+        let all = api
+            .list(&ListParams::default())
+            .await
+            .context("list Pods")?;
+        all.items
+            .into_iter()
+            .filter(|pod| is_running(pod) && is_called(&pod.metadata, &name))
+            .max_by_key(|pod| pod.metadata.creation_timestamp.clone())
             .map(|pod| Self {
                 namespace: namespace.clone(),
-                name: text(pod, "/metadata/name").to_owned(),
-                uid: text(pod, "/metadata/uid").to_owned(),
+                name: pod.metadata.name.unwrap_or_default(),
+                uid: pod.metadata.uid.unwrap_or_default(),
             })
             .with_context(|| format!("no Pod of {namespace}/{name} runs"))
     }
@@ -106,35 +111,33 @@ impl Pod {
     }
 }
 
-fn text<'a>(pod: &'a Value, path: &str) -> &'a str {
-    pod.pointer(path)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-}
-
-fn is_running(pod: &Value) -> bool {
-    text(pod, "/status/phase") == "Running" && pod.pointer("/metadata/deletionTimestamp").is_none()
+fn is_running(pod: &Object) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
 }
 
 /// Pods of a Deployment are called `<deployment>-<hash>-<random>`.
-fn is_called(pod: &Value, name: &str) -> bool {
-    let own = text(pod, "/metadata/name");
-    let hash = text(pod, "/metadata/labels/pod-template-hash");
-    own == name || (!hash.is_empty() && own.starts_with(&format!("{name}-{hash}-")))
+fn is_called(metadata: &ObjectMeta, name: &str) -> bool {
+    let own = metadata.name.as_deref().unwrap_or_default();
+    let labels = metadata.labels.as_ref();
+    let hash = labels.and_then(|labels| labels.get("pod-template-hash"));
+    own == name || hash.is_some_and(|hash| own.starts_with(&format!("{name}-{hash}-")))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn a_pod_is_found_by_its_deployment() {
-        let pod = json!({"metadata": {
-            "name": "reviews-v1-5d9c-x7k2p",
-            "labels": {"pod-template-hash": "5d9c"},
-        }});
+        let pod = ObjectMeta {
+            name: Some("reviews-v1-5d9c-x7k2p".to_owned()),
+            labels: Some([("pod-template-hash".to_owned(), "5d9c".to_owned())].into()),
+            ..ObjectMeta::default()
+        };
         assert!(is_called(&pod, "reviews-v1"));
         assert!(is_called(&pod, "reviews-v1-5d9c-x7k2p"));
         assert!(!is_called(&pod, "reviews"));

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use e2e::cluster::address::Number;
 use e2e::cluster::layout::Layout;
+use e2e::cluster::platform::InCluster;
 use e2e::cluster::start::{self, Options, Started};
 use e2e::cluster::tools::Tools;
 use e2e::cluster::{Cluster, packages};
 use e2e::image::build;
-use e2e::platform::{Platform as _, World};
+use e2e::platform::World;
 use e2e::start::binaries;
 use parking_lot::{Mutex, MutexGuard};
 
@@ -62,7 +63,7 @@ impl Machine {
     }
 
     pub(crate) fn world(&self) -> World {
-        World::new(self.cluster().clone())
+        World::new(InCluster::new(self.cluster().clone()))
     }
 
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String> {
@@ -99,8 +100,9 @@ impl Machine {
     /// The sample of the first steps, unchanged.
     pub(crate) async fn install_samples(&self) -> Result<()> {
         let sources = e2e::start::samples()?;
-        self.cluster().apply(&sources).await?;
-        self.world().settle(LIMIT).await
+        let world = self.world();
+        world.apply(&sources).await?;
+        world.settle(LIMIT).await
     }
 }
 
