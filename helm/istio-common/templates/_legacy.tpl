@@ -21,17 +21,18 @@ asks, so that the one that is installed first says so. Argument: root.
 {{- define "istio.refuse" -}}
 {{- $unsafe := list
   (list "global.mtls.auto" "" "set meshConfig.enableAutoMtls in chart istio-config")
-  (list "global.disablePolicyChecks" "false" "there is no mixer that could check; use AuthorizationPolicy, or true")
-  (list "mixer.policy.enabled" "true" "there is no mixer that could check; use AuthorizationPolicy, or false")
-  (list "global.oneNamespace" "true" "configuration of all namespaces is served; use Sidecar or exportTo, or false")
+  (list "global.disablePolicyChecks" "false" "there is no mixer that could check; set true")
+  (list "mixer.policy.enabled" "true" "there is no mixer that could check; set false")
+  (list "global.oneNamespace" "true" "configuration of all namespaces is served; set false, and use Sidecar or exportTo")
   (list "global.outboundTrafficPolicy.mode" "\"REGISTRY_ONLY\"" "set meshConfig.outboundTrafficPolicy.mode in chart istio-config")
   (list "security.selfSigned" "false" "set citadel.selfSigned")
+  (list "global.hub" "\"docker.io/istio\"" "images of Istio itself do not take these command lines")
   (list "global.istioRemote" "true" "a cluster without a control plane of its own is not supported")
 -}}
 {{- range $unsafe -}}
 {{- $value := include "istio.at" (list $.Values (index . 0)) -}}
 {{- if and $value (or (not (index . 1)) (eq $value (index . 1))) -}}
-{{- fail (printf "%s=%s has no effect here: %s" (index . 0) $value (index . 2)) -}}
+{{- fail (printf "%s=%s is not taken: %s" (index . 0) $value (index . 2)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
