@@ -81,9 +81,9 @@ pub(crate) struct Duties {
     pub(crate) authority: Arc<Authority>,
     /// Name of the ConfigMap with the roots.
     pub(crate) root_map: String,
-    /// Certificates of the control plane, if they are wanted as Secrets.
-    pub(crate) profile: Option<Arc<Profile>>,
-    pub(crate) owners: watch::Receiver<Owners>,
+    /// Certificates of the control plane, if they are wanted as Secrets, and the accounts that own
+    /// them.
+    pub(crate) secrets: Option<(Arc<Profile>, watch::Receiver<Owners>)>,
 }
 
 impl Cluster {
@@ -115,7 +115,7 @@ impl Cluster {
     /// Follows the ServiceAccounts until the drain begins. `gate` opens when all are known.
     pub(crate) fn follow_accounts(
         &self,
-        gate: Gate,
+        gate: Option<Gate>,
         drain: &drain::Watch,
     ) -> (Arc<Accounts>, watch::Receiver<Owners>) {
         let accounts = Arc::new(Accounts::default());
@@ -189,15 +189,17 @@ impl Cluster {
             errors: self.metrics.root_map_errors.clone(),
             pauses: self.timing.pauses,
         };
-        let control_plane = duties.profile.map(|profile| control_plane::Options {
-            client: self.client.clone(),
-            api: self.api.clone(),
-            profile,
-            authority: Arc::clone(&duties.authority),
-            owners: duties.owners,
-            metrics: self.metrics.clone(),
-            pauses: self.timing.pauses,
-        });
+        let control_plane = duties
+            .secrets
+            .map(|(profile, owners)| control_plane::Options {
+                client: self.client.clone(),
+                api: self.api.clone(),
+                profile,
+                authority: Arc::clone(&duties.authority),
+                owners,
+                metrics: self.metrics.clone(),
+                pauses: self.timing.pauses,
+            });
         let namespace = self.namespace.clone();
         until(drain, async move {
             loop {

@@ -144,10 +144,15 @@ async fn serve_with(
         ),
         None => {}
     }
-    let followed = cluster
-        .as_ref()
-        .map(|cluster| cluster.follow_accounts(readiness.gate("ServiceAccounts"), &drain));
-    let (accounts, owners) = followed.unzip();
+    let checks = args.cluster.renewal_requires_service_account;
+    let secrets = args.cluster.control_plane_secrets;
+    let followed = cluster.as_ref().filter(|_| checks || secrets);
+    let (accounts, owners) = followed
+        .map(|cluster| {
+            let gate = checks.then(|| readiness.gate("ServiceAccounts"));
+            cluster.follow_accounts(gate, &drain)
+        })
+        .unzip();
     let files_gate = args.serving.control_plane_certs_dir.as_ref();
     let files_gate = files_gate.map(|_| readiness.gate("control-plane certificates"));
     tokio::spawn(ctrlz::serve(
@@ -221,15 +226,13 @@ async fn serve_with(
             drain.clone(),
         ));
     }
-    if let (Some(cluster), Some(leadership), Some(owners)) = (&cluster, leadership, owners) {
+    if let (Some(cluster), Some(leadership)) = (&cluster, leadership) {
         let duties = Duties {
             authority: Arc::clone(&authority),
             root_map: args.cluster.root_cert_configmap.clone(),
-            profile: args
-                .cluster
-                .control_plane_secrets
-                .then(|| Arc::new(profile)),
-            owners,
+            secrets: owners
+                .filter(|_| secrets)
+                .map(|owners| (Arc::new(profile), owners)),
         };
         cluster.lead(duties, leadership, &drain);
     }
@@ -242,7 +245,7 @@ async fn serve_with(
         domains: settings.domains,
         cluster_id: args.issuance.cluster_id.clone(),
         own: own.clone(),
-        accounts: accounts.filter(|_| args.cluster.renewal_requires_service_account),
+        accounts: accounts.filter(|_| checks),
         tokens,
         reviewer,
     };

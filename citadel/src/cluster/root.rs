@@ -121,7 +121,9 @@ impl RootSecret {
         let options = self.options.clone();
         let made = blocking(move || secret::make(&options, SystemTime::now())).await?;
         // The key counts, and is used, only when the server has it.
-        match in_time(self.api.create(&PostParams::default(), &made)).await {
+        let created = in_time(self.api.create(&PostParams::default(), &made)).await;
+        secret::wipe(made);
+        match created {
             Ok(created) => {
                 let trust_domain = &self.options.trust_domain;
                 tracing::info!(place = self.place(), %trust_domain, "new self-signed root");
@@ -149,8 +151,13 @@ impl RootSecret {
         bundle.await
     }
 
-    /// Renews the root if it is near its end. The bundle to use from now on, if it is another one.
-    async fn renew(&self, current: &Arc<Bundle>) -> Result<Option<Bundle>, Trouble> {
+    /// Reads the Secret and renews its root if it is near its end and `may_renew`. The bundle to use
+    /// from now on, if it is another one.
+    async fn look(
+        &self,
+        current: &Arc<Bundle>,
+        may_renew: bool,
+    ) -> Result<Option<Bundle>, Trouble> {
         for _ in 0..ATTEMPTS {
             let Some(found) = in_time(self.api.get_opt(NAME)).await? else {
                 // Whoever restores it does not look at its end; the next round does.
@@ -163,6 +170,10 @@ impl RootSecret {
                     Change::Adopted(bundle) => {
                         secret::wipe(found);
                         Looked::Adopt(bundle)
+                    }
+                    Change::None if !may_renew => {
+                        secret::wipe(found);
+                        Looked::Keep
                     }
                     Change::None => match secret::renew(found, &bundle, &options, now)? {
                         None => Looked::Keep,
@@ -199,7 +210,17 @@ impl RootSecret {
         let secret = secret::restored(current);
         let created = in_time(self.api.create(&PostParams::default(), &secret)).await;
         secret::wipe(secret);
-        secret::wipe(created?);
+        match created {
+            Ok(created) => secret::wipe(created),
+            // It was there again already: the watch tells what is in it.
+            Err(trouble) => match in_time(self.api.get_opt(NAME)).await? {
+                Some(found) => {
+                    secret::wipe(found);
+                    return Ok(());
+                }
+                None => return Err(trouble),
+            },
+        }
         tracing::warn!(
             place = self.place(),
             "deleted by somebody, and restored with the key in use"
@@ -281,8 +302,14 @@ pub(crate) async fn keep(
         let current = authority.bundle();
         let result = match state {
             Seen::Absent if leadership.is_held() => secret.restore(&current).await.map(|()| None),
-            Seen::Present(found) if !is_tick => follow(&secret, &current, found).await,
-            Seen::Present(_) | Seen::Unknown if is_tick => secret.renew(&current).await,
+            Seen::Present(found) if !is_tick => {
+                if secret::is_of(&found.0, &current) {
+                    continue;
+                }
+                // The watch may be behind what this process wrote itself.
+                secret.look(&current, false).await
+            }
+            Seen::Present(_) | Seen::Unknown if is_tick => secret.look(&current, true).await,
             _ => continue,
         };
         match result {
@@ -314,21 +341,6 @@ pub(crate) async fn keep(
             }
         }
     }
-}
-
-/// What the watch told of the Secret.
-async fn follow(
-    secret: &RootSecret,
-    current: &Arc<Bundle>,
-    found: Arc<WatchedSecret>,
-) -> Result<Option<Bundle>, Trouble> {
-    let (options, bundle) = (secret.options.clone(), Arc::clone(current));
-    let compared =
-        blocking(move || secret::compare(&found.0, &bundle, &options, SystemTime::now()));
-    Ok(match compared.await? {
-        Change::None => None,
-        Change::Adopted(bundle) => Some(*bundle),
-    })
 }
 
 async fn at(time: Option<tokio::time::Instant>) {
