@@ -13,7 +13,7 @@
 mod accounts;
 mod config_map;
 mod control_plane;
-pub(crate) mod root;
+mod root;
 mod roots;
 mod security;
 mod single;
@@ -34,8 +34,8 @@ use crate::authenticate::{Accounts, Reviewer};
 use crate::ca::Authority;
 use crate::control_plane::{COMPONENTS, Profile, service_account};
 use crate::metrics::Metrics;
-use accounts::Owners;
-use root::RootSecret;
+pub(crate) use accounts::Owners;
+pub(crate) use root::RootSecret;
 use single::Seen;
 use trouble::Trouble;
 
