@@ -20,7 +20,7 @@ mod single;
 mod trouble;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use mesh_common::args::KubeArgs;
@@ -237,4 +237,12 @@ fn until(drain: &drain::Watch, task: impl Future<Output = ()> + Send + 'static) 
             () = task => {}
         }
     });
+}
+
+/// Returns at this time; never without one.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
 }

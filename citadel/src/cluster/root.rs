@@ -2,7 +2,7 @@
 //! deletes it. The decisions are in `store::secret`.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Secret;
@@ -13,6 +13,7 @@ use mesh_common::lease::Leadership;
 use mesh_common::list_watch::Failure;
 use tokio::sync::watch;
 
+use super::at;
 use super::single::{Seen, WatchedSecret};
 use crate::ca::{Authority, Bundle};
 use crate::metrics::Metrics;
@@ -90,7 +91,7 @@ impl RootSecret {
     /// answer it is asked again.
     pub(crate) async fn open(&self, drain: &drain::Watch) -> Result<Bundle> {
         let mut backoff = Backoff::new(self.pauses.0, self.pauses.1);
-        let end = tokio::time::Instant::now() + PATIENCE;
+        let end = Instant::now() + PATIENCE;
         let place = self.place();
         loop {
             let waiting_for = match self.get_or_create().await {
@@ -99,7 +100,7 @@ impl RootSecret {
                 Err(Trouble::Later(why)) => why,
                 Err(Trouble::Fatal(error)) => return Err(error.into()),
             };
-            if tokio::time::Instant::now() >= end {
+            if Instant::now() >= end {
                 bail!("{place}: {waiting_for}");
             }
             tracing::warn!("waiting for {place}: {waiting_for}");
@@ -275,7 +276,7 @@ pub(crate) async fn keep(
         metrics,
     } = keeper;
     let mut backoff = Backoff::new(secret.pauses.0, secret.pauses.1);
-    let mut retry: Option<tokio::time::Instant> = None;
+    let mut retry: Option<Instant> = None;
     let end = drain.signaled();
     tokio::pin!(end);
     loop {
@@ -328,7 +329,7 @@ pub(crate) async fn keep(
                 metrics.reloads.with_label_values(&["failure"]).inc();
                 let error = match trouble {
                     Trouble::Later(why) => {
-                        retry = Some(tokio::time::Instant::now() + backoff.next());
+                        retry = Some(Instant::now() + backoff.next());
                         format!("{}: {why}", secret.place())
                     }
                     // Nothing changes before the Secret does.
@@ -340,12 +341,5 @@ pub(crate) async fn keep(
                 );
             }
         }
-    }
-}
-
-async fn at(time: Option<tokio::time::Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
