@@ -13,14 +13,14 @@
 mod accounts;
 mod config_map;
 mod control_plane;
-pub(crate) mod root;
+mod root;
 mod roots;
 mod security;
 mod single;
 mod trouble;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use mesh_common::args::KubeArgs;
@@ -34,8 +34,8 @@ use crate::authenticate::{Accounts, Reviewer};
 use crate::ca::Authority;
 use crate::control_plane::{COMPONENTS, Profile, service_account};
 use crate::metrics::Metrics;
-use accounts::Owners;
-use root::RootSecret;
+pub(crate) use accounts::Owners;
+pub(crate) use root::RootSecret;
 use single::Seen;
 use trouble::Trouble;
 
@@ -81,9 +81,9 @@ pub(crate) struct Duties {
     pub(crate) authority: Arc<Authority>,
     /// Name of the ConfigMap with the roots.
     pub(crate) root_map: String,
-    /// Certificates of the control plane, if they are wanted as Secrets.
-    pub(crate) profile: Option<Arc<Profile>>,
-    pub(crate) owners: watch::Receiver<Owners>,
+    /// Certificates of the control plane, if they are wanted as Secrets, and the accounts that own
+    /// them.
+    pub(crate) secrets: Option<(Arc<Profile>, watch::Receiver<Owners>)>,
 }
 
 impl Cluster {
@@ -115,7 +115,7 @@ impl Cluster {
     /// Follows the ServiceAccounts until the drain begins. `gate` opens when all are known.
     pub(crate) fn follow_accounts(
         &self,
-        gate: Gate,
+        gate: Option<Gate>,
         drain: &drain::Watch,
     ) -> (Arc<Accounts>, watch::Receiver<Owners>) {
         let accounts = Arc::new(Accounts::default());
@@ -189,15 +189,17 @@ impl Cluster {
             errors: self.metrics.root_map_errors.clone(),
             pauses: self.timing.pauses,
         };
-        let control_plane = duties.profile.map(|profile| control_plane::Options {
-            client: self.client.clone(),
-            api: self.api.clone(),
-            profile,
-            authority: Arc::clone(&duties.authority),
-            owners: duties.owners,
-            metrics: self.metrics.clone(),
-            pauses: self.timing.pauses,
-        });
+        let control_plane = duties
+            .secrets
+            .map(|(profile, owners)| control_plane::Options {
+                client: self.client.clone(),
+                api: self.api.clone(),
+                profile,
+                authority: Arc::clone(&duties.authority),
+                owners,
+                metrics: self.metrics.clone(),
+                pauses: self.timing.pauses,
+            });
         let namespace = self.namespace.clone();
         until(drain, async move {
             loop {
@@ -235,4 +237,12 @@ fn until(drain: &drain::Watch, task: impl Future<Output = ()> + Send + 'static) 
             () = task => {}
         }
     });
+}
+
+/// Returns at this time; never without one.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
 }

@@ -1,6 +1,7 @@
 //! Wiring.
 
 mod source;
+mod tasks;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -18,12 +19,13 @@ use tokio::net::TcpListener;
 use crate::args::{Args, Command};
 use crate::authenticate::{Authenticators, TokenAuthenticator};
 use crate::ca::Authority;
-use crate::cluster::{Cluster, Duties, Timing};
+use crate::cluster::{Cluster, Timing};
 use crate::control_plane::{self, Profile};
 use crate::metrics::{Expiry, Metrics};
 use crate::server::{self, ServerNames, Signing, TlsIdentity};
 use crate::settings::{Settings, Source};
 use crate::{debug, probe};
+use tasks::Tasks;
 
 /// Time that calls have to end after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -144,10 +146,15 @@ async fn serve_with(
         ),
         None => {}
     }
-    let followed = cluster
-        .as_ref()
-        .map(|cluster| cluster.follow_accounts(readiness.gate("ServiceAccounts"), &drain));
-    let (accounts, owners) = followed.unzip();
+    let checks = args.cluster.renewal_requires_service_account;
+    let secrets = args.cluster.control_plane_secrets;
+    let followed = cluster.as_ref().filter(|_| checks || secrets);
+    let (accounts, owners) = followed
+        .map(|cluster| {
+            let gate = checks.then(|| readiness.gate("ServiceAccounts"));
+            cluster.follow_accounts(gate, &drain)
+        })
+        .unzip();
     let files_gate = args.serving.control_plane_certs_dir.as_ref();
     let files_gate = files_gate.map(|_| readiness.gate("control-plane certificates"));
     tokio::spawn(ctrlz::serve(
@@ -178,6 +185,12 @@ async fn serve_with(
     shown.get_or_init(|| Arc::clone(&authority));
     bundle_gate.open();
 
+    let tasks = Tasks {
+        args: &args,
+        authority: &authority,
+        metrics: &metrics,
+        drain: &drain,
+    };
     let profile = Profile {
         namespace: namespace.clone(),
         cluster_domain: args.serving.cluster_domain.clone(),
@@ -186,52 +199,12 @@ async fn serve_with(
         custom_names: settings.custom_names.clone(),
         ttl: settings.ttl.default,
     };
-    let leadership = cluster
-        .as_ref()
-        .map(|cluster| cluster.elect(&pod_name(&args), &drain));
-    match (&cluster, secret, &leadership) {
-        (Some(cluster), Some(secret), Some(leadership)) => cluster.keep_root(
-            secret,
-            Arc::clone(&authority),
-            leadership.clone(),
-            source::ticks(&args),
-            &drain,
-        ),
-        _ => {
-            let follow = source::follow(
-                source,
-                Arc::clone(&authority),
-                args.clone(),
-                metrics.clone(),
-                drain.clone(),
-            );
-            tokio::spawn(follow);
-        }
+    if let Some(gate) = files_gate {
+        tasks.write_files(profile.clone(), gate);
     }
-    if let (Some(dir), Some(gate)) = (args.serving.control_plane_certs_dir.clone(), files_gate) {
-        let options = control_plane::files::Options {
-            dir,
-            profile: profile.clone(),
-        };
-        tokio::spawn(control_plane::files::run(
-            Arc::clone(&authority),
-            options,
-            metrics.clone(),
-            gate,
-            drain.clone(),
-        ));
-    }
-    if let (Some(cluster), Some(leadership), Some(owners)) = (&cluster, leadership, owners) {
-        let duties = Duties {
-            authority: Arc::clone(&authority),
-            root_map: args.cluster.root_cert_configmap.clone(),
-            profile: args
-                .cluster
-                .control_plane_secrets
-                .then(|| Arc::new(profile)),
-            owners,
-        };
-        cluster.lead(duties, leadership, &drain);
+    match &cluster {
+        Some(cluster) => tasks.join_cluster(cluster, source, secret, profile, owners),
+        None => tasks.follow(source),
     }
 
     let reviewer = cluster.as_ref().map(|cluster| {
@@ -242,11 +215,16 @@ async fn serve_with(
         domains: settings.domains,
         cluster_id: args.issuance.cluster_id.clone(),
         own: own.clone(),
-        accounts: accounts.filter(|_| args.cluster.renewal_requires_service_account),
+        accounts: accounts.filter(|_| checks),
         tokens,
         reviewer,
     };
-    let signing = Signing::new(Arc::clone(&authority), authenticators, own.clone(), metrics);
+    let signing = Signing::new(
+        Arc::clone(&authority),
+        authenticators,
+        own.clone(),
+        metrics.clone(),
+    );
 
     let names = ServerNames {
         host_identities: args.serving.grpc_host_identities.clone(),
@@ -262,18 +240,7 @@ async fn serve_with(
     tokio::spawn(identity.run(drain.clone()));
     port_gate.open();
 
-    let interval = args.serving.liveness_probe_interval;
-    if !args.serving.liveness_probe_path.is_empty() && !interval.is_zero() {
-        let options = probe::Options {
-            file: args.serving.liveness_probe_path.clone().into(),
-            interval,
-            check_interval: args.serving.probe_check_interval,
-            address: loopback(address),
-            own,
-        };
-        tokio::spawn(probe::run(authority, options, drain.clone()));
-    }
-
+    tasks.probe(loopback(address), own);
     tracing::info!(address = %address, "serving");
     server::serve(
         incoming,
@@ -284,15 +251,6 @@ async fn serve_with(
     .await?;
     admin.await??;
     Ok(())
-}
-
-/// How this process is called among its replicas.
-fn pod_name(args: &Args) -> String {
-    if !args.cluster.pod_name.is_empty() {
-        return args.cluster.pod_name.clone();
-    }
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    host.to_string_lossy().into_owned()
 }
 
 /// How a port that is bound to all addresses is dialled from here.

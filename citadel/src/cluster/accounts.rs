@@ -52,7 +52,7 @@ pub(crate) struct Writer {
     names: Vec<String>,
     owners: watch::Sender<Owners>,
     /// Opens when all were listed once.
-    gate: Gate,
+    gate: Option<Gate>,
     trouble: Trouble,
     /// What the present list has had so far.
     listed: (HashSet<Key>, Owners),
@@ -63,7 +63,7 @@ impl Writer {
         accounts: Arc<Accounts>,
         namespace: String,
         names: Vec<String>,
-        gate: Gate,
+        gate: Option<Gate>,
     ) -> (Self, watch::Receiver<Owners>) {
         let (sender, owners) = watch::channel(Owners::new());
         let writer = Self {
@@ -126,7 +126,7 @@ impl Follower<Account> for Writer {
                 let (keys, owners) = std::mem::take(&mut self.listed);
                 self.accounts.replace(keys);
                 self.set_owners(|known| *known = owners);
-                self.gate.open();
+                self.gate.iter().for_each(Gate::open);
             }
             Event::Applied(Account { metadata }) => {
                 self.accounts.insert(self.key(&metadata));

@@ -55,7 +55,8 @@ pub(crate) async fn put(
 ) -> Result<bool, PutError> {
     let api = Api::namespaced(client.clone(), namespace);
     let written = tokio::time::timeout(LIMIT, put_in(&api, content, is_there)).await;
-    written.unwrap_or(Err(PutError::Away(Failure::Silent)))
+    // Something may hang for this object only.
+    written.unwrap_or(Err(PutError::Other(Failure::Silent)))
 }
 
 async fn put_in(api: &Api<ConfigMap>, content: &Content, hint: bool) -> Result<bool, PutError> {
@@ -116,7 +117,7 @@ impl From<kube::Error> for PutError {
             }
         }
         match Failure::from(error) {
-            failure if failure.is_of_server() => Self::Away(failure),
+            failure @ Failure::Unreachable(_) => Self::Away(failure),
             failure => Self::Other(failure),
         }
     }

@@ -68,6 +68,14 @@ enum Next {
     Sleep(Duration),
 }
 
+/// What came of a write.
+enum Written {
+    /// The Secret was good by then.
+    Good(Next),
+    /// It has a new certificate.
+    New(Next),
+}
+
 async fn keep(
     options: &Options,
     component: &'static str,
@@ -100,16 +108,16 @@ async fn keep(
                 Err(why) => {
                     rests_until = Instant::now() + REST;
                     let written = write(options, component, owner).await;
-                    options
-                        .metrics
-                        .control_plane_written(component, written.is_ok());
                     match written {
-                        Ok(next) => {
+                        Ok(Written::Good(next)) => next,
+                        Ok(Written::New(next)) => {
+                            options.metrics.control_plane_written(component, true);
                             tracing::info!(component, why, "control-plane certificate written");
                             backoff.reset();
                             next
                         }
                         Err(error) => {
+                            options.metrics.control_plane_written(component, false);
                             tracing::error!(
                                 component,
                                 error = format!("{error:#}"),
@@ -177,7 +185,7 @@ fn judge(
 }
 
 /// Writes the Secret unless it is good by now.
-async fn write(options: &Options, component: &'static str, owner: &str) -> anyhow::Result<Next> {
+async fn write(options: &Options, component: &'static str, owner: &str) -> anyhow::Result<Written> {
     let written = tokio::time::timeout(LIMIT, write_now(options, component, owner)).await;
     written.context("the API server does not answer")?
 }
@@ -186,12 +194,12 @@ async fn write_now(
     options: &Options,
     component: &'static str,
     owner: &str,
-) -> anyhow::Result<Next> {
+) -> anyhow::Result<Written> {
     let name = secret::name(component);
     let api: Api<Secret> = Api::namespaced(options.client.clone(), &options.profile.namespace);
     let found = api.get_opt(&name).await.map_err(explained)?;
     if let Ok(next) = judge(options, component, owner, found.as_ref()) {
-        return Ok(next);
+        return Ok(Written::Good(next));
     }
     let is_new = found.is_none();
     let (profile, authority) = (Arc::clone(&options.profile), Arc::clone(&options.authority));
@@ -220,7 +228,7 @@ async fn write_now(
     };
     crate::store::secret::wipe(made);
     crate::store::secret::wipe(written.map_err(explained)?);
-    Ok(Next::Sleep(until))
+    Ok(Written::New(Next::Sleep(until)))
 }
 
 fn explained(error: kube::Error) -> anyhow::Error {

@@ -2,7 +2,7 @@
 //! deletes it. The decisions are in `store::secret`.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Secret;
@@ -13,6 +13,7 @@ use mesh_common::lease::Leadership;
 use mesh_common::list_watch::Failure;
 use tokio::sync::watch;
 
+use super::at;
 use super::single::{Seen, WatchedSecret};
 use crate::ca::{Authority, Bundle};
 use crate::metrics::Metrics;
@@ -90,7 +91,7 @@ impl RootSecret {
     /// answer it is asked again.
     pub(crate) async fn open(&self, drain: &drain::Watch) -> Result<Bundle> {
         let mut backoff = Backoff::new(self.pauses.0, self.pauses.1);
-        let end = tokio::time::Instant::now() + PATIENCE;
+        let end = Instant::now() + PATIENCE;
         let place = self.place();
         loop {
             let waiting_for = match self.get_or_create().await {
@@ -99,7 +100,7 @@ impl RootSecret {
                 Err(Trouble::Later(why)) => why,
                 Err(Trouble::Fatal(error)) => return Err(error.into()),
             };
-            if tokio::time::Instant::now() >= end {
+            if Instant::now() >= end {
                 bail!("{place}: {waiting_for}");
             }
             tracing::warn!("waiting for {place}: {waiting_for}");
@@ -121,7 +122,9 @@ impl RootSecret {
         let options = self.options.clone();
         let made = blocking(move || secret::make(&options, SystemTime::now())).await?;
         // The key counts, and is used, only when the server has it.
-        match in_time(self.api.create(&PostParams::default(), &made)).await {
+        let created = in_time(self.api.create(&PostParams::default(), &made)).await;
+        secret::wipe(made);
+        match created {
             Ok(created) => {
                 let trust_domain = &self.options.trust_domain;
                 tracing::info!(place = self.place(), %trust_domain, "new self-signed root");
@@ -149,8 +152,13 @@ impl RootSecret {
         bundle.await
     }
 
-    /// Renews the root if it is near its end. The bundle to use from now on, if it is another one.
-    async fn renew(&self, current: &Arc<Bundle>) -> Result<Option<Bundle>, Trouble> {
+    /// Reads the Secret and renews its root if it is near its end and `may_renew`. The bundle to use
+    /// from now on, if it is another one.
+    async fn look(
+        &self,
+        current: &Arc<Bundle>,
+        may_renew: bool,
+    ) -> Result<Option<Bundle>, Trouble> {
         for _ in 0..ATTEMPTS {
             let Some(found) = in_time(self.api.get_opt(NAME)).await? else {
                 // Whoever restores it does not look at its end; the next round does.
@@ -163,6 +171,10 @@ impl RootSecret {
                     Change::Adopted(bundle) => {
                         secret::wipe(found);
                         Looked::Adopt(bundle)
+                    }
+                    Change::None if !may_renew => {
+                        secret::wipe(found);
+                        Looked::Keep
                     }
                     Change::None => match secret::renew(found, &bundle, &options, now)? {
                         None => Looked::Keep,
@@ -199,7 +211,17 @@ impl RootSecret {
         let secret = secret::restored(current);
         let created = in_time(self.api.create(&PostParams::default(), &secret)).await;
         secret::wipe(secret);
-        secret::wipe(created?);
+        match created {
+            Ok(created) => secret::wipe(created),
+            // It was there again already: the watch tells what is in it.
+            Err(trouble) => match in_time(self.api.get_opt(NAME)).await? {
+                Some(found) => {
+                    secret::wipe(found);
+                    return Ok(());
+                }
+                None => return Err(trouble),
+            },
+        }
         tracing::warn!(
             place = self.place(),
             "deleted by somebody, and restored with the key in use"
@@ -254,7 +276,7 @@ pub(crate) async fn keep(
         metrics,
     } = keeper;
     let mut backoff = Backoff::new(secret.pauses.0, secret.pauses.1);
-    let mut retry: Option<tokio::time::Instant> = None;
+    let mut retry: Option<Instant> = None;
     let end = drain.signaled();
     tokio::pin!(end);
     loop {
@@ -281,8 +303,14 @@ pub(crate) async fn keep(
         let current = authority.bundle();
         let result = match state {
             Seen::Absent if leadership.is_held() => secret.restore(&current).await.map(|()| None),
-            Seen::Present(found) if !is_tick => follow(&secret, &current, found).await,
-            Seen::Present(_) | Seen::Unknown if is_tick => secret.renew(&current).await,
+            Seen::Present(found) if !is_tick => {
+                if secret::is_of(&found.0, &current) {
+                    continue;
+                }
+                // The watch may be behind what this process wrote itself.
+                secret.look(&current, false).await
+            }
+            Seen::Present(_) | Seen::Unknown if is_tick => secret.look(&current, true).await,
             _ => continue,
         };
         match result {
@@ -301,7 +329,7 @@ pub(crate) async fn keep(
                 metrics.reloads.with_label_values(&["failure"]).inc();
                 let error = match trouble {
                     Trouble::Later(why) => {
-                        retry = Some(tokio::time::Instant::now() + backoff.next());
+                        retry = Some(Instant::now() + backoff.next());
                         format!("{}: {why}", secret.place())
                     }
                     // Nothing changes before the Secret does.
@@ -313,27 +341,5 @@ pub(crate) async fn keep(
                 );
             }
         }
-    }
-}
-
-/// What the watch told of the Secret.
-async fn follow(
-    secret: &RootSecret,
-    current: &Arc<Bundle>,
-    found: Arc<WatchedSecret>,
-) -> Result<Option<Bundle>, Trouble> {
-    let (options, bundle) = (secret.options.clone(), Arc::clone(current));
-    let compared =
-        blocking(move || secret::compare(&found.0, &bundle, &options, SystemTime::now()));
-    Ok(match compared.await? {
-        Change::None => None,
-        Change::Adopted(bundle) => Some(*bundle),
-    })
-}
-
-async fn at(time: Option<tokio::time::Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }

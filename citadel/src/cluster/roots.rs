@@ -21,6 +21,7 @@ use mesh_common::mcp::LogLimit;
 use mesh_common::metrics::IntCounter;
 use tokio::sync::{mpsc, watch};
 
+use super::at;
 use super::config_map::{self, Content, PutError};
 use super::trouble::Trouble;
 use crate::ca::Authority;
@@ -130,7 +131,10 @@ impl Keeper {
                 };
                 writes.push(self.write(namespace, is_there));
             }
+            // Nothing more is begun before one of them ends.
+            let is_full = writes.len() >= AT_A_TIME;
             let wake = self.paused.or_else(|| self.board.wake());
+            let wake = wake.filter(|_| !is_full);
             tokio::select! {
                 Some(fact) = namespaces.recv() => self.namespaces(fact),
                 Some(fact) = maps.recv() => self.maps(fact),
@@ -224,13 +228,5 @@ fn content(name: &str, authority: &Authority) -> Content {
         key: KEY,
         value: authority.bundle().root_pem().to_owned(),
         is_labelled: true,
-    }
-}
-
-/// Returns at this time; never without one.
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -112,6 +112,12 @@ fn content(certificate: &str, key: &Zeroizing<String>) -> Secret {
     secret
 }
 
+/// Whether a Secret has the root of the bundle in use.
+pub(crate) fn is_of(secret: &Secret, current: &Bundle) -> bool {
+    let certificate = part(secret, CERTIFICATE);
+    certificate.is_ok_and(|certificate| same_certificate(certificate, current.certificate()))
+}
+
 /// What a Secret means for the bundle in use. Only a root of the same key and name is taken, as
 /// everything else would cut off all workloads at once.
 pub(crate) fn compare(

@@ -171,6 +171,16 @@ async fn a_root_near_its_end_is_renewed_in_the_secret() {
         world.secret(ROOT, "root-cert.pem")
     );
     eventually("used", async || root_of(&world, &citadel).await != before).await;
+    // What the watch tells late does not bring an older root back.
+    let writes = || {
+        let put = |write: &&String| write.starts_with("PUT") && write.ends_with("/istio-ca-secret");
+        world.writes().iter().filter(put).count() as f64
+    };
+    let replaced = "citadel_ca_reload_count{result=\"success\"}";
+    eventually("one replacement for each", async || {
+        citadel.metric(replaced).await == writes()
+    })
+    .await;
     citadel.stop().await;
 }
 

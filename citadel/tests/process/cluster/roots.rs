@@ -119,6 +119,10 @@ async fn one_replica_writes_and_the_next_goes_on() {
     world.delete(MAPS, "foo/istio-ca-root-cert");
     world.namespace("bar");
     has_root(&world, &["foo", "bar"]).await;
+    // Also when nobody tells how it went.
+    world.change_and_forget(NAMESPACES, |_| {});
+    world.change_and_forget(MAPS, |changes| changes.delete("foo/istio-ca-root-cert"));
+    has_root(&world, &["foo", "bar"]).await;
     second.stop().await;
 }
 

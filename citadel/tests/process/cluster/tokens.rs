@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use super::{ACCOUNTS, World};
-use crate::harness::{Citadel, Csr, Issuer, der};
+use crate::harness::{Citadel, Csr, Issuer, der, eventually};
 
 async fn ask(citadel: &Citadel, token: &str) -> Result<String, tonic::Status> {
     let answer = citadel
@@ -126,9 +126,9 @@ async fn a_certificate_is_renewed_as_long_as_its_account_is_there() {
         citadel.create(Some(pair), None, csr.request()).await
     };
     // The watch is as quick as it is.
-    crate::harness::eventually("renewed", async || renew().await.is_ok()).await;
+    eventually("renewed", async || renew().await.is_ok()).await;
     world.delete(ACCOUNTS, "foo/bar");
-    crate::harness::eventually("refused", async || renew().await.is_err()).await;
+    eventually("refused", async || renew().await.is_err()).await;
     assert_eq!(renew().await.unwrap_err().code(), Code::Unauthenticated);
     // A token goes on to count for itself.
     let pair = csr.pair(&answer);
@@ -138,7 +138,13 @@ async fn a_certificate_is_renewed_as_long_as_its_account_is_there() {
         .unwrap();
 
     world.account("foo", "bar");
-    crate::harness::eventually("renewed again", async || renew().await.is_ok()).await;
+    eventually("renewed again", async || renew().await.is_ok()).await;
+    // Also when nobody tells how it went.
+    world.change_and_forget(ACCOUNTS, |changes| changes.delete("foo/bar"));
+    eventually("refused again", async || renew().await.is_err()).await;
+    world.account("foo", "bar");
+    eventually("renewed at last", async || renew().await.is_ok()).await;
+
     // What was known last counts.
     world.cluster.down().await;
     renew().await.unwrap();

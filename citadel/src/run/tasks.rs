@@ -1,0 +1,114 @@
+//! What goes on beside serving.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mesh_common::drain;
+use mesh_common::readiness::Gate;
+use mesh_common::spiffe::Identity;
+use tokio::sync::watch;
+
+use super::source;
+use crate::args::Args;
+use crate::ca::Authority;
+use crate::cluster::{Cluster, Duties, Owners, RootSecret};
+use crate::control_plane::{Profile, files};
+use crate::metrics::Metrics;
+use crate::probe;
+use crate::settings::Source;
+
+/// What the tasks work with.
+pub(super) struct Tasks<'a> {
+    pub(super) args: &'a Args,
+    pub(super) authority: &'a Arc<Authority>,
+    pub(super) metrics: &'a Metrics,
+    pub(super) drain: &'a drain::Watch,
+}
+
+impl Tasks<'_> {
+    /// Brings changes of files into the authority.
+    pub(super) fn follow(&self, source: Arc<Source>) {
+        let follow = source::follow(
+            source,
+            Arc::clone(self.authority),
+            self.args.clone(),
+            self.metrics.clone(),
+            self.drain.clone(),
+        );
+        tokio::spawn(follow);
+    }
+
+    /// Takes part in the election and keeps what is kept in the cluster. `secret` is that of the
+    /// authority, if it is in one.
+    pub(super) fn join_cluster(
+        &self,
+        cluster: &Cluster,
+        source: Arc<Source>,
+        secret: Option<RootSecret>,
+        profile: Profile,
+        owners: Option<watch::Receiver<Owners>>,
+    ) {
+        let leadership = cluster.elect(&self.pod_name(), self.drain);
+        match secret {
+            Some(secret) => cluster.keep_root(
+                secret,
+                Arc::clone(self.authority),
+                leadership.clone(),
+                source::ticks(self.args),
+                self.drain,
+            ),
+            None => self.follow(source),
+        }
+        let duties = Duties {
+            authority: Arc::clone(self.authority),
+            root_map: self.args.cluster.root_cert_configmap.clone(),
+            secrets: owners
+                .filter(|_| self.args.cluster.control_plane_secrets)
+                .map(|owners| (Arc::new(profile), owners)),
+        };
+        cluster.lead(duties, leadership, self.drain);
+    }
+
+    /// Writes certificates of the control plane to their directory. `gate` opens when they are
+    /// there.
+    pub(super) fn write_files(&self, profile: Profile, gate: Gate) {
+        let Some(dir) = self.args.serving.control_plane_certs_dir.clone() else {
+            return;
+        };
+        tokio::spawn(files::run(
+            Arc::clone(self.authority),
+            files::Options { dir, profile },
+            self.metrics.clone(),
+            gate,
+            self.drain.clone(),
+        ));
+    }
+
+    /// Checks this process over its own port, if that is asked for.
+    pub(super) fn probe(&self, address: SocketAddr, own: Identity) {
+        let serving = &self.args.serving;
+        let interval = serving.liveness_probe_interval;
+        if serving.liveness_probe_path.is_empty() || interval.is_zero() {
+            return;
+        }
+        let options = probe::Options {
+            file: serving.liveness_probe_path.clone().into(),
+            interval,
+            check_interval: serving.probe_check_interval,
+            address,
+            own,
+        };
+        let authority = Arc::clone(self.authority);
+        tokio::spawn(probe::run(authority, options, self.drain.clone()));
+    }
+
+    /// How this process is called among its replicas.
+    fn pod_name(&self) -> String {
+        let args = self.args;
+        if !args.cluster.pod_name.is_empty() {
+            return args.cluster.pod_name.clone();
+        }
+        let host = nix::unistd::gethostname().unwrap_or_default();
+        host.to_string_lossy().into_owned()
+    }
+}
