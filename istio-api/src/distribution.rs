@@ -227,10 +227,7 @@ mod tests {
             let error = Distribution::from_mcp(&Resource { metadata, body }).unwrap_err();
             assert!(matches!(error, DistributionError::Body { .. }), "{error}");
         }
-        let more = Distribution {
-            held: 15,
-            ..said()
-        };
+        let more = Distribution { held: 15, ..said() };
         let error = Distribution::from_mcp(&more.to_mcp(row, "shop", "a")).unwrap_err();
         assert!(error.to_string().contains("held by 15 of 14 proxies"));
     }

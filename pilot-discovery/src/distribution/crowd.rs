@@ -101,11 +101,7 @@ impl<'a> Counter<'a> {
 
     /// The proxies of an object that reaches `classes`. Each counts once, also if the object
     /// reaches it as a client and as a server; it then needs what both sides need.
-    pub(super) fn count(
-        &mut self,
-        id: ObjectId,
-        classes: impl Iterator<Item = ClassId>,
-    ) -> Count {
+    pub(super) fn count(&mut self, id: ObjectId, classes: impl Iterator<Item = ClassId>) -> Count {
         let (mut reached, mut held) = (0, 0);
         let crowd = self.crowd;
         for class in classes {

@@ -1,11 +1,6 @@
 //! A stream to each galley: any of them may be the one that writes statuses.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::SocketAddr, time::Duration};
 
 use futures::future::BoxFuture;
 use mesh_common::drain;

@@ -370,7 +370,10 @@ impl Client {
             let since: Vec<&View> = views.range(taken..).map(|(_, view)| view).collect();
             for resource in since[0].sets(kind).iter() {
                 let name = &*resource.name;
-                let asks = self.names.get(&kind).is_none_or(|names| names.contains(name));
+                let asks = self
+                    .names
+                    .get(&kind)
+                    .is_none_or(|names| names.contains(name));
                 if !asks || !self.to_server.is_empty() {
                     continue;
                 }
