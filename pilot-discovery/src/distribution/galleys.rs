@@ -7,7 +7,7 @@ use mesh_common::drain;
 use tokio::task::JoinHandle;
 
 /// The addresses of a name are looked up again after this time.
-const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
+pub const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest time for a lookup.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Streams at most: a name that stands for everything is not meant.
@@ -27,7 +27,14 @@ type Id = (usize, SocketAddr);
 
 /// Keeps a stream to every address of every name until the process drains. Streams to addresses
 /// that went away are closed; a lookup that fails changes nothing.
-pub async fn keep(names: Vec<String>, network: impl Network, drain: drain::Watch) {
+///
+/// Looks up again after `interval`, by default [`LOOKUP_INTERVAL`].
+pub async fn keep(
+    names: Vec<String>,
+    network: impl Network,
+    interval: Duration,
+    drain: drain::Watch,
+) {
     let mut streams = Streams::default();
     let mut addresses: BTreeMap<usize, Vec<SocketAddr>> = BTreeMap::new();
     loop {
@@ -50,7 +57,7 @@ pub async fn keep(names: Vec<String>, network: impl Network, drain: drain::Watch
         streams.follow(&addresses, &network);
         tokio::select! {
             () = drain.signaled() => break,
-            () = tokio::time::sleep(LOOKUP_INTERVAL) => {}
+            () = tokio::time::sleep(interval) => {}
         }
     }
     // They end by themselves.

@@ -89,6 +89,15 @@ impl Reach {
         touched
     }
 
+    /// An object that is made up.
+    #[cfg(test)]
+    pub(super) fn put(&mut self, id: ObjectId, needs: Needs) {
+        for (kind, since) in Kind::ALL.into_iter().zip(needs) {
+            let resources = 1;
+            self.parts.insert((id, kind), Part { resources, since });
+        }
+    }
+
     fn range(&self, id: ObjectId) -> impl Iterator<Item = (Kind, &Part)> {
         let of_it = (id, Kind::Cluster)..=(id, Kind::Secret);
         let parts = self.parts.range(of_it);

@@ -123,6 +123,7 @@ pub(super) fn start(
         reconnections: Client::counter(registry, "pilot"),
         drain: drain.clone(),
     };
-    tokio::spawn(galleys::keep(names, galleys, drain.clone()));
+    let keep = galleys::keep(names, galleys, galleys::LOOKUP_INTERVAL, drain.clone());
+    tokio::spawn(keep);
     Ok(())
 }

@@ -361,22 +361,14 @@ impl Client {
     /// What the server counts as taken up to some view, the client has from that view or a newer
     /// one. `views` has all of them, by version.
     pub(super) fn has_what_is_counted(&self, views: &BTreeMap<u64, View>) {
-        for kind in [Kind::Cluster, Kind::Endpoint, Kind::Listener] {
+        for kind in [Kind::Cluster, Kind::Listener] {
             let Some(taken) = self.stream.taken(kind) else {
                 continue;
             };
-            let nothing = Held::new();
-            let held = self.held.get(&kind).unwrap_or(&nothing);
+            let held = self.held.get(&kind).unwrap();
             let since: Vec<&View> = views.range(taken..).map(|(_, view)| view).collect();
             for resource in since[0].sets(kind).iter() {
                 let name = &*resource.name;
-                let asks = self
-                    .names
-                    .get(&kind)
-                    .is_none_or(|names| names.contains(name));
-                if !asks || !self.to_server.is_empty() {
-                    continue;
-                }
                 let held = held.get(name).map(|(version, _)| *version);
                 let fits = since.iter().any(|view| match view.get(kind, name) {
                     Some(then) => Some(then.version) == held,
