@@ -5,7 +5,7 @@
 //!
 //! * [`source::machine`] and [`sink::machine`] are the protocol: plain state, no IO, no clock.
 //! * [`source::Server`] and [`sink::Client`] put them on tonic. The server has the service of 1.0,
-//!   too. [`source::Client`] calls a sink that cannot call.
+//!   too. [`source::Client`] calls a sink that cannot call, for example a [`sink::Server`].
 //! * [`Snapshot`] is what a source serves. Its maps share structure, so publishing a
 //!   change and computing what a stream lacks both cost what changed, not what exists.
 //!
@@ -38,6 +38,7 @@
 //! subscriptions also before the answer to its opening message: sinks of 1.1 send them so, and
 //! sources of 1.1 do not understand it.
 
+mod admit;
 mod dial;
 mod limit;
 pub mod sink;

@@ -1,8 +1,9 @@
-//! What becomes of each configuration object, told in its `status`: accepted or not, what the
-//! analysis of the whole configuration says, since when.
+//! What becomes of each configuration object, told in its `status`: accepted or not, by how many
+//! proxies held, what the analysis of the whole configuration says, since when.
 //!
 //! ```text
-//! source ─► state task ──observations──────┐
+//! pilots ─► reception ──reports────────────┐
+//! source ─► state task ──observations──────┤
 //!               │                          ▼
 //!               └─ snapshot ─► analysis ─► board (pure): what each status should be, and which
 //!                              findings      │           objects differ, the longest waiting first
@@ -17,16 +18,20 @@
 mod analysis;
 mod board;
 mod desired;
+mod distribution;
 mod metrics;
 mod observation;
 mod page;
 mod patch;
+mod reception;
 mod shown;
 mod writer;
 
 pub use analysis::{Analysis, Finding, Findings};
+pub use distribution::{Report, Share, Timing as ReportTiming};
 pub use metrics::Metrics;
-pub use observation::{Live, Observation, Verdict, observe};
+pub use observation::{Live, Observation, Verdict, observe, version_hash};
 pub use page::page;
+pub use reception::{Listener, Reception};
 pub use shown::Shown;
 pub use writer::{Inputs, Question, Target, Writer};

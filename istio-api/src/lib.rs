@@ -8,6 +8,7 @@ pub mod collections;
 pub mod conversion;
 pub mod crd;
 pub mod descriptor;
+pub mod distribution;
 pub mod duration;
 pub mod json;
 pub mod manifest;

@@ -88,6 +88,16 @@ pub struct Args {
     /// Largest MCP message taken, in bytes.
     #[arg(long = "mcpMaxMsgSize", default_value_t = 256 << 20)]
     pub mcp_max_message: usize,
+    /// Galleys that are told which proxies hold each object, `mcp://host:port` or
+    /// `mcps://host:port` (mutual TLS); every address of a host is told. Nothing: nobody.
+    #[arg(long = "statusReportAddr", value_delimiter = ',')]
+    pub status_reports: Vec<String>,
+    /// Name that the certificates of these galleys must have, if not the host of the address.
+    #[arg(long = "statusReportServerName", default_value = "")]
+    pub status_report_server_name: String,
+    /// Shortest time between two reports.
+    #[arg(long = "statusReportInterval", default_value = "1s", value_parser = duration::parse, hide = true)]
+    pub status_report_interval: Duration,
     /// Time for open streams to end after the signal to stop.
     #[arg(long = "shutdownDuration", default_value = "10s", value_parser = duration::parse)]
     pub shutdown: Duration,

@@ -3,12 +3,14 @@
 //! ```text
 //! config (MCP, files) ──► world (one writer) ──► views ──► xds (a task per stream) ──► Envoy
 //!                              │                              │
-//!                              └────────► debug pages ◄───────┘
+//!                              ├────────► debug pages ◄───────┤
+//!                              └────────► distribution ◄──────┘ ──► galley (reports)
 //! ```
 
 pub mod args;
 pub mod config;
 pub mod debug;
+pub mod distribution;
 pub mod metrics;
 pub mod request;
 pub mod run;

@@ -167,7 +167,7 @@ impl Metrics {
             .set(snapshot.virtual_services.len() as f64);
         let reason = if changes.everything {
             "global"
-        } else if changes.is_endpoints_only() {
+        } else if changes.is_endpoints_only() && !changes.endpoints.is_empty() {
             "endpoint"
         } else if !changes.services.is_empty() {
             "service"

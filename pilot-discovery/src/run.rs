@@ -1,5 +1,7 @@
 //! Puts the parts together.
 
+mod reports;
+
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
@@ -105,6 +107,8 @@ pub async fn run_reporting(
     world.send(Command::Synced).await?;
     // The snapshot with all of that is published when this comes back.
     world.inspect(|_| ()).await?;
+
+    reports::start(&args, &registry, &world, &streams, &drain)?;
 
     let writer = world.clone();
     let context = Context {
@@ -227,6 +231,7 @@ async fn start_sources(
         waiting.push(("configuration directory".to_owned(), first));
     }
     let mut mcp_handles = Vec::new();
+    let metrics = mcp::sink::Metrics::register(registry, "pilot");
     for server in args.mcp_servers.iter().filter(|server| !server.is_empty()) {
         let server = config::mcp::Server::parse(server)?;
         let files = config::mcp::Files {
@@ -240,7 +245,7 @@ async fn start_sources(
             files,
             node_id,
             args.mcp_max_message,
-            mcp::sink::Metrics::register(registry, "pilot"),
+            metrics.clone(),
             world.clone(),
         );
         tokio::spawn(client.run(drain.clone()));

@@ -9,9 +9,10 @@ mod server;
 mod stream;
 mod wire;
 
-pub use client::{Client, ClientOptions};
+pub use super::admit::{Admission, Authorize, SharedAuthorize};
+pub use client::{Client, ClientOptions, UNIMPLEMENTED_RETRY};
 pub use connections::{ConnectionStatus, Connections};
 pub use machine::{Dialect, Machine, Outgoing, Progress, Verdict};
 pub use metrics::Metrics;
-pub use server::{Authorize, Options, Server, SharedAuthorize};
-pub use stream::Snapshots;
+pub use server::{Options, Server};
+pub use stream::{Snapshots, Source};

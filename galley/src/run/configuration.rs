@@ -7,7 +7,10 @@ use anyhow::Context as _;
 use axum::Router;
 use mesh_common::drain;
 use mesh_common::kubeclient::Client;
-use mesh_common::mcp::source::{self, Options, SharedAuthorize, Snapshots};
+use mesh_common::mcp::{
+    self,
+    source::{self, Options, SharedAuthorize, Snapshots},
+};
 use mesh_common::metrics::Registry;
 use mesh_common::readiness::{Gate, Readiness};
 use mesh_common::tls::{self, CertFiles, ClientAuth, ReloadingServerConfig, ServerOptions};
@@ -24,6 +27,7 @@ use crate::args::ServerArgs;
 use crate::metrics::Metrics;
 use crate::source::{fs, kube};
 use crate::state::{Engine, Task};
+use crate::status::Reception;
 use crate::{certificate, debug, env, mesh};
 
 /// How long to wait for certificates at the start.
@@ -36,6 +40,8 @@ const AGE_GRACE: Duration = Duration::from_secs(10);
 /// Everything but the port: the tasks run, nobody is served yet.
 pub(super) struct Configuration {
     mcp: source::Server,
+    /// Where pilots report, if statuses are kept.
+    reports: Option<mcp::sink::Server<Reception>>,
     ready: Gate,
     /// Pages that show it.
     pub(super) pages: Router,
@@ -77,8 +83,8 @@ impl Configuration {
             snapshots: snapshots.clone(),
             registry,
         };
-        let (task, status_page) = statuses::start(parts, task, tasks, drain);
-        tasks.spawn(task.run(drain.clone()));
+        let started = statuses::start(parts, task, tasks, drain);
+        tasks.spawn(started.task.run(drain.clone()));
         if let Some(client) = client {
             let options = kube::Options {
                 excluded: args.excluded_resource_kinds.iter().cloned().collect(),
@@ -116,10 +122,15 @@ impl Configuration {
         if let Some(client) = sink::client(args, &mcp, registry) {
             tasks.spawn(client.run(drain.clone()));
         }
+        let reports = started.reception.map(|reception| {
+            let admission = mcp.admission();
+            statuses::sink(reception, args, admission, registry, drain)
+        });
         Ok(Self {
-            pages: debug::pages(queries, snapshots, mcp.connections()).merge(status_page),
+            pages: debug::pages(queries, snapshots, mcp.connections()).merge(started.page),
             ready: readiness.gate("server"),
             mcp,
+            reports,
         })
     }
 
@@ -131,13 +142,17 @@ impl Configuration {
         registry: &Registry,
         drain: &drain::Watch,
     ) -> anyhow::Result<()> {
+        let mut routes = self.mcp.routes();
+        if let Some(reports) = self.reports {
+            routes = routes.add_service(reports.service());
+        }
         let router = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(args.keepalive_interval))
             .http2_keepalive_timeout(Some(args.keepalive_timeout))
             .max_concurrent_streams(args.max_concurrent_streams)
             .max_connection_age(args.max_connection_age.saturating_add(AGE_GRACE))
             .max_connection_age_grace(AGE_GRACE)
-            .add_routes(self.mcp.routes());
+            .add_routes(routes);
         let end = drain.signaled();
         let served = match listener {
             Listener::Unix(listener, path) => {

@@ -85,6 +85,13 @@ pub(super) fn client(args: &ServerArgs, server: &Server, registry: &Registry) ->
         metadata: args.sink.metadata(),
         max_request_bytes: args.max_received_message_size,
         ping_interval: args.keepalive_interval,
+        is_optional: false,
     };
-    Some(Client::new(server, options, connector, registry, "galley"))
+    let reconnections = Client::counter(registry, "galley");
+    Some(Client::new(
+        server.source(),
+        options,
+        connector,
+        reconnections,
+    ))
 }

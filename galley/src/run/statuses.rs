@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use axum::Router;
+use istio_api::distribution::COLLECTION;
 use mesh_common::drain;
 use mesh_common::kubeclient::Client;
 use mesh_common::lease;
-use mesh_common::mcp::source::Snapshots;
+use mesh_common::mcp::sink;
+use mesh_common::mcp::source::{Admission, Snapshots};
 use mesh_common::metrics::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -14,10 +16,16 @@ use tokio::task::JoinSet;
 use crate::args::ServerArgs;
 use crate::env;
 use crate::state::Task;
-use crate::status::{self, Analysis, Inputs, Metrics, Target, Writer};
+use crate::status::{self, Analysis, Inputs, Metrics, Reception, ReportTiming, Target, Writer};
 
 /// Observations on their way: as many batches as the state takes of the source.
 const OBSERVATIONS: usize = 4;
+/// Reports of pilots on their way.
+const REPORTS: usize = 16;
+/// Largest report in bytes: more objects than a pilot has memory for.
+const MAX_REPORT: usize = 32 << 20;
+/// Pilots that may report at once.
+const MAX_PILOTS: usize = 256;
 /// The Lease, in the namespace of galley, whose holder writes.
 const LEASE: &str = "istio-status-leader";
 
@@ -28,6 +36,8 @@ pub struct Timing {
     pub analysis: Duration,
     /// Of the election.
     pub lease: lease::Timing,
+    /// Of what pilots say.
+    pub reports: ReportTiming,
 }
 
 impl Default for Timing {
@@ -35,6 +45,7 @@ impl Default for Timing {
         Self {
             analysis: Duration::from_secs(5),
             lease: lease::Timing::default(),
+            reports: ReportTiming::default(),
         }
     }
 }
@@ -49,14 +60,23 @@ pub(super) struct Parts<'a> {
     pub(super) registry: &'a Registry,
 }
 
-/// Starts the tasks, if statuses are wanted, and makes `task` tell them of objects. The second
-/// part is the page that shows them.
+/// What came of it.
+pub(super) struct Started {
+    /// Tells of objects, if statuses are wanted.
+    pub(super) task: Task,
+    /// Shows statuses.
+    pub(super) page: Router,
+    /// Where pilots report, if statuses are wanted.
+    pub(super) reception: Option<Reception>,
+}
+
+/// Starts the tasks, if statuses are wanted.
 pub(super) fn start(
     parts: Parts<'_>,
     task: Task,
     tasks: &mut JoinSet<()>,
     drain: &drain::Watch,
-) -> (Task, Router) {
+) -> Started {
     let Parts {
         args,
         timing,
@@ -65,7 +85,11 @@ pub(super) fn start(
         registry,
     } = parts;
     if !args.status.enable_status {
-        return (task, status::page(None));
+        return Started {
+            task,
+            page: status::page(None),
+            reception: None,
+        };
     }
     let metrics = Metrics::register(registry);
     let namespace = args.validation.deployment_namespace.clone();
@@ -94,11 +118,36 @@ pub(super) fn start(
     let analyze = analysis.follow(snapshots, findings_tx, metrics.clone(), drain.clone());
     tasks.spawn(analyze);
     let (observer, observations) = mpsc::channel(OBSERVATIONS);
+    let (reports_tx, reports) = mpsc::channel(REPORTS);
     let inputs = Inputs {
         observations,
         findings,
+        reports,
     };
-    let (writer, question) = Writer::new(inputs, target, metrics);
+    let (writer, question) = Writer::new(inputs, target, timing.reports, metrics);
     tasks.spawn(writer.run(drain.clone()));
-    (task.observed_by(observer), status::page(Some(question)))
+    Started {
+        task: task.observed_by(observer),
+        page: status::page(Some(question)),
+        reception: Some(Reception::new(reports_tx)),
+    }
+}
+
+/// The service that pilots report to.
+pub(super) fn sink(
+    reception: Reception,
+    args: &ServerArgs,
+    admission: Admission,
+    registry: &Registry,
+    drain: &drain::Watch,
+) -> sink::Server<Reception> {
+    let namespace = &args.validation.deployment_namespace;
+    let options = sink::ServerOptions {
+        node_id: format!("{}.{namespace}", env::pod_name()),
+        collections: vec![COLLECTION.to_owned()],
+        max_message_bytes: MAX_REPORT,
+        max_streams: MAX_PILOTS,
+    };
+    let metrics = sink::Metrics::register(registry, "galley");
+    sink::Server::new(options, reception, admission, metrics, drain.clone())
 }

@@ -3,6 +3,7 @@
 
 mod queue;
 mod row;
+mod voice;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,11 +17,16 @@ use serde_json::Value;
 
 use super::analysis::{Finding, Findings, collection};
 use super::desired::{Facts, Statement, desired, nothing};
+use super::distribution::{Report, Reports, Standing, Timing};
 use super::observation::{Live, Observation, Verdict};
 use super::patch;
 use super::shown::Shown;
 use queue::Queue;
 use row::Row;
+use voice::Voice;
+
+/// A pilot may speak of so many more objects than there are: it may have heard of them earlier.
+const UNKNOWN_OBJECTS: usize = 1_000;
 
 /// The time, as clocks that never go back have it and as people write it.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +50,8 @@ pub(super) struct Write {
     pub(super) patch: Value,
     /// Hash of what is said.
     digest: u64,
+    /// Nothing but what is said of proxies differs, and not all of them hold it.
+    is_about_numbers: bool,
 }
 
 /// What became of a write.
@@ -64,13 +72,19 @@ pub(super) struct Board {
     /// What each file holds.
     files: BTreeMap<Arc<Path>, BTreeSet<Key>>,
     findings: Option<Arc<Findings>>,
+    reports: Reports,
+    voice: Voice,
+    timing: Timing,
     synced: bool,
     queue: Queue,
 }
 
 impl Board {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(timing: Timing, now: Now) -> Self {
         Self {
+            reports: Reports::default(),
+            voice: Voice::silent(&timing, now),
+            timing,
             rows: BTreeMap::new(),
             files: BTreeMap::new(),
             findings: None,
@@ -166,6 +180,57 @@ impl Board {
         keys.iter().for_each(|key| self.consider_key(key, now));
     }
 
+    /// Takes what a pilot says.
+    pub(super) fn reported(&mut self, report: Report, now: Now) {
+        let before = self.pilots();
+        let room = self.rows.len().saturating_add(UNKNOWN_OBJECTS);
+        let keys = self.reports.take(report, room, now.monotonic);
+        if before == 0 && self.pilots() > 0 {
+            self.voice = self.voice.heard(&self.timing, now);
+        }
+        self.consider_pilots(before, &keys, now);
+    }
+
+    /// One pilot more or less means something for the objects, too, that it does not speak of.
+    fn consider_pilots(&mut self, before: usize, keys: &BTreeSet<Key>, now: Now) {
+        if self.pilots() == before {
+            keys.iter().for_each(|key| self.consider_key(key, now));
+        } else {
+            self.consider_all(now);
+        }
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub(super) fn timer(&self) -> Option<Instant> {
+        let grace = self.reports.deadline(self.timing.grace);
+        [grace, self.voice.deadline()].into_iter().flatten().min()
+    }
+
+    /// Does what is to be done at this time, whatever happens.
+    pub(super) fn tick(&mut self, now: Now) {
+        let before = self.pilots();
+        let keys = self.reports.expire(self.timing.grace, now.monotonic);
+        if before > 0 && self.pilots() == 0 {
+            self.voice = Voice::silent(&self.timing, now);
+        }
+        if self.voice.deadline().is_some_and(|at| at <= now.monotonic) {
+            self.voice = Voice::Speaking;
+            self.consider_all(now);
+            return;
+        }
+        self.consider_pilots(before, &keys, now);
+    }
+
+    /// Pilots that report.
+    pub(super) fn pilots(&self) -> usize {
+        self.reports.pilots()
+    }
+
+    /// What pilots said of objects that nobody knows, and that was too much to keep.
+    pub(super) const fn left_out(&self) -> u64 {
+        self.reports.left_out()
+    }
+
     /// Whichever file it is in: the first one counts.
     fn consider_key(&mut self, key: &Key, now: Now) {
         let first: Id = (key.clone(), Path::new("").into());
@@ -179,12 +244,18 @@ impl Board {
         ids.iter().for_each(|id| self.consider(id, now));
     }
 
+    /// All objects that were there at the start are known.
+    pub(super) const fn is_synced(&self) -> bool {
+        self.synced
+    }
+
     /// Everything that a status is made from has been heard of once.
     pub(super) fn is_ready(&self) -> bool {
         self.synced && self.findings.is_some()
     }
 
-    /// Notes since when an object is accepted or not, and whether its status is to be written.
+    /// Notes since when the status of an object should be what it should be, and when it is to be
+    /// written.
     fn consider(&mut self, id: &Id, now: Now) {
         if !self.is_ready() {
             return;
@@ -195,10 +266,9 @@ impl Board {
         let Some(row) = self.rows.get_mut(id) else {
             return;
         };
-        if row.consider(&statement, now) {
-            self.queue.add(id, now.monotonic);
-        } else {
-            self.queue.remove(id);
+        match row.consider(&statement, now) {
+            Some(due) => self.queue.add(id, due),
+            None => self.queue.remove(id),
         }
     }
 
@@ -212,7 +282,17 @@ impl Board {
             verdict: row.verdict(),
             shadowed_by: self.shadow(id),
             findings,
+            in_force: row.in_force(),
+            standing: (!self.voice.is_quiet())
+                .then(|| self.standing(id).unwrap_or(Standing::NotReported)),
+            shown: row.shown_condition(),
         }))
+    }
+
+    /// What pilots say at this moment; `None` if no state of it is in force.
+    fn standing(&self, id: &Id) -> Option<Standing> {
+        let state = self.rows.get(id)?.in_force()?;
+        Some(self.reports.standing(&id.0, state.version))
     }
 
     fn findings(&self, key: &Key) -> Option<&Arc<[Finding]>> {
@@ -226,13 +306,19 @@ impl Board {
         (id.0 == *key && id.1 != *path).then(|| id.1.display().to_string())
     }
 
-    /// The status that has been waiting longest. Until [`Self::done`] the object is
+    /// When the next status is to be written.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.queue.first()
+    }
+
+    /// The status that has been waiting longest, if one is due. Until [`Self::done`] the object is
     /// left alone.
     pub(super) fn next(&mut self, now: Now) -> Option<Write> {
-        while let Some(id) = self.queue.pop() {
-            // It may be right again.
+        while let Some(id) = self.queue.pop(now.monotonic) {
+            // It may be right again, or in no hurry any more.
             self.consider(&id, now);
-            if self.queue.holds(&id)
+            let due = self.queue.due(&id);
+            if due.is_some_and(|due| due <= now.monotonic)
                 && let Some(write) = self.begin(&id)
             {
                 self.queue.remove(&id);
@@ -246,21 +332,22 @@ impl Board {
         let statement = self.statement(id)?;
         let row = self.rows.get_mut(id)?;
         let collection = row.collection();
-        let (live, status) = row.begin(&statement)?;
+        let (live, status, is_about_numbers) = row.begin(&statement)?;
         Some(Write {
             id: id.clone(),
             collection,
             api_version: live.api_version,
             resource_version: live.resource_version.clone(),
             patch: patch::merge(status, &live.resource_version),
-            digest: statement.digest(),
+            digest: statement.digest().full,
+            is_about_numbers,
         })
     }
 
     /// Takes what became of a write.
     pub(super) fn done(&mut self, write: &Write, outcome: Outcome, now: Now) {
         if let Some(row) = self.rows.get_mut(&write.id) {
-            row.done(write, outcome);
+            row.done(write, outcome, now);
             self.consider(&write.id, now);
         }
     }
@@ -279,7 +366,8 @@ impl Board {
                 id,
                 status: row.status(&statement),
                 findings: findings.map_or(&[], |findings| findings),
-                is_waiting: self.queue.holds(id),
+                standing: self.standing(id),
+                is_waiting: self.queue.due(id).is_some(),
             })
         })
     }
@@ -291,6 +379,8 @@ pub(super) struct Listed<'a> {
     pub(super) id: &'a Id,
     pub(super) status: Value,
     pub(super) findings: &'a [Finding],
+    /// What pilots say at this moment.
+    pub(super) standing: Option<Standing>,
     pub(super) is_waiting: bool,
 }
 

@@ -8,10 +8,13 @@ use k8s_openapi::jiff::Timestamp;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::analysis::Finding;
+use super::distribution::{Standing, Sum};
 use super::observation::Verdict;
 
 /// Condition: whether the object is in force as it is written.
 pub(super) const ACCEPTED: &str = "Accepted";
+/// Condition: whether every proxy that the object reaches holds it.
+pub(super) const DISTRIBUTED: &str = "Distributed";
 
 /// Most validation messages of one object.
 const MAX_MESSAGES: usize = 64;
@@ -73,15 +76,27 @@ pub(super) struct Note {
 pub(super) struct Statement {
     pub(super) generation: Option<i64>,
     pub(super) accepted: Option<Condition>,
+    pub(super) distributed: Option<Condition>,
     pub(super) notes: Vec<Note>,
 }
 
+/// Two hashes of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Digest {
+    /// Of all of it.
+    pub(super) full: u64,
+    /// Without what is said of proxies.
+    pub(super) rest: u64,
+}
+
 impl Statement {
-    /// A hash of all of it.
-    pub(super) fn digest(&self) -> u64 {
+    pub(super) fn digest(&self) -> Digest {
         let mut hash = HashOf::default();
         (self.generation, &self.accepted, &self.notes).hash(&mut hash);
-        hash.finish()
+        let rest = hash.finish();
+        self.distributed.hash(&mut hash);
+        let full = hash.finish();
+        Digest { full, rest }
     }
 }
 
@@ -98,6 +113,15 @@ impl Hasher for HashOf {
     }
 }
 
+/// The state of an object that is distributed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct InForce {
+    /// Hash of its version on the configuration stream.
+    pub(super) version: u64,
+    /// `metadata.generation` of that state.
+    pub(super) generation: Option<i64>,
+}
+
 /// What an object's status is made from.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
@@ -106,6 +130,12 @@ pub(super) struct Facts<'a> {
     /// Another file defines it, and counts.
     pub(super) shadowed_by: Option<String>,
     pub(super) findings: &'a [Finding],
+    /// What was accepted last, if anything was.
+    pub(super) in_force: Option<InForce>,
+    /// What is said of proxies; `None` as long as nobody could say anything.
+    pub(super) standing: Option<Standing>,
+    /// What the status shows of proxies.
+    pub(super) shown: Option<&'a Condition>,
 }
 
 /// What the status should be.
@@ -119,16 +149,70 @@ pub(super) fn desired(facts: &Facts<'_>) -> Statement {
     };
     let accepted = match (facts.verdict, &facts.shadowed_by) {
         (Verdict::Refused(why), _) => condition(State::False, "Invalid", why.to_string()),
-        (Verdict::Accepted, Some(file)) => {
+        (Verdict::Accepted(_), Some(file)) => {
             let message = format!("{file} defines it too, and is in force");
             condition(State::False, "Shadowed", message)
         }
-        (Verdict::Accepted, None) => condition(State::True, "Valid", String::new()),
+        (Verdict::Accepted(_), None) => condition(State::True, "Valid", String::new()),
     };
     Statement {
         generation,
         accepted: Some(accepted),
+        distributed: distributed(facts),
         notes: notes(facts.findings),
+    }
+}
+
+/// What is said of proxies. Once all of them held a generation, that stays said of it: who comes
+/// later is given it with everything else, and would only cause writes.
+fn distributed(facts: &Facts<'_>) -> Option<Condition> {
+    let in_force = facts.in_force.filter(|_| facts.shadowed_by.is_none());
+    let condition = |state, reason: &'static str, message: String| {
+        let of = in_force.map_or(facts.generation, |state| state.generation);
+        Some(Condition {
+            state,
+            reason: reason.into(),
+            message,
+            generation: of,
+        })
+    };
+    let is_done = |shown: &&Condition| {
+        let generation = in_force.and_then(|state| state.generation);
+        shown.state == State::True && generation.is_some() && shown.generation == generation
+    };
+    if let Some(shown) = facts.shown.filter(is_done) {
+        return Some(shown.clone());
+    }
+    match facts.standing {
+        None => facts.shown.cloned(),
+        Some(_) if in_force.is_none() => {
+            let message = "no state of it is in force".to_owned();
+            condition(State::False, "NotAccepted", message)
+        }
+        Some(Standing::NotReported) => {
+            let message = "no pilot reports which proxies hold it".to_owned();
+            condition(State::Unknown, "NotReported", message)
+        }
+        Some(Standing::Reported(Sum {
+            reached: 0,
+            behind: 0,
+            ..
+        })) => {
+            let message = "it reaches no connected proxy".to_owned();
+            condition(State::Unknown, "NoProxies", message)
+        }
+        Some(Standing::Reported(sum)) => {
+            let mut message = format!("held by {} of {} proxies", sum.held, sum.reached);
+            if sum.behind > 0 {
+                let behind = format!("; {} of {} pilots do not have it", sum.behind, sum.pilots);
+                message.push_str(&behind);
+            }
+            if sum.behind == 0 && sum.held >= sum.reached {
+                condition(State::True, "Held", message)
+            } else {
+                condition(State::False, "Pending", message)
+            }
+        }
     }
 }
 

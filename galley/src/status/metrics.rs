@@ -9,6 +9,8 @@ pub struct Metrics {
     pub(super) analysis_seconds: Histogram,
     pub(super) leader: IntGauge,
     pub(super) waiting: IntGauge,
+    pub(super) pilots: IntGauge,
+    left_out: IntCounter,
     pub(super) writes: IntCounter,
     pub(super) write_errors: IntCounterVec,
 }
@@ -30,6 +32,14 @@ impl Metrics {
                 "galley_status_waiting",
                 "Objects whose status is to be written.",
             ),
+            pilots: registry.int_gauge(
+                "galley_status_pilots",
+                "Pilots that report which proxies hold objects.",
+            ),
+            left_out: registry.counter(
+                "galley_status_reports_left_out_total",
+                "Reports of objects that are not known, beyond what is kept of such.",
+            ),
             writes: registry.counter("galley_status_writes_total", "Statuses written."),
             write_errors: registry.counter_vec(
                 "galley_status_write_errors_total",
@@ -37,5 +47,11 @@ impl Metrics {
                 &["error"],
             ),
         }
+    }
+
+    /// `total`: since the start.
+    pub(super) fn note_left_out(&self, total: u64) {
+        self.left_out
+            .inc_by(total.saturating_sub(self.left_out.get()));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use istio_api::collections;
 use istio_api::manifest::Key;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::shown::Shown;
 use crate::object::Item;
@@ -31,8 +32,8 @@ pub struct Live {
 /// What is to be made of an object as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is in force.
-    Accepted,
+    /// It is in force; a hash of its version on the configuration stream.
+    Accepted(u64),
     /// It is not, and why. An earlier state of it may be in force.
     Refused(Arc<str>),
 }
@@ -59,6 +60,11 @@ pub enum Observation {
     Synced,
 }
 
+/// The hash by which versions are compared.
+pub fn version_hash(version: &str) -> u64 {
+    xxh3_64(version.as_bytes())
+}
+
 /// What an update says of objects of Istio's kinds.
 pub fn observe(update: &Update) -> Vec<Observation> {
     match update {
@@ -81,8 +87,9 @@ fn file(update: &FileUpdate) -> Observation {
 fn read(path: &Arc<Path>, content: &Content) -> Observation {
     let mut objects = Vec::new();
     for entry in &content.entries {
-        if let Item::Config(_) = &entry.item {
-            objects.push((entry.key.clone(), Verdict::Accepted));
+        if let Item::Config(config) = &entry.item {
+            let verdict = Verdict::Accepted(version_hash(config.version()));
+            objects.push((entry.key.clone(), verdict));
         }
     }
     let errors = || {
@@ -166,7 +173,7 @@ mod tests {
             panic!("{objects:?}");
         };
         assert_eq!((&*good.name, &*bad.name), ("good", "bad"));
-        assert_eq!(*accepted, Verdict::Accepted);
+        assert!(matches!(accepted, Verdict::Accepted(_)));
         assert!(why.contains("spec.") && why.contains("last good"), "{why}");
         assert!(why.ends_with("(and 1 more problem)"), "{why}");
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::board::{Board, Listed};
+use super::distribution::Standing;
 use super::writer::Question;
 
 /// What to show.
@@ -68,6 +69,7 @@ fn render(board: &Board, is_leader: bool, which: &Which) -> Value {
     json!({
         "ready": board.is_ready(),
         "leader": is_leader,
+        "pilots": board.pilots(),
         "waiting": board.waiting(),
         "objects": objects,
     })
@@ -87,7 +89,21 @@ fn row(object: Listed<'_>) -> Value {
         "name": &*key.name,
         "file": path.display().to_string(),
         "status": object.status,
+        "proxies": object.standing.map(proxies),
         "messages": messages,
         "waiting": object.is_waiting,
     })
+}
+
+/// The numbers of this moment, whatever the status says.
+fn proxies(standing: Standing) -> Value {
+    match standing {
+        Standing::NotReported => Value::Null,
+        Standing::Reported(sum) => json!({
+            "reached": sum.reached,
+            "held": sum.held,
+            "pilots": sum.pilots,
+            "pilotsBehind": sum.behind,
+        }),
+    }
 }

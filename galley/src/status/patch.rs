@@ -3,19 +3,26 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::desired::{ACCEPTED, Condition, Note, Since, Statement};
+use super::desired::{ACCEPTED, Condition, DISTRIBUTED, Note, Since, Statement};
 
 /// `status` with all that we say, and the conditions of others as they were.
 pub(super) fn status(
     statement: &Statement,
     accepted: Option<Since>,
+    distributed: Option<Since>,
     others: Option<&str>,
 ) -> Value {
     let mut conditions: Vec<Value> = others
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
-    if let (Some(said), Some((_, time))) = (&statement.accepted, accepted) {
-        conditions.push(condition(ACCEPTED, said, time));
+    let own = [
+        (ACCEPTED, &statement.accepted, accepted),
+        (DISTRIBUTED, &statement.distributed, distributed),
+    ];
+    for (name, said, since) in own {
+        if let (Some(said), Some((_, time))) = (said, since) {
+            conditions.push(condition(name, said, time));
+        }
     }
     let mut status = Map::new();
     status.insert("conditions".to_owned(), conditions.into());

@@ -3,14 +3,17 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use super::desired::{ACCEPTED, Condition, Note, Since, State, Statement};
+use super::desired::{ACCEPTED, Condition, DISTRIBUTED, Digest, Note, Since, State, Statement};
 
 /// What is kept of a status, small: there is one for each object.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Shown {
     /// Of what we would write.
-    pub(super) digest: u64,
+    pub(super) digest: Digest,
     pub(super) accepted: Option<Since>,
+    pub(super) distributed: Option<Since>,
+    /// Kept as it is while no pilot says anything.
+    pub(super) condition: Option<Box<Condition>>,
     /// Conditions of other writers, as JSON; the list is replaced as a whole.
     pub(super) others: Option<Box<str>>,
 }
@@ -36,6 +39,11 @@ impl Shown {
                     shown.accepted = since();
                     accepted = shown.accepted.and_then(|_| read_condition(condition));
                 }
+                DISTRIBUTED => {
+                    shown.distributed = since();
+                    let read = shown.distributed.and_then(|_| read_condition(condition));
+                    shown.condition = read.map(Box::new);
+                }
                 _ => others.push(condition),
             }
         }
@@ -60,6 +68,7 @@ impl Shown {
                 .pointer("/status/observedGeneration")
                 .and_then(generation),
             accepted,
+            distributed: shown.condition.as_deref().cloned(),
             notes: list("/status/validationMessages").map(note).collect(),
         };
         shown.digest = statement.digest();

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id as TaskId, JoinError, JoinSet};
 
 use super::board::{Board, Now, Outcome, Write};
-use super::{Findings, Metrics, Observation};
+use super::{Findings, Metrics, Observation, Report, ReportTiming};
 use request::{Answer, patch};
 
 /// Writes on their way at once.
@@ -41,6 +41,8 @@ pub struct Inputs {
     pub observations: mpsc::Receiver<Vec<Observation>>,
     /// Results of analyses; `None` before the first.
     pub findings: watch::Receiver<Option<Arc<Findings>>>,
+    /// What pilots say.
+    pub reports: mpsc::Receiver<Report>,
 }
 
 /// Where statuses are written; nowhere if configuration is in files.
@@ -84,10 +86,15 @@ fn now() -> Now {
 
 impl Writer {
     /// Without a target nothing is written.
-    pub fn new(inputs: Inputs, target: Option<Target>, metrics: Metrics) -> (Self, Question) {
+    pub fn new(
+        inputs: Inputs,
+        target: Option<Target>,
+        timing: ReportTiming,
+        metrics: Metrics,
+    ) -> (Self, Question) {
         let (ask, questions) = mpsc::channel(QUESTIONS);
         let writer = Self {
-            board: Board::new(),
+            board: Board::new(timing, now()),
             inputs,
             questions,
             output: target.map(|target| Output::new(target, metrics.clone())),
@@ -109,6 +116,11 @@ impl Writer {
             self.metrics.leader.set(i64::from(is_leader));
             let waiting = i64::try_from(self.board.waiting()).unwrap_or(i64::MAX);
             self.metrics.waiting.set(waiting);
+            let pilots = i64::try_from(self.board.pilots()).unwrap_or(i64::MAX);
+            self.metrics.pilots.set(pilots);
+            self.metrics.note_left_out(self.board.left_out());
+            let timer = self.board.timer();
+            let timer = timer.map(|at| tokio::time::sleep_until(at.into()));
             tokio::select! {
                 biased;
                 () = &mut signaled => return,
@@ -130,6 +142,11 @@ impl Writer {
                         self.board.analyzed(findings, now());
                     }
                 }
+                // What is said of objects means something once they are known.
+                Some(report) = self.inputs.reports.recv(), if self.board.is_synced() => {
+                    self.board.reported(report, now());
+                }
+                Some(()) = OptionFuture::from(timer) => self.board.tick(now()),
                 Some(question) = self.questions.recv() => question(&self.board, is_leader),
             }
         }
@@ -212,11 +229,9 @@ impl Output {
             if self.tasks.len() >= PARALLEL {
                 return None;
             }
-            if board.waiting() == 0 {
-                return None;
-            }
-            if let Some(pause) = self.pause.filter(|pause| *pause > now.monotonic) {
-                return Some(pause);
+            let due = board.deadline()?.max(self.pause.unwrap_or(now.monotonic));
+            if due > now.monotonic {
+                return Some(due);
             }
             if !self.bucket.take(now.monotonic) {
                 return Some(now.monotonic + self.interval);

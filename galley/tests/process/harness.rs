@@ -10,6 +10,7 @@ use clap::Parser;
 use galley::args::{Args, Command, ServerArgs};
 use galley::run::{Server, StatusTiming};
 use galley::source::kube::Timing;
+use galley::status::ReportTiming;
 use istio_api::collections::{COLLECTIONS, SYNTHETIC_SERVICE_ENTRIES};
 use istio_api::mcp::v1alpha1::Resource;
 use mesh_common::mcp::sink::{self, Change, Client, Dial, Handle, Options, Updater};
@@ -49,6 +50,11 @@ const STATUS_TIMING: StatusTiming = StatusTiming {
         duration: Duration::from_secs(3600),
         certain: PATIENCE,
         period: Duration::from_millis(5),
+    },
+    reports: ReportTiming {
+        grace: Duration::from_millis(50),
+        settle: Duration::ZERO,
+        silence: Duration::from_secs(3600),
     },
 };
 

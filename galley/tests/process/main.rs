@@ -16,6 +16,7 @@ mod interop;
 mod kubernetes;
 mod peers;
 mod push;
+mod reports;
 mod status;
 mod transport;
 mod webhook;

@@ -9,14 +9,14 @@ const ROUTES: &str = "/apis/networking.istio.io/v1/virtualservices";
 const ENTRIES: &str = "/apis/networking.istio.io/v1/serviceentries";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/leases";
 
-fn object(name: &str, spec: &Value) -> Value {
+pub(crate) fn object(name: &str, spec: &Value) -> Value {
     json!({
         "metadata": {"name": name, "namespace": "shop", "uid": name, "generation": 1},
         "spec": spec,
     })
 }
 
-fn good() -> Value {
+pub(crate) fn good() -> Value {
     json!({"outboundTrafficPolicy": {}})
 }
 
@@ -24,7 +24,7 @@ fn bad() -> Value {
     json!({"ingress": "none"})
 }
 
-async fn start(world: &World, cluster: &Cluster) -> Galley {
+pub(crate) async fn start(world: &World, cluster: &Cluster) -> Galley {
     let mut flags = cluster.flags(world).to_vec();
     flags.push("--enable-status".to_owned());
     flags.push("--status-writes-per-second=1000".to_owned());
@@ -38,7 +38,7 @@ async fn page(galley: &Galley) -> Value {
 }
 
 /// Waits until the page is so.
-async fn until(galley: &Galley, what: &str, test: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(galley: &Galley, what: &str, test: impl Fn(&Value) -> bool) -> Value {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let page = page(galley).await;
@@ -51,7 +51,7 @@ async fn until(galley: &Galley, what: &str, test: impl Fn(&Value) -> bool) -> Va
 }
 
 /// Waits until galley leads, knows so many objects, and has nothing more to write.
-async fn settled(galley: &Galley, objects: usize) {
+pub(crate) async fn settled(galley: &Galley, objects: usize) {
     until(galley, "settled", |page| {
         page["ready"] == true
             && page["leader"] == true
@@ -62,7 +62,12 @@ async fn settled(galley: &Galley, objects: usize) {
 }
 
 /// Waits until an object of the cluster is so.
-async fn shows(cluster: &Cluster, path: &str, name: &str, test: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn shows(
+    cluster: &Cluster,
+    path: &str,
+    name: &str,
+    test: impl Fn(&Value) -> bool,
+) -> Value {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let object = cluster.object(path, name);

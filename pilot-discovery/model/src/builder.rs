@@ -16,7 +16,7 @@ use crate::{
     authn::legacy::{Policies, Unit},
     changes::Changes,
     class::Target,
-    config::{Config, ConfigRef, Created},
+    config::{Config, ConfigName, ConfigRef, Created, is_synthetic, is_traced},
     destination_rule::{DestinationRule, failover_labels},
     host::Host,
     key::ObjectKey,
@@ -72,12 +72,38 @@ impl Builder {
         object: Option<Object>,
     ) -> Result<(), Refused> {
         self.index(collection, key, object.as_ref())?;
+        self.note_version(collection, key, object.as_ref());
         let id = (collection.name, key.clone());
         match object {
             Some(object) => self.objects.insert(id, object),
             None => self.objects.remove(&id),
         };
         Ok(())
+    }
+
+    /// Keeps the version of an object that is in force from the next snapshot on.
+    fn note_version(
+        &mut self,
+        collection: &'static Collection,
+        key: &ObjectKey,
+        object: Option<&Object>,
+    ) {
+        if !is_traced(collection) {
+            return;
+        }
+        let name = ConfigName {
+            kind: collection.kind,
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+        };
+        let known = self.next.configs.get(&name);
+        match object.map(|object| &*object.meta.resource_version) {
+            Some(version) if known.is_some_and(|known| **known == *version) => return,
+            Some(version) => drop(self.next.configs.insert(name, version.into())),
+            None if known.is_none() => return,
+            None => drop(self.next.configs.remove(&name)),
+        }
+        self.changes.versions = true;
     }
 
     /// Objects held, by collection.
@@ -165,7 +191,7 @@ impl Builder {
     ) -> Result<(), Refused> {
         match collection.kind {
             "ServiceEntry" => {
-                let synthetic = collection.name.contains("/synthetic/");
+                let synthetic = is_synthetic(collection);
                 let config = decode::<api::ServiceEntry>(collection, object)?;
                 let declared = match &config {
                     Some(config) => convert(config, synthetic, &self.next.mesh)

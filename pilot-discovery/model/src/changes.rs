@@ -30,6 +30,8 @@ pub struct Changes {
     pub selectors: bool,
     /// What of 1.1 could not be converted; touches no proxy.
     pub unconverted: bool,
+    /// Versions of objects; touches no proxy by itself.
+    pub versions: bool,
 }
 
 impl Changes {
@@ -42,6 +44,7 @@ impl Changes {
         let rest = Self {
             endpoints: BTreeSet::new(),
             addresses: BTreeSet::new(),
+            versions: false,
             ..self.clone()
         };
         rest.is_empty()

@@ -2,6 +2,8 @@
 
 use std::{cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
 
+use istio_api::collections::{Collection, SYNTHETIC_SERVICE_ENTRIES};
+
 /// Labels of a workload or an object.
 pub type Labels = BTreeMap<String, String>;
 
@@ -22,6 +24,55 @@ pub struct ConfigRef {
     pub name: Arc<str>,
     /// `metadata.resourceVersion`, or the hash that the source gave the object.
     pub version: Arc<str>,
+}
+
+/// Names a configuration object, whatever version of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigName {
+    /// Kubernetes kind, e.g. `VirtualService`.
+    pub kind: &'static str,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl ConfigRef {
+    /// The object that this is a version of.
+    pub fn object(&self) -> ConfigName {
+        ConfigName {
+            kind: self.kind,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// Whether the objects of a collection stand for Kubernetes Services.
+pub fn is_synthetic(collection: &Collection) -> bool {
+    collection.name == SYNTHETIC_SERVICE_ENTRIES.name
+}
+
+/// Kind that stands in a [`ConfigRef`] to an object of a collection: what was written, so that of
+/// a synthetic ServiceEntry it is `Service`.
+pub fn source_kind(collection: &Collection) -> &'static str {
+    if is_synthetic(collection) {
+        "Service"
+    } else {
+        collection.kind
+    }
+}
+
+/// Whether resources say which objects of this collection, written by users, they were made from.
+/// Policies of 1.1 are converted to others, and resources name those.
+pub fn is_traced(collection: &Collection) -> bool {
+    matches!(
+        source_kind(collection),
+        "DestinationRule"
+            | "Gateway"
+            | "PeerAuthentication"
+            | "ServiceEntry"
+            | "Sidecar"
+            | "VirtualService"
+    )
 }
 
 impl fmt::Display for ConfigRef {

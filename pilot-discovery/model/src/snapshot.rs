@@ -8,7 +8,7 @@ use istio_api::{conversion::Complaint, networking::v1alpha3 as api};
 use crate::{
     authn::{PeerAuthentications, legacy::Unit},
     class::Target,
-    config::{Config, Labels, selects},
+    config::{Config, ConfigName, Labels, selects},
     destination_rule::DestinationRules,
     host::Host,
     key::ObjectKey,
@@ -43,6 +43,8 @@ pub struct Snapshot {
     /// Counts up with every published state.
     pub version: u64,
     pub mesh: Arc<Mesh>,
+    /// Versions of the objects that users wrote, of the kinds that resources are traced to.
+    pub configs: OrdMap<ConfigName, Arc<str>>,
     /// Every declaration of a host, oldest first.
     pub services: OrdMap<Host, Arc<[Arc<Service>]>>,
     pub endpoints: OrdMap<ServiceKey, Arc<Endpoints>>,

@@ -45,6 +45,12 @@ impl Server {
             secure,
         })
     }
+
+    /// The host of the address, an IPv6 one without its brackets.
+    pub fn host(&self) -> &str {
+        let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
 }
 
 /// Files of our certificate towards the server.
@@ -55,9 +61,13 @@ pub struct Files {
     pub root: PathBuf,
 }
 
-struct Connector {
-    server: Server,
-    files: Files,
+/// Connects to a server with the certificates that are there at that time.
+#[derive(Debug)]
+pub struct Connector {
+    pub server: Server,
+    /// What the certificate of the server must say instead of the host of its address.
+    pub name: Option<String>,
+    pub files: Files,
 }
 
 impl Connect for Connector {
@@ -76,7 +86,8 @@ impl Connect for Connector {
                 };
                 let config = tls::ReloadingClientConfig::load(files, tls::Verify::Dns)
                     .context("loading the certificate for the MCP server")?;
-                Ok(tls::channel(&self.server.address, &config, None, tune)?)
+                let name = self.name.as_deref();
+                Ok(tls::channel(&self.server.address, &config, name, tune)?)
             } else {
                 let endpoint = Endpoint::from_shared(format!("http://{}", self.server.address))?;
                 Ok(tune(endpoint).connect().await?)
@@ -148,6 +159,7 @@ pub fn client(
     };
     let connector = Connector {
         server: server.clone(),
+        name: None,
         files,
     };
     Client::new(options, connector, Intake { world }, metrics)
@@ -207,6 +219,8 @@ mod tests {
                 secure: true
             }
         );
+        assert_eq!(parsed.host(), "galley");
+        assert_eq!(Server::parse("mcp://[::1]:9901").unwrap().host(), "::1");
         for wrong in [
             "galley:9901",
             "http://galley:9901",

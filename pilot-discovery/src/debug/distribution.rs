@@ -10,6 +10,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use pilot_model::config::source_kind;
 use pilot_networking::manifest::Manifests;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -79,13 +80,13 @@ struct Look {
 
 fn look(writer: &Writer, object: &Object) -> Look {
     let found = writer.builder.objects().find(|one| {
-        one.collection.kind == object.kind
+        source_kind(one.collection) == object.kind
             && one.meta.namespace == object.namespace
             && one.meta.name == object.name
     });
     // What proxies are to hold is made when it is published. Until then the object is another one.
     let builder = &writer.builder;
-    let may_be_endpoints = object.kind == "ServiceEntry";
+    let may_be_endpoints = matches!(&*object.kind, "ServiceEntry" | "Service");
     let is_hidden = builder.is_dirty() && (may_be_endpoints || !builder.is_endpoints_only());
     let members = writer.proxies.connections();
     Look {

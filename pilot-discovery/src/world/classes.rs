@@ -20,19 +20,27 @@ use pilot_networking::{
 /// all of them come back at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Names a class for as long as it lives; no two have the same, whichever their side.
+pub type ClassId = u64;
+
 /// A class with the number of proxies in it.
 #[derive(Debug)]
 struct Counted<T> {
     class: T,
+    id: ClassId,
+    /// Version of the snapshot with which its manifests became what they are.
+    made: u64,
     members: usize,
     /// When the last of them left.
     deserted: Option<Instant>,
 }
 
 impl<T> Counted<T> {
-    fn new(class: T) -> Self {
+    fn new(class: T, id: ClassId, made: u64) -> Self {
         Self {
             class,
+            id,
+            made,
             members: 1,
             deserted: None,
         }
@@ -63,6 +71,17 @@ pub struct Classes {
     outbound: BTreeMap<OutboundClass, Counted<Outbound>>,
     inbound: BTreeMap<InboundClass, Counted<Inbound>>,
     cache: Cache,
+    last_id: ClassId,
+}
+
+/// What the proxies of a class are to hold.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub id: ClassId,
+    pub manifests: Arc<Manifests>,
+    /// Version of the snapshot with which they became what they are. Whoever is in the class was
+    /// given a view of this version or a newer one.
+    pub made: u64,
 }
 
 impl Classes {
@@ -72,14 +91,37 @@ impl Classes {
         let dirt = Dirt::of(snapshot, changes);
         let mut changed = false;
         for counted in self.outbound.values_mut() {
+            let before = counted.class.manifests().clone();
             changed |= counted
                 .class
                 .update(snapshot, changes, &dirt, &mut self.cache);
+            if !Arc::ptr_eq(&before, counted.class.manifests()) {
+                counted.made = snapshot.version;
+            }
         }
         for counted in self.inbound.values_mut() {
+            let before = counted.class.manifests().clone();
             changed |= counted.class.update(snapshot, changes);
+            if !Arc::ptr_eq(&before, counted.class.manifests()) {
+                counted.made = snapshot.version;
+            }
         }
         changed
+    }
+
+    /// What every class holds, whichever its side.
+    pub fn held(&self) -> Vec<Held> {
+        let outbound = self.outbound.values().map(|counted| Held {
+            id: counted.id,
+            manifests: counted.class.manifests().clone(),
+            made: counted.made,
+        });
+        let inbound = self.inbound.values().map(|counted| Held {
+            id: counted.id,
+            manifests: counted.class.manifests().clone(),
+            made: counted.made,
+        });
+        outbound.chain(inbound).collect()
     }
 
     /// Forgets classes that nobody came back to.
@@ -89,11 +131,16 @@ impl Classes {
         self.inbound.retain(|_, counted| counted.is_needed(now));
     }
 
+    fn next_id(&mut self) -> ClassId {
+        self.last_id += 1;
+        self.last_id
+    }
+
     /// Adds a member; makes the class if it is the first.
-    pub fn join_outbound(&mut self, snapshot: &Snapshot, class: &OutboundClass) {
+    pub fn join_outbound(&mut self, snapshot: &Snapshot, class: &OutboundClass) -> ClassId {
         if let Some(counted) = self.outbound.get_mut(class) {
             counted.join();
-            return;
+            return counted.id;
         }
         self.sweep();
         // Most classes differ in their namespace only, and share nearly everything.
@@ -105,18 +152,23 @@ impl Classes {
             Some(like) => like.class.fork(snapshot, class.clone(), &mut self.cache),
             None => Outbound::new(snapshot, class.clone(), &mut self.cache),
         };
-        self.outbound.insert(class.clone(), Counted::new(made));
+        let id = self.next_id();
+        let counted = Counted::new(made, id, snapshot.version);
+        self.outbound.insert(class.clone(), counted);
+        id
     }
 
     /// Adds a member; makes the class if it is the first.
-    pub fn join_inbound(&mut self, snapshot: &Snapshot, class: &InboundClass) {
-        match self.inbound.get_mut(class) {
-            Some(counted) => counted.join(),
-            None => {
-                let made = Inbound::new(snapshot, class.clone());
-                self.inbound.insert(class.clone(), Counted::new(made));
-            }
+    pub fn join_inbound(&mut self, snapshot: &Snapshot, class: &InboundClass) -> ClassId {
+        if let Some(counted) = self.inbound.get_mut(class) {
+            counted.join();
+            return counted.id;
         }
+        let made = Inbound::new(snapshot, class.clone());
+        let id = self.next_id();
+        let counted = Counted::new(made, id, snapshot.version);
+        self.inbound.insert(class.clone(), counted);
+        id
     }
 
     /// Takes a member away.

@@ -14,7 +14,7 @@ use pilot_model::{
 };
 use tokio::sync::watch;
 
-use super::classes::Classes;
+use super::classes::{ClassId, Classes};
 use crate::xds::kind::{Times, View};
 
 /// A connected proxy.
@@ -23,7 +23,17 @@ pub struct Member {
     pub proxy: Proxy,
     pub outbound: OutboundClass,
     pub inbound: Option<InboundClass>,
+    pub place: Place,
     view: watch::Sender<View>,
+}
+
+/// The classes that a proxy is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub outbound: ClassId,
+    pub inbound: Option<ClassId>,
+    /// Version of the snapshot with which it came, or moved, there.
+    pub since: u64,
 }
 
 impl Member {
@@ -72,7 +82,7 @@ impl Proxies {
         classes: &mut Classes,
     ) -> watch::Receiver<View> {
         let (outbound, inbound) = classify(snapshot, &proxy);
-        join(classes, snapshot, &outbound, inbound.as_ref());
+        let place = join(classes, snapshot, &outbound, inbound.as_ref());
         let (view_tx, view_rx) =
             watch::channel(view(classes, snapshot, &outbound, inbound.as_ref()));
         for ip in &proxy.ips {
@@ -87,6 +97,7 @@ impl Proxies {
                 proxy,
                 outbound,
                 inbound,
+                place,
                 view: view_tx,
             },
         );
@@ -132,7 +143,7 @@ impl Proxies {
             if outbound == member.outbound && inbound == member.inbound {
                 continue;
             }
-            join(classes, snapshot, &outbound, inbound.as_ref());
+            member.place = join(classes, snapshot, &outbound, inbound.as_ref());
             classes.leave(&member.outbound, member.inbound.as_ref());
             member.outbound = outbound;
             member.inbound = inbound;
@@ -169,10 +180,11 @@ fn join(
     snapshot: &Snapshot,
     outbound: &OutboundClass,
     inbound: Option<&InboundClass>,
-) {
-    classes.join_outbound(snapshot, outbound);
-    if let Some(inbound) = inbound {
-        classes.join_inbound(snapshot, inbound);
+) -> Place {
+    Place {
+        outbound: classes.join_outbound(snapshot, outbound),
+        inbound: inbound.map(|inbound| classes.join_inbound(snapshot, inbound)),
+        since: snapshot.version,
     }
 }
 

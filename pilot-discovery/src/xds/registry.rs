@@ -63,6 +63,19 @@ impl Registry {
         Some(taken)
     }
 
+    /// What the proxies of all streams took: per [`Kind`] the version of the newest view of which
+    /// they took everything.
+    pub fn all_taken(&self) -> BTreeMap<u64, [Option<u64>; Kind::ALL.len()]> {
+        let streams: Vec<_> = {
+            let streams = self.streams.lock();
+            streams.iter().map(|(id, one)| (*id, one.clone())).collect()
+        };
+        let taken = streams.into_iter();
+        taken
+            .map(|(id, status)| (id, status.lock().taken.map(|taken| taken.version)))
+            .collect()
+    }
+
     pub fn len(&self) -> usize {
         self.streams.lock().len()
     }
@@ -99,9 +112,7 @@ impl Entry {
             taken.refused = stream
                 .watch(kind)
                 .is_some_and(|watch| watch.error.is_some());
-            if stream.has_taken(kind) {
-                taken.version = Some(stream.view().version);
-            }
+            taken.version = taken.version.max(stream.taken(kind));
         }
         for (kind, slot) in Kind::ALL.into_iter().zip(&mut status.types) {
             let Some(watch) = stream.watch(kind) else {

@@ -118,6 +118,15 @@ impl Stream {
         watch.is_settled() && (is_free || !self.awaits_clusters())
     }
 
+    /// Version of the newest view of which the proxy took everything of a type; `None` before the
+    /// first.
+    pub fn taken(&self, kind: Kind) -> Option<u64> {
+        if self.has_taken(kind) {
+            return Some(self.view.version);
+        }
+        self.watch(kind).and_then(|watch| watch.taken)
+    }
+
     /// Takes the newest view; older ones that were not sent are skipped.
     pub fn on_view(&mut self, view: View) -> Vec<Response> {
         self.view = view;
@@ -432,12 +441,13 @@ impl Stream {
         let mut nonce = String::new();
         // Writing to a String cannot fail.
         let _ok = write!(nonce, "{:x}-{:x}", self.view.version, self.sequence);
+        let version = self.view.version;
         if let Some(watch) = self.watch_mut(kind) {
-            watch.respond(nonce.clone(), puts, undo);
+            watch.respond(nonce.clone(), version, puts, undo);
         }
         Response {
             kind,
-            version: self.view.version,
+            version,
             nonce,
             resources,
             removed,

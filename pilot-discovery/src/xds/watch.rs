@@ -34,6 +34,10 @@ pub struct Watch {
     refused: Refused,
     /// Why the last response was refused; cleared by the next ACK.
     pub error: Option<String>,
+    /// Version of the newest view of which a response was acknowledged.
+    acknowledged: u64,
+    /// Version of the newest view of which the proxy took everything, as far as its answers say.
+    pub taken: Option<u64>,
 }
 
 /// Stands for a version that is held and not known; no content has it.
@@ -49,6 +53,8 @@ type Refused = BTreeMap<Arc<str>, Option<u64>>;
 #[derive(Debug, Default)]
 struct Unanswered {
     nonce: String,
+    /// Version of the view that it leads to.
+    version: u64,
     undo: Undo,
     /// It put resources (and did not only remove some).
     puts: bool,
@@ -111,9 +117,14 @@ impl Watch {
     }
 
     /// Notes a response as sent.
-    pub(super) fn respond(&mut self, nonce: String, puts: bool, undo: Undo) {
+    pub(super) fn respond(&mut self, nonce: String, version: u64, puts: bool, undo: Undo) {
         self.nonce.clone_from(&nonce);
-        self.unanswered.push(Unanswered { nonce, undo, puts });
+        self.unanswered.push(Unanswered {
+            nonce,
+            version,
+            undo,
+            puts,
+        });
     }
 
     /// The proxy answered the response of `nonce`; `false` when none of that waits for it.
@@ -121,7 +132,7 @@ impl Watch {
         let Some(at) = self.unanswered.iter().position(|sent| sent.nonce == nonce) else {
             return false;
         };
-        let undo = self.unanswered.remove(at).undo;
+        let Unanswered { undo, version, .. } = self.unanswered.remove(at);
         self.error = error.map(str::to_owned);
         if error.is_none() {
             nonce.clone_into(&mut self.acked);
@@ -131,6 +142,11 @@ impl Watch {
             self.refused.retain(|name, _| !undo.owed.contains(name));
             if undo.from_nothing {
                 self.refused.clear();
+            }
+            self.acknowledged = self.acknowledged.max(version);
+            // The next response may be due at once: what it leads to is not taken yet, this is.
+            if self.is_settled() {
+                self.taken = self.taken.max(Some(self.acknowledged));
             }
             return true;
         }

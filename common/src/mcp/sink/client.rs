@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
 
-use super::machine::{Change, CollectionStatus, Machine, Reconnect, Step};
+use super::machine::{Change, CollectionStatus, Machine, Reconnect};
 use super::metrics::Metrics;
+use super::take::take;
 use crate::drain;
 use crate::grpc::mcp::resource_source_client::ResourceSourceClient;
 use crate::mcp::dial::{Connect, Ending, Pace, describe, last_word};
@@ -324,41 +325,8 @@ impl<U: Updater> Client<U> {
             }
             delivered = true;
             let version = message.system_version_info.clone();
-            let received = self.machine.receive(message);
-            for dropped in &received.dropped {
-                self.metrics.dropped(&dropped.collection);
-                tracing::warn!(
-                    collection = dropped.collection,
-                    name = dropped.name,
-                    error = dropped.reason,
-                    "a resource cannot be used; an earlier one of that name stays in force"
-                );
-            }
-            let reply = match received.step {
-                Step::Reply(reply) => reply,
-                Step::Apply(change, commit) => {
-                    tracing::debug!(
-                        collection = change.collection,
-                        version,
-                        added = change.added.len(),
-                        removed = change.removed.len(),
-                        "applying"
-                    );
-                    let applied = self.updater.apply(change).await;
-                    self.machine.commit(commit, applied)
-                }
-            };
-            let error = reply.error_detail.as_ref();
-            self.metrics
-                .answered(&reply.collection, error.map(|error| error.code));
-            if let Some(error) = error {
-                tracing::warn!(
-                    collection = reply.collection,
-                    version,
-                    error = error.message,
-                    "refused a message of the configuration source"
-                );
-            }
+            let machine = &mut self.machine;
+            let reply = take(machine, &mut self.updater, &self.metrics, message).await;
             self.record(&reply, &version);
             self.publish();
             if answers.send(reply).await.is_err() {

@@ -403,23 +403,26 @@ impl Machine {
     }
 }
 
-/// Whether a resource can be used: named, with a body of the collection's message.
+/// Whether a resource can be used: named, with a body. One of configuration is named like its
+/// object and has the collection's message.
 fn check(collection: &str, resource: &Resource) -> Result<(), String> {
     let Some(metadata) = &resource.metadata else {
         return Err("it has no metadata".into());
     };
-    let mut parts = metadata.name.split('/');
+    let known = istio_api::collections::by_name(collection);
+    let name = &metadata.name;
+    let mut parts = name.split('/');
     let (a, b, more) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-    if a.is_empty() || b == Some("") || more.is_some() {
+    let is_of_object = !a.is_empty() && b != Some("") && more.is_none();
+    if name.is_empty() || (known.is_some() && !is_of_object) {
         return Err(format!(
-            "its name {:?} is neither \"namespace/name\" nor \"name\"",
-            metadata.name
+            "its name {name:?} is neither \"namespace/name\" nor \"name\""
         ));
     }
     let Some(body) = &resource.body else {
         return Err("it has no body".into());
     };
-    let Some(known) = istio_api::collections::by_name(collection) else {
+    let Some(known) = known else {
         return Ok(());
     };
     let wanted = known.type_url();

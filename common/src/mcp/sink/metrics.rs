@@ -14,6 +14,7 @@ pub struct Metrics {
     send_failures: IntCounterVec,
     receive_failures: IntCounterVec,
     dropped: IntCounterVec,
+    refused: IntCounterVec,
 }
 
 impl Metrics {
@@ -48,6 +49,11 @@ impl Metrics {
                 "Resources left out because of their name or body.",
                 &["collection"],
             ),
+            refused: registry.counter_vec(
+                &name("refused_total"),
+                "Streams of sources refused, by reason.",
+                &["reason"],
+            ),
         }
     }
 
@@ -63,6 +69,10 @@ impl Metrics {
 
     pub(super) fn dropped(&self, collection: &str) {
         self.dropped.with_label_values(&[collection]).inc();
+    }
+
+    pub(super) fn refused(&self, reason: &str) {
+        self.refused.with_label_values(&[reason]).inc();
     }
 
     pub(super) fn send_failed(&self) {

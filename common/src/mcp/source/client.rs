@@ -12,13 +12,16 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 
-use super::server::Server;
 use super::stream::{End, Source};
 use super::wire::Current;
 use crate::drain;
 use crate::grpc::mcp::resource_sink_client::ResourceSinkClient;
 use crate::mcp::dial::{Connect, Ending, Pace, describe};
 use crate::metrics::Registry;
+
+/// After this time an optional sink without the service is called again: it may have been replaced
+/// by a newer one.
+pub const UNIMPLEMENTED_RETRY: Duration = Duration::from_secs(600);
 
 /// How a sink is called.
 #[derive(Debug, Clone)]
@@ -31,6 +34,9 @@ pub struct ClientOptions {
     pub max_request_bytes: usize,
     /// HTTP/2 keepalive ping interval at the beginning.
     pub ping_interval: Duration,
+    /// A sink that does not have the service (UNIMPLEMENTED) is nothing to complain of; it is
+    /// called again after [`UNIMPLEMENTED_RETRY`].
+    pub is_optional: bool,
 }
 
 /// Keeps one stream open to a sink. Make it and spawn [`Client::run`].
@@ -58,9 +64,9 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn failed(reason: String) -> Self {
+    fn failed(code: Code, reason: String) -> Self {
         Self {
-            code: Code::Unavailable,
+            code,
             reason,
             of_use: false,
         }
@@ -68,25 +74,27 @@ impl Outcome {
 }
 
 impl Client {
-    /// Pushes what `server` serves; its debug pages and counters show this stream among the others.
-    /// Registers `<prefix>_mcp_source_reconnections`.
+    /// Pushes what `source` serves. `reconnections` counts the streams, see [`Self::counter`].
     pub fn new(
-        server: &Server,
+        source: Source,
         options: ClientOptions,
         connector: impl Connect,
-        registry: &Registry,
-        prefix: &str,
+        reconnections: IntCounter,
     ) -> Self {
-        let reconnections = registry.counter(
-            &format!("{prefix}_mcp_source_reconnections"),
-            "Streams opened to the sink that is called.",
-        );
         Self {
-            source: server.source(),
+            source,
             options,
             connector: Box::new(connector),
             reconnections,
         }
+    }
+
+    /// Registers `<prefix>_mcp_source_reconnections`, for all clients of a process.
+    pub fn counter(registry: &Registry, prefix: &str) -> IntCounter {
+        registry.counter(
+            &format!("{prefix}_mcp_source_reconnections"),
+            "Streams opened to sinks that are called.",
+        )
     }
 
     /// Runs until the process drains.
@@ -98,19 +106,25 @@ impl Client {
                 () = drain.signaled() => return,
                 outcome = self.stream(pace.ping()) => outcome,
             };
-            let wait = pace.ended(Ending {
-                code: outcome.code,
-                reason: &outcome.reason,
-                of_use: outcome.of_use,
-                lived: began.elapsed(),
-            });
-            tracing::warn!(
-                sink = self.options.sink,
-                error = outcome.reason,
-                wait_ms = wait.as_millis(),
-                ping_ms = pace.ping().as_millis(),
-                "the stream to the sink ended; it will be opened again"
-            );
+            let wait = if self.options.is_optional && outcome.code == Code::Unimplemented {
+                tracing::debug!(sink = self.options.sink, "the sink takes nothing");
+                UNIMPLEMENTED_RETRY
+            } else {
+                let wait = pace.ended(Ending {
+                    code: outcome.code,
+                    reason: &outcome.reason,
+                    of_use: outcome.of_use,
+                    lived: began.elapsed(),
+                });
+                tracing::warn!(
+                    sink = self.options.sink,
+                    error = outcome.reason,
+                    wait_ms = wait.as_millis(),
+                    ping_ms = pace.ping().as_millis(),
+                    "the stream to the sink ended; it will be opened again"
+                );
+                wait
+            };
             tokio::select! {
                 () = drain.signaled() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -122,13 +136,14 @@ impl Client {
     async fn stream(&self, ping: Duration) -> Outcome {
         let channel = match self.connector.connect(ping).await {
             Ok(channel) => channel,
-            Err(error) => return Outcome::failed(format!("{error:#}")),
+            Err(error) => return Outcome::failed(Code::Unavailable, format!("{error:#}")),
         };
         let (tx, rx) = mpsc::channel(1);
         // Some servers do not answer a call before its first message. This one is of no collection,
         // and a sink refuses it.
         if tx.try_send(Ok(Resources::default())).is_err() {
-            return Outcome::failed("the response channel is full".to_owned());
+            let reason = "the response channel is full".to_owned();
+            return Outcome::failed(Code::Internal, reason);
         }
         // A status has no way to a server: the end of the messages is all it is told.
         let messages = ReceiverStream::new(rx);
@@ -141,7 +156,7 @@ impl Client {
             .max_decoding_message_size(self.options.max_request_bytes);
         let requests = match client.establish_resource_stream(request).await {
             Ok(response) => response.into_inner(),
-            Err(status) => return Outcome::failed(describe(&status)),
+            Err(status) => return Outcome::failed(status.code(), describe(&status)),
         };
         self.reconnections.inc();
         let peer = self.options.sink.clone();

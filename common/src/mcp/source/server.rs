@@ -1,14 +1,12 @@
 //! The gRPC service of a source.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use istio_api::mcp::v1alpha1::{
     IncrementalMeshConfigRequest, IncrementalMeshConfigResponse, MeshConfigRequest,
     MeshConfigResponse, RequestResources, Resources,
 };
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::server::NamedService as _;
@@ -26,21 +24,10 @@ use crate::grpc::mcp::aggregated_mesh_config_service_server::{
     AggregatedMeshConfigService, AggregatedMeshConfigServiceServer,
 };
 use crate::grpc::mcp::resource_source_server::{ResourceSource, ResourceSourceServer};
-use crate::mcp::limit::{LogLimit, TokenBucket};
-use crate::tls::PeerInfo;
-
-/// Decides which peer may open a stream.
-pub trait Authorize: Send + Sync + 'static {
-    /// `identities`: the URI names of the verified leaf certificate, `None` on plain text. Gives
-    /// the identity to show, or the reason of the refusal.
-    fn authorize(&self, identities: Option<&[String]>) -> Result<String, String>;
-}
+use crate::mcp::admit::{Admission, Rates, SharedAuthorize};
 
 /// Time for the status that ends a stream to find room.
 const LAST_WORD: Duration = Duration::from_secs(1);
-
-/// The decision that a server shares between its streams.
-pub type SharedAuthorize = Arc<dyn Authorize>;
 
 /// How a source serves.
 #[derive(Debug, Clone)]
@@ -85,10 +72,8 @@ type Responses<T> = ReceiverStream<Result<T, Status>>;
 #[derive(Clone)]
 pub struct Server {
     source: Source,
-    authorize: SharedAuthorize,
     options: Options,
-    admission: Arc<Mutex<TokenBucket>>,
-    refusals: Arc<Mutex<LogLimit>>,
+    admission: Admission,
 }
 
 impl fmt::Debug for Server {
@@ -108,20 +93,16 @@ impl Server {
         metrics: Metrics,
         drain: drain::Watch,
     ) -> Self {
-        let admission = TokenBucket::new(options.connect_interval, options.connect_burst);
-        let refusals = LogLimit::new(options.refusal_log_interval, options.refusal_log_burst);
+        let rates = Rates {
+            connect_interval: options.connect_interval,
+            connect_burst: options.connect_burst,
+            log_interval: options.refusal_log_interval,
+            log_burst: options.refusal_log_burst,
+        };
         Self {
-            source: Source {
-                snapshots,
-                incremental: options.incremental,
-                metrics,
-                connections: Connections::default(),
-                drain,
-            },
-            authorize,
+            source: Source::new(snapshots, options.incremental, metrics, drain),
+            admission: Admission::new(authorize, rates),
             options,
-            admission: Arc::new(Mutex::new(admission)),
-            refusals: Arc::new(Mutex::new(refusals)),
         }
     }
 
@@ -131,8 +112,13 @@ impl Server {
     }
 
     /// What the streams share with one that is opened to a sink.
-    pub(super) fn source(&self) -> Source {
+    pub fn source(&self) -> Source {
         self.source.clone()
+    }
+
+    /// Who is let in here, for another service on the same port.
+    pub fn admission(&self) -> Admission {
+        self.admission.clone()
     }
 
     /// All services: `ResourceSource`, `AggregatedMeshConfigService`, and `grpc.health.v1.Health`,
@@ -154,49 +140,20 @@ impl Server {
             .add_service(HealthServer::new(health).max_decoding_message_size(limit))
     }
 
-    fn admit<T>(&self, request: &Request<T>) -> Result<(String, String), Status> {
-        if !self.admission.lock().take(Instant::now()) {
-            self.source.metrics.refused("rate");
-            return Err(Status::resource_exhausted(
-                "too many new streams, try again later",
-            ));
-        }
-        if self.source.connections.len() >= self.options.max_streams {
-            self.source.metrics.refused("streams");
-            return Err(Status::resource_exhausted(
-                "too many open streams, try again later",
-            ));
-        }
-        let (address, identities) = peer(request);
-        match self.authorize.authorize(identities.as_deref()) {
-            Ok(identity) => Ok((address, identity)),
-            Err(reason) => {
-                self.source.metrics.refused("identity");
-                if let Some(held_back) = self.refusals.lock().allow(Instant::now()) {
-                    tracing::warn!(
-                        peer = address,
-                        ?identities,
-                        error = reason,
-                        held_back,
-                        "refused a sink"
-                    );
-                }
-                Err(Status::unauthenticated(format!(
-                    "Authentication failure: {reason}"
-                )))
-            }
-        }
-    }
-
     fn open<W: Wire>(
         &self,
         service: &'static str,
         request: Request<Streaming<W::Request>>,
     ) -> Result<Response<Responses<W::Response>>, Status> {
-        let (peer, identity) = self.admit(&request)?;
+        let is_full = self.source.connections.len() >= self.options.max_streams;
+        let admitted = self.admission.admit(&request, is_full);
+        let peer = admitted.map_err(|refusal| {
+            self.source.metrics.refused(refusal.label);
+            refusal.status
+        })?;
         let age = self.options.max_age;
         let age = age.mul_f64(rand::random_range(0.9..=1.1));
-        let serve = self.source.open(service, peer, identity, age);
+        let serve = self.source.open(service, peer.address, peer.identity, age);
         tracing::info!(
             conn = serve.connection.id,
             service,
@@ -215,15 +172,6 @@ impl Server {
         });
         Ok(Response::new(ReceiverStream::new(rx)))
     }
-}
-
-/// Address and certificate identities of whoever sent the request.
-fn peer<T>(request: &Request<T>) -> (String, Option<Vec<String>>) {
-    if let Some(peer) = request.extensions().get::<PeerInfo>() {
-        return (peer.remote.to_string(), Some(peer.identities()));
-    }
-    let address = request.remote_addr().map(|address| address.to_string());
-    (address.unwrap_or_default(), None)
 }
 
 #[tonic::async_trait]

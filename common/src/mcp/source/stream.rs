@@ -24,9 +24,9 @@ const LARGE_MESSAGE_BYTES: usize = 4 << 20;
 /// Where a stream gets its snapshots from; `None` until the first one.
 pub type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
 
-/// What all streams share.
+/// What all streams of a source share, whoever opens them. Clones are the same source.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
+pub struct Source {
     pub(super) snapshots: Snapshots,
     pub(super) incremental: bool,
     pub(super) metrics: Metrics,
@@ -35,6 +35,22 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// Serves what `snapshots` holds. `incremental`: sinks that ask for deltas get them.
+    pub fn new(
+        snapshots: Snapshots,
+        incremental: bool,
+        metrics: Metrics,
+        drain: drain::Watch,
+    ) -> Self {
+        Self {
+            snapshots,
+            incremental,
+            metrics,
+            connections: Connections::default(),
+            drain,
+        }
+    }
+
     /// A stream of `service` with this peer.
     pub(super) fn open(
         &self,

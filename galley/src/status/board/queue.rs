@@ -8,36 +8,46 @@ use super::Id;
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     order: BTreeSet<(Instant, Id)>,
-    since: BTreeMap<Id, Instant>,
+    due: BTreeMap<Id, Instant>,
 }
 
 impl Queue {
-    /// Adds an object; one that waits already keeps its place.
-    pub(super) fn add(&mut self, id: &Id, now: Instant) {
-        if !self.since.contains_key(id) {
-            self.since.insert(id.clone(), now);
-            self.order.insert((now, id.clone()));
+    /// Adds an object; one that waits already keeps its place unless it is to be earlier.
+    pub(super) fn add(&mut self, id: &Id, due: Instant) {
+        if let Some(known) = self.due.get(id) {
+            if *known <= due {
+                return;
+            }
+            self.order.remove(&(*known, id.clone()));
         }
+        self.due.insert(id.clone(), due);
+        self.order.insert((due, id.clone()));
     }
 
     pub(super) fn remove(&mut self, id: &Id) {
-        if let Some(since) = self.since.remove(id) {
-            self.order.remove(&(since, id.clone()));
+        if let Some(due) = self.due.remove(id) {
+            self.order.remove(&(due, id.clone()));
         }
     }
 
-    /// Takes the one that has been waiting longest.
-    pub(super) fn pop(&mut self) -> Option<Id> {
+    pub(super) fn first(&self) -> Option<Instant> {
+        self.order.first().map(|(due, _)| *due)
+    }
+
+    /// Takes the first one that is due.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Id> {
+        self.first().filter(|due| *due <= now)?;
         let (_, id) = self.order.pop_first()?;
-        self.since.remove(&id);
+        self.due.remove(&id);
         Some(id)
     }
 
-    pub(super) fn holds(&self, id: &Id) -> bool {
-        self.since.contains_key(id)
+    /// When an object that waits is due.
+    pub(super) fn due(&self, id: &Id) -> Option<Instant> {
+        self.due.get(id).copied()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.since.len()
+        self.due.len()
     }
 }

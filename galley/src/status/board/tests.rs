@@ -7,6 +7,7 @@ use serde_json::json;
 use std::time::Duration;
 
 use super::*;
+use crate::status::distribution::Share;
 
 fn key(name: &str) -> Key {
     Key {
@@ -29,10 +30,15 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        let start = Instant::now();
+        let now = Now {
+            monotonic: start,
+            wall: Timestamp::UNIX_EPOCH,
+        };
         Self {
-            start: Instant::now(),
+            start,
             seconds: 0,
-            board: Board::new(),
+            board: Board::new(Timing::default(), now),
             objects: BTreeMap::new(),
             version: 0,
             writes: Vec::new(),
@@ -101,8 +107,12 @@ impl World {
         Outcome::Written(object.0.to_string().into(), shown)
     }
 
-    /// Writes everything that is due.
+    /// Does and writes everything that is due.
     fn write(&mut self) {
+        let now = self.now();
+        if self.board.timer().is_some_and(|at| at <= now.monotonic) {
+            self.board.tick(now);
+        }
         while let Some(write) = self.board.next(self.now()) {
             let outcome = self.answer(&write);
             let now = self.now();
@@ -116,6 +126,48 @@ impl World {
         let text = |member: &str| found[member].as_str().unwrap().to_owned();
         let said = format!("{} {}", text("status"), text("message"));
         Some((said.trim().to_owned(), text("lastTransitionTime")))
+    }
+
+    fn distributed(&self, name: &str) -> String {
+        self.condition(name, "Distributed").unwrap().0
+    }
+
+    /// A pilot of the same number says something of an object: version, held, reached.
+    fn report(&mut self, stream: u64, name: &str, said: Option<(u64, u32, u32)>) {
+        let share = said.map(|(version, held, reached)| Share {
+            version,
+            reached,
+            held,
+        });
+        let report = Report::Changed {
+            stream,
+            pilot: format!("pilot-{}", stream % 10).into(),
+            shares: vec![(key(name), share)],
+        };
+        let now = self.now();
+        self.board.reported(report, now);
+    }
+
+    fn end(&mut self, stream: u64) {
+        let now = self.now();
+        self.board.reported(Report::Ended(stream), now);
+    }
+
+    /// Lets so many seconds pass.
+    fn wait(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.seconds += 1;
+            self.write();
+        }
+    }
+
+    /// Pilots 1 and 2 report, and what they say counts.
+    fn heard(mut self) -> Self {
+        for pilot in [1, 2] {
+            self.report(pilot, "nothing", None);
+        }
+        self.wait(Timing::default().settle.as_secs());
+        self
     }
 }
 
@@ -134,7 +186,7 @@ fn pair(said: &str, time: &str) -> Option<(String, String)> {
 fn nothing_is_written_before_everything_is_known() {
     let mut world = World::new();
     world.apply("a");
-    world.show("a", Verdict::Accepted);
+    world.show("a", Verdict::Accepted(7));
     world.write();
     let now = world.now();
     world.board.observe(Observation::Synced, now);
@@ -149,18 +201,18 @@ fn nothing_is_written_before_everything_is_known() {
 fn times_move_with_states_and_nothing_is_written_twice() {
     let mut world = World::new().ready();
     world.apply("a");
-    world.show("a", Verdict::Accepted);
+    world.show("a", Verdict::Accepted(7));
     world.write();
     let accepted = |world: &World| world.condition("a", "Accepted");
     assert_eq!(accepted(&world), pair("True", "1970-01-01T00:00:00Z"));
     world.seconds = 10;
     // Its own write comes back.
-    world.show("a", Verdict::Accepted);
+    world.show("a", Verdict::Accepted(7));
     world.write();
     assert_eq!(world.writes.len(), 1);
     // A new generation is said so, since when stays.
     world.apply("a");
-    world.show("a", Verdict::Accepted);
+    world.show("a", Verdict::Accepted(7));
     world.write();
     assert_eq!(world.writes.len(), 2);
     assert_eq!(world.objects["a"].2["observedGeneration"], 2);
@@ -177,7 +229,7 @@ fn times_move_with_states_and_nothing_is_written_twice() {
     let objects = std::mem::take(&mut world.objects);
     let mut next = World::new();
     next.objects = objects;
-    next.seconds = 99;
+    next.seconds = 59;
     next.show("a", Verdict::Refused("wrong".into()));
     let mut next = next.ready();
     next.write();
@@ -188,12 +240,12 @@ fn times_move_with_states_and_nothing_is_written_twice() {
 fn a_conflict_waits_for_what_the_watch_shows() {
     let mut world = World::new().ready();
     world.apply("a");
-    world.show("a", Verdict::Accepted);
+    world.show("a", Verdict::Accepted(7));
     world.apply("a");
     world.write();
     assert_eq!(world.writes.len(), 1);
     assert_eq!(world.board.waiting(), 0);
-    world.show("a", Verdict::Accepted);
+    world.show("a", Verdict::Accepted(7));
     world.write();
     assert_eq!(world.writes.len(), 2);
     assert_eq!(world.objects["a"].2["observedGeneration"], 2);
@@ -203,16 +255,16 @@ fn a_conflict_waits_for_what_the_watch_shows() {
 fn what_changes_during_a_write_is_written_after_it_as_it_is_then() {
     let mut world = World::new().ready();
     world.apply("a");
-    world.show("a", Verdict::Accepted);
+    world.show("a", Verdict::Accepted(7));
     let now = world.now();
     let write = world.board.next(now).unwrap();
     assert!(world.board.next(now).is_none());
     let outcome = world.answer(&write);
     // The watch is quicker than the answer, and somebody changes the object twice meanwhile.
-    world.show("a", Verdict::Accepted);
+    world.show("a", Verdict::Accepted(7));
     for _ in 0..2 {
         world.apply("a");
-        world.show("a", Verdict::Accepted);
+        world.show("a", Verdict::Accepted(7));
     }
     assert!(world.board.next(now).is_none());
     world.board.done(&write, outcome, now);
@@ -225,7 +277,7 @@ fn what_changes_during_a_write_is_written_after_it_as_it_is_then() {
 fn a_write_that_is_lost_is_tried_again() {
     let mut world = World::new().ready();
     world.apply("a");
-    world.show("a", Verdict::Accepted);
+    world.show("a", Verdict::Accepted(7));
     let now = world.now();
     let write = world.board.next(now).unwrap();
     world.board.done(&write, Outcome::Lost, now);
@@ -237,7 +289,7 @@ fn a_write_that_is_lost_is_tried_again() {
 fn objects_that_are_gone_are_forgotten() {
     let mut world = World::new().ready();
     world.apply("a");
-    world.show("a", Verdict::Accepted);
+    world.show("a", Verdict::Accepted(7));
     let now = world.now();
     world
         .board
@@ -249,7 +301,7 @@ fn objects_that_are_gone_are_forgotten() {
 fn findings_are_written_and_taken_back() {
     let mut world = World::new().ready();
     world.apply("a");
-    world.show("a", Verdict::Accepted);
+    world.show("a", Verdict::Accepted(7));
     world.write();
     let findings = Findings::from([(key("a"), findings())]);
     let now = world.now();
@@ -272,7 +324,7 @@ fn the_file_that_counts_shadows_the_others() {
     for name in ["b.yaml", "a.yaml"] {
         let observation = Observation::Read {
             path: file(name),
-            objects: vec![(key("x"), Verdict::Accepted)],
+            objects: vec![(key("x"), Verdict::Accepted(7))],
             obscured: None,
             live: None,
         };
@@ -298,9 +350,215 @@ fn the_file_that_counts_shadows_the_others() {
     assert_eq!(since(&world.board), "1970-01-01T00:00:05Z");
 }
 
+#[test]
+fn who_holds_it_is_added_up_over_pilots_and_versions() {
+    let mut world = World::new().ready().heard();
+    world.apply("a");
+    world.show("a", Verdict::Accepted(7));
+    world.write();
+    assert_eq!(
+        world.distributed("a"),
+        "Unknown no pilot reports which proxies hold it"
+    );
+    world.report(1, "a", Some((7, 5, 5)));
+    // The other one has not heard of the change yet.
+    world.report(2, "a", Some((6, 2, 2)));
+    world.wait(5);
+    assert_eq!(
+        world.distributed("a"),
+        "False held by 5 of 7 proxies; 1 of 2 pilots do not have it"
+    );
+    world.report(2, "a", Some((7, 2, 2)));
+    world.write();
+    let at = |second: u32| format!("1970-01-01T00:00:{second:02}Z");
+    let held = pair("True held by 7 of 7 proxies", &at(15));
+    assert_eq!(world.condition("a", "Distributed"), held);
+    // From now on proxies may come and go as they like; the page has the numbers.
+    let writes = world.writes.len();
+    for said in [Some((7, 5, 6)), None, Some((7, 0, 0)), Some((7, 9, 9))] {
+        world.report(1, "a", said);
+        world.wait(100);
+    }
+    assert_eq!(world.writes.len(), writes);
+    assert_eq!(world.condition("a", "Distributed"), held);
+    let standing = world.board.list().next().unwrap().standing;
+    let sum = crate::status::distribution::Sum {
+        held: 11,
+        reached: 11,
+        behind: 0,
+        pilots: 2,
+    };
+    assert_eq!(standing, Some(Standing::Reported(sum)));
+    // The next generation.
+    world.apply("a");
+    world.show("a", Verdict::Accepted(8));
+    world.write();
+    assert_eq!(
+        world.distributed("a"),
+        "False held by 0 of 11 proxies; 2 of 2 pilots do not have it"
+    );
+}
+
+#[test]
+fn an_object_that_a_pilot_does_not_speak_of_is_not_held_by_all() {
+    let mut world = World::new().ready().heard();
+    world.apply("a");
+    world.show("a", Verdict::Accepted(7));
+    world.report(1, "a", Some((7, 5, 5)));
+    world.write();
+    assert_eq!(
+        world.distributed("a"),
+        "False held by 5 of 5 proxies; 1 of 2 pilots do not have it"
+    );
+    // It goes, and its grace with it.
+    world.end(2);
+    world.wait(9);
+    assert!(world.distributed("a").starts_with("False"));
+    world.wait(1);
+    assert_eq!(world.distributed("a"), "True held by 5 of 5 proxies");
+}
+
+#[test]
+fn numbers_on_the_way_are_written_ever_more_rarely() {
+    let mut world = World::new().ready().heard();
+    world.apply("a");
+    world.show("a", Verdict::Accepted(7));
+    world.report(2, "a", Some((7, 0, 0)));
+    world.report(1, "a", Some((7, 1, 9)));
+    world.write();
+    let first = world.writes.len();
+    let mut times = Vec::new();
+    for second in 1..=200 {
+        // A proxy comes or goes each second, and one never holds it.
+        world.report(1, "a", Some((7, second % 7, 9)));
+        let before = world.writes.len();
+        world.wait(1);
+        times.extend((world.writes.len() > before).then_some(second));
+    }
+    assert_eq!(times, [5, 15, 35, 75, 155]);
+    assert_eq!(world.writes.len(), first + times.len());
+    // The last one holds it.
+    world.report(1, "a", Some((7, 9, 9)));
+    world.wait(1);
+    assert_eq!(world.distributed("a"), "True held by 9 of 9 proxies");
+    // Another generation begins anew.
+    world.apply("a");
+    world.show("a", Verdict::Accepted(8));
+    world.report(1, "a", Some((8, 1, 9)));
+    world.wait(1);
+    let before = world.writes.len();
+    world.report(1, "a", Some((8, 2, 9)));
+    world.wait(5);
+    assert_eq!(world.writes.len(), before + 1);
+}
+
+#[test]
+fn a_pilot_that_comes_back_does_not_count_twice() {
+    let mut world = World::new().ready().heard();
+    world.apply("a");
+    world.show("a", Verdict::Accepted(7));
+    world.report(2, "a", Some((7, 0, 0)));
+    world.report(1, "a", Some((7, 2, 5)));
+    world.end(1);
+    world.wait(1);
+    assert_eq!(world.distributed("a"), "False held by 2 of 5 proxies");
+    // Its next stream; what the former one said is over, and its grace, too.
+    world.report(11, "b", Some((7, 1, 1)));
+    world.wait(20);
+    assert_eq!(
+        world.distributed("a"),
+        "False held by 0 of 0 proxies; 1 of 2 pilots do not have it"
+    );
+    world.report(11, "a", Some((7, 5, 5)));
+    world.wait(1);
+    assert_eq!(world.distributed("a"), "True held by 5 of 5 proxies");
+}
+
+#[test]
+fn silence_is_told_after_a_while_and_only_of_what_is_on_its_way() {
+    let mut world = World::new().ready().heard();
+    for name in ["done", "new"] {
+        world.apply(name);
+        world.show(name, Verdict::Accepted(7));
+        world.report(2, name, Some((7, 1, 1)));
+    }
+    world.report(1, "done", Some((7, 1, 1)));
+    world.report(1, "new", Some((7, 0, 1)));
+    world.write();
+    world.end(1);
+    world.end(2);
+    let Timing { grace, silence, .. } = Timing::default();
+    world.wait(grace.as_secs() + silence.as_secs() - 1);
+    let on_its_way = "False held by 1 of 2 proxies";
+    assert_eq!(world.distributed("new"), on_its_way);
+    world.wait(1);
+    assert_eq!(
+        world.distributed("new"),
+        "Unknown no pilot reports which proxies hold it"
+    );
+    assert_eq!(world.distributed("done"), "True held by 2 of 2 proxies");
+    // A pilot is there again. What it says counts when the others had time to come, too.
+    world.report(3, "new", Some((7, 1, 1)));
+    world.wait(9);
+    assert!(world.distributed("new").starts_with("Unknown"));
+    world.wait(1);
+    assert_eq!(world.distributed("new"), "True held by 1 of 1 proxies");
+}
+
+#[test]
+fn a_galley_that_takes_over_writes_nothing_that_is_said_already() {
+    let mut world = World::new().ready().heard();
+    for name in ["done", "new"] {
+        world.apply(name);
+        world.show(name, Verdict::Accepted(7));
+        for pilot in [1, 2] {
+            world.report(pilot, name, Some((7, u32::from(name == "done"), 1)));
+        }
+    }
+    world.write();
+    let mut next = World::new();
+    next.objects = std::mem::take(&mut world.objects);
+    for name in ["done", "new"] {
+        next.show(name, Verdict::Accepted(7));
+    }
+    let mut next = next.ready();
+    next.wait(30);
+    for name in ["new", "done"] {
+        next.report(1, name, Some((7, 0, 2)));
+    }
+    next.wait(30);
+    assert_eq!(next.writes.len(), 0);
+    assert_eq!(next.distributed("new"), "False held by 0 of 2 proxies");
+    assert_eq!(next.distributed("done"), "True held by 2 of 2 proxies");
+}
+
+#[test]
+fn what_pilots_say_of_unknown_objects_is_bounded() {
+    let mut world = World::new().ready().heard();
+    let shares = (0..UNKNOWN_OBJECTS + 5).map(|i| {
+        let share = Share {
+            version: 7,
+            reached: 1,
+            held: 1,
+        };
+        (key(&format!("x{i}")), Some(share))
+    });
+    let report = Report::Changed {
+        stream: 1,
+        pilot: "pilot-1".into(),
+        shares: shares.collect(),
+    };
+    let now = world.now();
+    world.board.reported(report, now);
+    assert_eq!(world.board.left_out(), 5);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Change(u8, bool),
+    /// A pilot says something: object, proxies that hold it, whether of its present version.
+    Report(u64, u8, u32, bool),
+    End(u64),
     Analyze(u8, bool),
     Wait(u64),
     Write,
@@ -310,6 +568,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0..4u8, any::<bool>()).prop_map(|(name, good)| Step::Change(name, good)),
         (0..4u8, any::<bool>()).prop_map(|(name, found)| Step::Analyze(name, found)),
+        (0..3u64, 0..4u8, 0..4u32, any::<bool>())
+            .prop_map(|(pilot, name, held, now)| Step::Report(pilot, name, held, now)),
+        (0..3u64).prop_map(Step::End),
         (1..40u64).prop_map(Step::Wait),
         Just(Step::Write),
     ]
@@ -321,13 +582,24 @@ proptest! {
     #[test]
     fn statuses_become_right(steps in proptest::collection::vec(step(), 0..60)) {
         let mut world = World::new().ready();
+        let mut streams = [0, 1, 2];
         for step in steps {
             match step {
+                Step::Report(pilot, name, held, now) => {
+                    let version = if now { 7 } else { 6 };
+                    let stream = streams[usize::try_from(pilot).unwrap()];
+                    world.report(stream, &name.to_string(), Some((version, held, 3)));
+                }
+                Step::End(pilot) => {
+                    let stream = &mut streams[usize::try_from(pilot).unwrap()];
+                    world.end(*stream);
+                    *stream += 10;
+                }
                 Step::Change(name, good) => {
                     let name = name.to_string();
                     world.apply(&name);
                     let verdict = if good {
-                        Verdict::Accepted
+                        Verdict::Accepted(7)
                     } else {
                         Verdict::Refused("wrong".into())
                     };
@@ -343,6 +615,10 @@ proptest! {
             }
             prop_assert!(world.board.waiting() <= world.objects.len());
         }
+        // The longest time that anything waits.
+        world.seconds += 3600;
+        world.write();
+        world.seconds += 3600;
         world.write();
         prop_assert_eq!(world.board.waiting(), 0);
         let wanted: Vec<Value> = world.board.list().map(|one| one.status).collect();

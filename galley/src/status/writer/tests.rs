@@ -9,7 +9,7 @@ use crate::status::shown::Shown;
 use istio_api::manifest::Key;
 
 fn board(objects: usize, now: Now) -> Board {
-    let mut board = Board::new();
+    let mut board = Board::new(ReportTiming::default(), now);
     for i in 0..objects {
         let key = Key {
             group: "networking.istio.io",
@@ -25,7 +25,7 @@ fn board(objects: usize, now: Now) -> Board {
         };
         let observation = Observation::Read {
             path: std::path::Path::new(&format!("s{i}")).into(),
-            objects: vec![(key, Verdict::Accepted)],
+            objects: vec![(key, Verdict::Accepted(1))],
             obscured: None,
             live: Some(Box::new(live)),
         };

@@ -5,7 +5,7 @@ use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    config::{Config, ConfigRef, Created},
+    config::{Config, ConfigRef, Created, source_kind},
     key::ObjectKey,
 };
 
@@ -60,7 +60,7 @@ pub(super) fn decode<T: Message + Default>(
         });
     Ok(Some(Config {
         reference: ConfigRef {
-            kind: collection.kind,
+            kind: source_kind(collection),
             namespace: meta.namespace.as_str().into(),
             name: meta.name.as_str().into(),
             version: meta.resource_version.as_str().into(),

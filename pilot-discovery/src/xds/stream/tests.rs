@@ -1,5 +1,7 @@
 //! The protocol, against a client that keeps to it.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use self::{
@@ -44,12 +46,14 @@ fn steps(refusals: bool) -> impl Strategy<Value = Vec<Step>> {
 fn run(variant: Variant, steps: Vec<Step>) {
     let mut view = World::default().view(&View::default());
     let mut client = Client::connect(variant, view.clone());
+    let mut views = BTreeMap::from([(view.version, view.clone())]);
     let mut last = World::default();
     for step in steps {
         match step {
             Step::Publish(world) => {
                 view = world.view(&view);
                 last = world;
+                views.insert(view.version, view.clone());
                 client.view(view.clone());
             }
             Step::Take(count) => {
@@ -67,6 +71,7 @@ fn run(variant: Variant, steps: Vec<Step>) {
         if client.has_taken_all() {
             client.holds(&view);
         }
+        client.has_what_is_counted(&views);
     }
     client.settle();
     if client.refused {

@@ -358,6 +358,28 @@ impl Client {
         self.to_server.is_empty() && kinds.into_iter().all(|kind| self.stream.has_taken(kind))
     }
 
+    /// What the server counts as taken up to some view, the client has from that view or a newer
+    /// one. `views` has all of them, by version.
+    pub(super) fn has_what_is_counted(&self, views: &BTreeMap<u64, View>) {
+        for kind in [Kind::Cluster, Kind::Listener] {
+            let Some(taken) = self.stream.taken(kind) else {
+                continue;
+            };
+            let held = self.held.get(&kind).unwrap();
+            let since: Vec<&View> = views.range(taken..).map(|(_, view)| view).collect();
+            for resource in since[0].sets(kind).iter() {
+                let name = &*resource.name;
+                let held = held.get(name).map(|(version, _)| *version);
+                let fits = since.iter().any(|view| match view.get(kind, name) {
+                    Some(then) => Some(then.version) == held,
+                    // It may be kept for as long as something refers to it.
+                    None => true,
+                });
+                assert!(fits, "{kind:?} {name} of {taken}");
+            }
+        }
+    }
+
     /// The client holds what it subscribed to, and nothing else.
     pub(super) fn holds(&self, view: &View) {
         for kind in [Kind::Cluster, Kind::Listener] {

@@ -323,3 +323,36 @@ fn unknown_types_are_said_to_be_unknown() {
         (Event::Unknown("x".into()), Vec::new())
     );
 }
+
+#[test]
+fn what_is_acknowledged_counts_while_the_next_is_on_its_way() {
+    let (mut stream, first) = settled(&base());
+    assert_eq!(stream.taken(Kind::Cluster), Some(first.version));
+    let mut views = vec![first];
+    let mut sent = Vec::new();
+    for content in 1..5 {
+        let world = World {
+            clusters: [Some(content), None, None, None],
+            ..base()
+        };
+        views.push(world.view(views.last().unwrap()));
+        sent.extend(stream.on_view(views.last().unwrap().clone()));
+        // The proxy is always one view behind: it is never quiet.
+        let clusters = |response: &Response| response.kind == Kind::Cluster;
+        if content > 1 {
+            let at = sent.iter().position(clusters).unwrap();
+            let response = sent.remove(at);
+            let version = response.version;
+            sent.extend(ack(&mut stream, &response).1);
+            assert!(!stream.has_taken(Kind::Cluster));
+            assert_eq!(stream.taken(Kind::Cluster), Some(version));
+        }
+    }
+    // What is refused is not taken.
+    let taken = stream.taken(Kind::Cluster);
+    let clusters = |response: &Response| response.kind == Kind::Cluster;
+    let at = sent.iter().position(clusters).unwrap();
+    let response = sent.remove(at);
+    answer(&mut stream, &response, Some("no"));
+    assert_eq!(stream.taken(Kind::Cluster), taken);
+}

@@ -1,0 +1,55 @@
+//! What galleys are told of the proxies that hold each configuration object
+//! (`--statusReportAddr`).
+//!
+//! ```text
+//! world::writer ──Look, once a second──► ledger (pure): which classes an object reaches (reach),
+//! xds::registry ──what proxies took────►   │            how many of their proxies hold it (crowd)
+//!                                          ▼
+//!                 watch of MCP resources, one an object ──► galleys: a stream to each of them
+//! ```
+//!
+//! What an object reaches is kept by class and follows the difference of two manifests, so a
+//! change costs what it touches, in each class once. Of a proxy only the versions count that it
+//! took, five numbers.
+
+mod crowd;
+pub mod galleys;
+pub mod ledger;
+mod reach;
+pub mod report;
+
+use std::sync::Arc;
+
+use pilot_model::snapshot::Snapshot;
+
+use crate::{
+    world::{classes::Held, proxies::Place, writer::Writer},
+    xds::kind::Kind,
+};
+
+/// A number for each type of resource.
+type ByKind<T> = [T; Kind::ALL.len()];
+
+/// What a proxy took, by type: the version of the newest view of which it took everything.
+pub type Taken = ByKind<Option<u64>>;
+
+/// What the writer has at one moment.
+#[derive(Clone, Debug)]
+pub struct Look {
+    pub snapshot: Arc<Snapshot>,
+    pub classes: Vec<Held>,
+    /// Proxies by connection.
+    pub members: Vec<(u64, Place)>,
+}
+
+impl Look {
+    /// Costs a few pointers for each class and each proxy.
+    pub fn of(writer: &Writer) -> Self {
+        let members = writer.proxies.connections();
+        Self {
+            snapshot: writer.snapshot.clone(),
+            classes: writer.classes.held(),
+            members: members.map(|(id, member)| (id, member.place)).collect(),
+        }
+    }
+}

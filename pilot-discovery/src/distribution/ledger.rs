@@ -1,0 +1,245 @@
+//! What is said of every object, and what is to be said anew: pure.
+//!
+//! A round counts a bounded number of objects. First those that changed, or that reach other
+//! classes than before; then those that not every proxy holds; then, a few a round, those whose
+//! numbers may differ because proxies came or went.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::Arc,
+    time::Instant,
+};
+
+use imbl::{OrdMap, ordmap::DiffItem};
+use istio_api::{
+    collections::{COLLECTIONS, Collection},
+    distribution::{COLLECTION, Distribution, resource_name},
+};
+use mesh_common::mcp::{self, Resources, Snapshot};
+use pilot_model::config::ConfigName;
+
+use super::{
+    Look, Taken,
+    crowd::{Arriving, Counter, Crowd},
+    reach::{ObjectId, Reach},
+};
+use crate::world::classes::ClassId;
+
+/// Objects counted in a round, so that neither a round nor what it says grows with the mesh.
+pub(super) const OBJECTS_PER_ROUND: usize = 2_000;
+/// Of these, objects that every proxy held when they were counted last.
+pub(super) const REFRESHED_PER_ROUND: usize = 500;
+
+#[derive(Debug)]
+struct Object {
+    name: ConfigName,
+    collection: &'static Collection,
+    said: Option<Distribution>,
+    /// The crowd with which it was counted last.
+    counted: u64,
+}
+
+/// The objects in force with what is said of them.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Versions by name, as they were in the last round.
+    configs: OrdMap<ConfigName, Arc<str>>,
+    ids: BTreeMap<ConfigName, ObjectId>,
+    objects: BTreeMap<ObjectId, Object>,
+    last_id: ObjectId,
+    reaches: BTreeMap<ClassId, Reach>,
+    /// The classes that an object reaches.
+    reached: BTreeSet<(ObjectId, ClassId)>,
+    crowd: Crowd,
+    /// Counts up whenever the crowd is another one.
+    crowds: u64,
+    arriving: Arriving,
+    /// To be counted first.
+    urgent: BTreeSet<ObjectId>,
+    /// Not held by every proxy.
+    open: BTreeSet<ObjectId>,
+    /// The object counted last of those that are counted in turn: of the open ones, of all.
+    turns: [ObjectId; 2],
+    resources: Resources,
+    version: u64,
+}
+
+impl Ledger {
+    /// Takes the state of the world and what proxies took; what is to be said now, if it is
+    /// anything new. The first round always says something.
+    pub fn round(
+        &mut self,
+        look: &Look,
+        taken: &BTreeMap<u64, Taken>,
+        now: Instant,
+    ) -> Option<Arc<Snapshot>> {
+        let mut is_news = self.version == 0;
+        is_news |= self.follow_objects(&look.snapshot.configs);
+        self.follow_classes(look);
+        let crowd = Crowd::gather(&look.members, taken, &mut self.arriving, now);
+        if crowd != self.crowd {
+            self.crowd = crowd;
+            self.crowds += 1;
+        }
+        let due = self.due();
+        let mut counter = Counter::new(&self.crowd, &self.reaches);
+        for id in due {
+            let Some(object) = self.objects.get_mut(&id) else {
+                continue;
+            };
+            let classes = self.reached.range((id, 0)..=(id, ClassId::MAX));
+            let count = counter.count(id, classes.map(|(_, class)| *class));
+            let version = self.configs.get(&object.name);
+            let said = Distribution {
+                version: version.map_or_else(String::new, |version| version.to_string()),
+                reached: count.reached,
+                held: count.held,
+            };
+            object.counted = self.crowds;
+            if count.held < count.reached {
+                self.open.insert(id);
+            } else {
+                self.open.remove(&id);
+            }
+            if object.said.as_ref() != Some(&said) {
+                let ConfigName {
+                    namespace, name, ..
+                } = &object.name;
+                let resource = said.to_mcp(object.collection, namespace, name);
+                let name = resource_name(object.collection, namespace, name);
+                self.resources.insert(name.into(), Arc::new(resource));
+                object.said = Some(said);
+                is_news = true;
+            }
+        }
+        is_news.then(|| self.publish())
+    }
+
+    fn publish(&mut self) -> Arc<Snapshot> {
+        self.version += 1;
+        let mut snapshot = Snapshot::default();
+        let collection = mcp::Collection {
+            version: self.version.to_string().into(),
+            resources: self.resources.clone(),
+        };
+        snapshot.insert(COLLECTION, collection);
+        Arc::new(snapshot)
+    }
+
+    /// `true` when something that was said is taken back.
+    fn follow_objects(&mut self, configs: &OrdMap<ConfigName, Arc<str>>) -> bool {
+        let mut is_news = false;
+        let before = std::mem::replace(&mut self.configs, configs.clone());
+        for item in before.diff(configs) {
+            match item {
+                DiffItem::Add(name, _) => self.add(name),
+                DiffItem::Update { new: (name, _), .. } => self.urgent.extend(self.ids.get(name)),
+                DiffItem::Remove(name, _) => is_news |= self.remove(name),
+            }
+        }
+        is_news
+    }
+
+    fn add(&mut self, name: &ConfigName) {
+        let Some(collection) = COLLECTIONS.iter().find(|row| row.kind == name.kind) else {
+            return;
+        };
+        self.last_id += 1;
+        let object = Object {
+            name: name.clone(),
+            collection,
+            said: None,
+            counted: 0,
+        };
+        self.ids.insert(name.clone(), self.last_id);
+        self.objects.insert(self.last_id, object);
+        self.urgent.insert(self.last_id);
+    }
+
+    fn remove(&mut self, name: &ConfigName) -> bool {
+        let Some(id) = self.ids.remove(name) else {
+            return false;
+        };
+        self.urgent.remove(&id);
+        self.open.remove(&id);
+        let classes = self.reached.range((id, 0)..=(id, ClassId::MAX));
+        let classes: Vec<_> = classes.copied().collect();
+        for entry in classes {
+            self.reached.remove(&entry);
+            if let Some(reach) = self.reaches.get_mut(&entry.1) {
+                reach.forget(id);
+            }
+        }
+        let Some(object) = self.objects.remove(&id) else {
+            return false;
+        };
+        let name = resource_name(object.collection, &name.namespace, &name.name);
+        self.resources.remove(name.as_str()).is_some()
+    }
+
+    /// What only came or went with a class is not urgent: when its proxies count, or do not any
+    /// more, the crowd is another one.
+    fn follow_classes(&mut self, look: &Look) {
+        let there: BTreeSet<ClassId> = look.classes.iter().map(|held| held.id).collect();
+        let known = self.reaches.len();
+        self.reaches.retain(|class, _| there.contains(class));
+        if self.reaches.len() < known {
+            self.reached.retain(|(_, class)| there.contains(class));
+        }
+        for held in &look.classes {
+            let is_known = self.reaches.contains_key(&held.id);
+            let reach = self.reaches.entry(held.id).or_default();
+            let ids = &self.ids;
+            let touched = reach.follow(held, |config| ids.get(&config.object()).copied());
+            for id in &touched {
+                if reach.needs(*id).is_some() {
+                    self.reached.insert((*id, held.id));
+                } else {
+                    self.reached.remove(&(*id, held.id));
+                }
+            }
+            if is_known {
+                self.urgent.extend(touched);
+            }
+        }
+    }
+
+    /// The objects to count now.
+    fn due(&mut self) -> BTreeSet<ObjectId> {
+        let mut due = BTreeSet::new();
+        while due.len() < OBJECTS_PER_ROUND
+            && let Some(id) = self.urgent.pop_first()
+        {
+            due.insert(id);
+        }
+        let (objects, crowds) = (&self.objects, self.crowds);
+        let is_stale = |id: &ObjectId| {
+            let object = objects.get(id);
+            object.is_some_and(|object| object.counted < crowds)
+        };
+        let [of_open, of_all] = &mut self.turns;
+        let room = OBJECTS_PER_ROUND.saturating_sub(due.len() + REFRESHED_PER_ROUND);
+        let open = after(&self.open, *of_open).filter(is_stale);
+        let open: Vec<ObjectId> = open.filter(|id| !due.contains(id)).take(room).collect();
+        *of_open = open.last().copied().unwrap_or(*of_open);
+        due.extend(open);
+        let room = OBJECTS_PER_ROUND.saturating_sub(due.len());
+        let later = objects.range((Bound::Excluded(*of_all), Bound::Unbounded));
+        let all = later.chain(objects.range(..=*of_all)).map(|(id, _)| *id);
+        let all = all.filter(|id| is_stale(id) && !self.open.contains(id) && !due.contains(id));
+        let all: Vec<ObjectId> = all.take(room.min(REFRESHED_PER_ROUND)).collect();
+        *of_all = all.last().copied().unwrap_or(*of_all);
+        due.extend(all);
+        due
+    }
+}
+
+/// All of a set, beginning with what comes after `last`.
+fn after(set: &BTreeSet<ObjectId>, last: ObjectId) -> impl Iterator<Item = ObjectId> {
+    let later = set.range((Bound::Excluded(last), Bound::Unbounded));
+    later.chain(set.range(..=last)).copied()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Reports to galleys: what they consist of, and the streams that carry them.
+
+use std::{io, net::SocketAddr};
+
+use anyhow::Context as _;
+use futures::future::BoxFuture;
+use istio_api::distribution::{COLLECTION, NODE};
+use mesh_common::{
+    drain,
+    mcp::source::{Client, ClientOptions, Metrics, Source},
+    metrics::Registry,
+};
+use prometheus::IntCounter;
+use tokio::{net::lookup_host, sync::watch};
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
+
+use crate::{
+    args::Args,
+    config::mcp::{Connector, Files, Server},
+    distribution::{
+        galleys::{self, Network},
+        report,
+    },
+    world,
+    xds::registry,
+};
+
+/// Largest request of a galley, in bytes.
+const MAX_REQUEST: usize = 1 << 20;
+
+/// The galleys of `--statusReportAddr`.
+struct Galleys {
+    servers: Vec<Server>,
+    /// What their certificates must say instead of the name that is looked up.
+    server_name: Option<String>,
+    files: Files,
+    source: Source,
+    options: ClientOptions,
+    reconnections: IntCounter,
+    drain: drain::Watch,
+}
+
+impl Network for Galleys {
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(lookup_host(name).await?.collect()) })
+    }
+
+    fn report(&self, name: usize, address: SocketAddr) -> BoxFuture<'static, ()> {
+        let Some(server) = self.servers.get(name) else {
+            return Box::pin(std::future::ready(()));
+        };
+        let connector = Connector {
+            server: Server {
+                address: address.to_string(),
+                secure: server.secure,
+            },
+            name: Some(match &self.server_name {
+                Some(name) => name.clone(),
+                None => server.host().to_owned(),
+            }),
+            files: self.files.clone(),
+        };
+        let options = ClientOptions {
+            sink: format!("{} at {address}", server.address),
+            ..self.options.clone()
+        };
+        let reconnections = self.reconnections.clone();
+        let client = Client::new(self.source.clone(), options, connector, reconnections);
+        Box::pin(client.run(self.drain.clone()))
+    }
+}
+
+/// Starts the reports, if anybody is to have them.
+///
+/// # Errors
+/// When an address is none.
+pub(super) fn start(
+    args: &Args,
+    registry: &Registry,
+    world: &world::Handle,
+    streams: &registry::Registry,
+    drain: &drain::Watch,
+) -> anyhow::Result<()> {
+    let addresses = args.status_reports.iter();
+    let servers = addresses
+        .filter(|address| !address.is_empty())
+        .map(|address| Server::parse(address).context("--statusReportAddr"))
+        .collect::<anyhow::Result<Vec<Server>>>()?;
+    if servers.is_empty() {
+        return Ok(());
+    }
+    let (reports, snapshots) = watch::channel(None);
+    tokio::spawn(report::follow(
+        world.clone(),
+        streams.clone(),
+        reports,
+        args.status_report_interval,
+        drain.clone(),
+    ));
+    let metrics = Metrics::register(registry, "pilot", [COLLECTION.to_owned()]);
+    let mut metadata = MetadataMap::new();
+    let node = format!("{}.{}", args.pod_name, args.namespace);
+    let node = AsciiMetadataValue::try_from(node).context("the name of this Pod")?;
+    metadata.insert(NODE, node);
+    let names = servers.iter().map(|server| server.address.clone());
+    let names = names.collect();
+    let galleys = Galleys {
+        servers,
+        server_name: Some(args.status_report_server_name.clone()).filter(|name| !name.is_empty()),
+        files: Files {
+            cert: args.cert.clone(),
+            key: args.key.clone(),
+            root: args.ca_cert.clone(),
+        },
+        source: Source::new(snapshots, true, metrics, drain.clone()),
+        options: ClientOptions {
+            sink: String::new(),
+            metadata,
+            max_request_bytes: MAX_REQUEST,
+            ping_interval: args.keepalive.interval,
+            is_optional: true,
+        },
+        reconnections: Client::counter(registry, "pilot"),
+        drain: drain.clone(),
+    };
+    let keep = galleys::keep(names, galleys, galleys::LOOKUP_INTERVAL, drain.clone());
+    tokio::spawn(keep);
+    Ok(())
+}
