@@ -2,7 +2,11 @@
 //!
 //! One cluster for most tests; they run one after the other, whatever the test runner does.
 
+#![allow(clippy::indexing_slicing, reason = "a test that reads JSON may panic")]
+
 mod fixture;
 
 mod charts;
+mod rights;
 mod tasks;
+mod workloads;
