@@ -41,20 +41,20 @@ pub(crate) struct RootSecret {
 }
 
 /// Why a request did not do what it should.
-enum Trouble {
+enum Stop {
     /// It may work later.
     Later(String),
     /// It never will.
     Fatal(StoreError),
 }
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
         Self::Fatal(error)
     }
 }
 
-impl From<kube::Error> for Trouble {
+impl From<kube::Error> for Stop {
     fn from(error: kube::Error) -> Self {
         Self::Later(match &error {
             kube::Error::Api(status) if matches!(status.code, 401 | 403) => format!(
@@ -97,8 +97,8 @@ impl RootSecret {
             let waiting_for = match self.get_or_create().await {
                 Ok(Some(bundle)) => return Ok(bundle),
                 Ok(None) => "no other citadel has made it yet".to_owned(),
-                Err(Trouble::Later(why)) => why,
-                Err(Trouble::Fatal(error)) => return Err(error.into()),
+                Err(Stop::Later(why)) => why,
+                Err(Stop::Fatal(error)) => return Err(error.into()),
             };
             if Instant::now() >= end {
                 bail!("{place}: {waiting_for}");
@@ -112,7 +112,7 @@ impl RootSecret {
     }
 
     /// `None`: there is none, and this process may not make one.
-    async fn get_or_create(&self) -> Result<Option<Bundle>, Trouble> {
+    async fn get_or_create(&self) -> Result<Option<Bundle>, Stop> {
         if let Some(found) = in_time(self.api.get_opt(NAME)).await? {
             return Ok(Some(self.bundle(found).await?));
         }
@@ -130,18 +130,18 @@ impl RootSecret {
                 tracing::info!(place = self.place(), %trust_domain, "new self-signed root");
                 Ok(Some(self.bundle(created).await?))
             }
-            Err(Trouble::Later(why)) => {
+            Err(Stop::Later(why)) => {
                 // Another one was faster, or the answer was lost: what the server has counts.
                 match in_time(self.api.get_opt(NAME)).await? {
                     Some(found) => Ok(Some(self.bundle(found).await?)),
-                    None => Err(Trouble::Later(why)),
+                    None => Err(Stop::Later(why)),
                 }
             }
             Err(fatal) => Err(fatal),
         }
     }
 
-    async fn bundle(&self, mut found: Secret) -> Result<Bundle, Trouble> {
+    async fn bundle(&self, mut found: Secret) -> Result<Bundle, Stop> {
         found.metadata.namespace = Some(self.namespace.clone());
         let options = self.options.clone();
         let bundle = blocking(move || {
@@ -154,11 +154,7 @@ impl RootSecret {
 
     /// Reads the Secret and renews its root if it is near its end and `may_renew`. The bundle to use
     /// from now on, if it is another one.
-    async fn look(
-        &self,
-        current: &Arc<Bundle>,
-        may_renew: bool,
-    ) -> Result<Option<Bundle>, Trouble> {
+    async fn look(&self, current: &Arc<Bundle>, may_renew: bool) -> Result<Option<Bundle>, Stop> {
         for _ in 0..ATTEMPTS {
             let Some(found) = in_time(self.api.get_opt(NAME)).await? else {
                 // Whoever restores it does not look at its end; the next round does.
@@ -197,29 +193,29 @@ impl RootSecret {
                     return Ok(Some(*bundle));
                 }
                 // Conflict, or a lost answer: what the server has counts.
-                Err(Trouble::Later(why)) => tracing::info!("renewal begins anew: {why}"),
+                Err(Stop::Later(why)) => tracing::info!("renewal begins anew: {why}"),
                 Err(fatal) => return Err(fatal),
             }
         }
-        Err(Trouble::Later(
+        Err(Stop::Later(
             "the renewal was disturbed again and again".to_owned(),
         ))
     }
 
     /// Puts the bundle in use back.
-    async fn restore(&self, current: &Arc<Bundle>) -> Result<(), Trouble> {
+    async fn restore(&self, current: &Arc<Bundle>) -> Result<(), Stop> {
         let secret = secret::restored(current);
         let created = in_time(self.api.create(&PostParams::default(), &secret)).await;
         secret::wipe(secret);
         match created {
             Ok(created) => secret::wipe(created),
             // It was there again already: the watch tells what is in it.
-            Err(trouble) => match in_time(self.api.get_opt(NAME)).await? {
+            Err(stop) => match in_time(self.api.get_opt(NAME)).await? {
                 Some(found) => {
                     secret::wipe(found);
                     return Ok(());
                 }
-                None => return Err(trouble),
+                None => return Err(stop),
             },
         }
         tracing::warn!(
@@ -236,20 +232,20 @@ enum Looked {
     Write(Box<Secret>, Box<Bundle>),
 }
 
-async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Trouble> {
+async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Stop> {
     match tokio::time::timeout(LIMIT, request).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(Trouble::Later(Failure::Silent.to_string())),
+        Err(_) => Err(Stop::Later(Failure::Silent.to_string())),
     }
 }
 
 /// RSA takes its time.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, Trouble> {
+) -> Result<T, Stop> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => Ok(result?),
-        Err(error) => Err(Trouble::Later(error.to_string())),
+        Err(error) => Err(Stop::Later(error.to_string())),
     }
 }
 
@@ -325,15 +321,15 @@ pub(crate) async fn keep(
                 );
                 authority.replace(bundle);
             }
-            Err(trouble) => {
+            Err(stop) => {
                 metrics.reloads.with_label_values(&["failure"]).inc();
-                let error = match trouble {
-                    Trouble::Later(why) => {
+                let error = match stop {
+                    Stop::Later(why) => {
                         retry = Some(Instant::now() + backoff.next());
                         format!("{}: {why}", secret.place())
                     }
                     // Nothing changes before the Secret does.
-                    Trouble::Fatal(error) => error.to_string(),
+                    Stop::Fatal(error) => error.to_string(),
                 };
                 tracing::error!(
                     error,

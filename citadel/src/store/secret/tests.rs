@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use base64::Engine;
 use mesh_common::spiffe::TrustDomain;
 
 use super::*;
@@ -50,10 +51,19 @@ fn a_new_secret_is_as_istio_writes_it() {
 
 #[test]
 fn a_secret_of_1_1_is_read() {
-    // Its root-cert.pem is empty.
     let now = SystemTime::now();
-    let mut secret = make(&options(), now).unwrap();
+    let rsa = Options {
+        kind: Kind::parse("rsa2048").unwrap(),
+        ..options()
+    };
+    let mut secret = make(&rsa, now).unwrap();
+    // Its root-cert.pem is empty, and its key is in PKCS#1: what PKCS#8 has after 26 bytes.
+    let pem = text(&secret, "ca-key.pem");
+    let der = rcgen::KeyPair::from_pem(&pem).unwrap().serialize_der();
+    let key = base64::engine::general_purpose::STANDARD.encode(&der[26..]);
+    let key = format!("-----BEGIN RSA PRIVATE KEY-----\n{key}\n-----END RSA PRIVATE KEY-----\n");
     let data = secret.data.as_mut().unwrap();
+    data.insert("ca-key.pem".to_owned(), ByteString(key.into_bytes()));
     data.insert("root-cert.pem".to_owned(), ByteString::default());
     let extra = make(&options(), now).unwrap();
     let extra = text(&extra, "ca-cert.pem");
