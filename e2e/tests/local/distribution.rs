@@ -29,7 +29,10 @@ async fn held_by_all(whole: &Whole, name: &str, proxies: u64) -> Result<()> {
             condition["status"] == "True" && condition["message"] == all,
             "{condition}"
         );
-        ensure!(numbers["held"] == proxies && numbers["reached"] == proxies, "{numbers}");
+        ensure!(
+            numbers["held"] == proxies && numbers["reached"] == proxies,
+            "{numbers}"
+        );
         Ok(())
     })
     .await
@@ -45,7 +48,7 @@ async fn an_object_says_by_how_many_envoys_it_is_held() -> Result<()> {
     held_by_all(&whole, "reviews", reached).await?;
     // A change is held by all of them again.
     whole
-        .apply("manifests/bookinfo/virtual-service-reviews-v3.yaml")
+        .apply("tasks/traffic-shifting/virtual-service-reviews-v3.yaml")
         .await?;
     whole.reviews_go_to("default/sleep", "v3").await?;
     held_by_all(&whole, "reviews", reached).await
