@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use istio_api::collections::COLLECTIONS;
+use istio_api::collections::{COLLECTIONS, by_gvk};
+use istio_api::distribution::{self, Distribution};
 use istio_api::mcp::v1alpha1::{Metadata, RequestResources, Resource, Resources};
 use mesh_common::mcp::source::{Dialect, Verdict};
 use mesh_common::mcp::{Collection, Snapshot, sink, source};
@@ -92,11 +93,29 @@ fn stream(dialect: Dialect, requests: &[RequestResources]) {
     }
 }
 
+/// What a pilot says is refused, or is about an object of configuration and possible.
+fn report(resource: &Resource) {
+    let Ok((key, said)) = Distribution::from_mcp(resource) else {
+        return;
+    };
+    let row = by_gvk(key.group, key.kind).map(|row| {
+        let name = distribution::resource_name(row, &key.namespace, &key.name);
+        assert_eq!(name, self::name(resource));
+        row
+    });
+    assert!(row.is_some() && said.held <= said.reached);
+}
+
 /// A source says anything: every message is answered, and what is held is what was accepted.
 pub(crate) fn sink(bytes: &[u8]) {
     let received: Vec<Resources> = messages(bytes);
+    received
+        .iter()
+        .flat_map(|message| &message.resources)
+        .for_each(report);
     let mut now = Instant::now();
-    let names = COLLECTIONS.iter().map(|row| row.name.to_owned());
+    let rows = COLLECTIONS.iter().map(|row| row.name);
+    let names = rows.chain([distribution::COLLECTION]).map(str::to_owned);
     let mut machine = sink::Machine::new("fuzz", names, true);
     machine.open(now);
     for (index, message) in received.into_iter().enumerate() {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod chaos;
+mod distribution;
 mod fixture;
 mod pods;
 mod refusals;

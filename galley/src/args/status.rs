@@ -5,7 +5,8 @@ use clap::{ArgAction, Args, value_parser};
 /// Flags of statuses.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
-    /// Analyzes the configuration, and writes what becomes of each object into its status.
+    /// Analyzes the configuration, takes reports of pilots, and writes what becomes of each object
+    /// into its status.
     #[arg(long = "enable-status", default_value_t = false, default_missing_value = "true",
           num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub enable_status: bool,

@@ -106,30 +106,34 @@ impl Client {
                 () = drain.signaled() => return,
                 outcome = self.stream(pace.ping()) => outcome,
             };
-            let wait = if self.options.is_optional && outcome.code == Code::Unimplemented {
-                tracing::debug!(sink = self.options.sink, "the sink takes nothing");
-                UNIMPLEMENTED_RETRY
-            } else {
-                let wait = pace.ended(Ending {
-                    code: outcome.code,
-                    reason: &outcome.reason,
-                    of_use: outcome.of_use,
-                    lived: began.elapsed(),
-                });
-                tracing::warn!(
-                    sink = self.options.sink,
-                    error = outcome.reason,
-                    wait_ms = wait.as_millis(),
-                    ping_ms = pace.ping().as_millis(),
-                    "the stream to the sink ended; it will be opened again"
-                );
-                wait
-            };
+            let wait = self.ended(&outcome, &mut pace, began.elapsed());
             tokio::select! {
                 () = drain.signaled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// The wait after a stream that has lived for so long.
+    fn ended(&self, outcome: &Outcome, pace: &mut Pace, lived: Duration) -> Duration {
+        if self.options.is_optional && outcome.code == Code::Unimplemented {
+            tracing::debug!(sink = self.options.sink, "the sink takes nothing");
+            return UNIMPLEMENTED_RETRY;
+        }
+        let wait = pace.ended(Ending {
+            code: outcome.code,
+            reason: &outcome.reason,
+            of_use: outcome.of_use,
+            lived,
+        });
+        tracing::warn!(
+            sink = self.options.sink,
+            error = outcome.reason,
+            wait_ms = wait.as_millis(),
+            ping_ms = pace.ping().as_millis(),
+            "the stream to the sink ended; it will be opened again"
+        );
+        wait
     }
 
     /// One stream, from connecting to its end.
@@ -203,4 +207,69 @@ where
         };
         ready(kept)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
+
+    use super::*;
+    use crate::mcp::Dial;
+    use crate::mcp::source::{Metrics, Server};
+
+    struct Nobody;
+
+    impl crate::mcp::source::Authorize for Nobody {
+        fn authorize(&self, _: Option<&[String]>) -> Result<String, String> {
+            Err("nobody is let in".to_owned())
+        }
+    }
+
+    /// A source on loopback: it is no sink.
+    async fn elsewhere(drain: &drain::Watch) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("mcp://{}", listener.local_addr().unwrap());
+        let metrics = Metrics::register(&Registry::empty(), "x", []);
+        let (_, snapshots) = tokio::sync::watch::channel(None);
+        let door = std::sync::Arc::new(Nobody);
+        let server = Server::new(snapshots, door, Default::default(), metrics, drain.clone());
+        let end = drain.signaled();
+        let router = tonic::transport::Server::builder().add_routes(server.routes());
+        tokio::spawn(async move {
+            let incoming = TcpListenerStream::new(listener);
+            router.serve_with_incoming_shutdown(incoming, end).await
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn an_optional_sink_that_is_none_is_left_alone_for_long() {
+        let (_trigger, drain) = drain::channel();
+        let sink = elsewhere(&drain).await;
+        for is_optional in [true, false] {
+            let registry = Registry::empty();
+            let metrics = Metrics::register(&registry, "x", []);
+            let (_, snapshots) = tokio::sync::watch::channel(None);
+            let options = ClientOptions {
+                sink: sink.clone(),
+                metadata: MetadataMap::new(),
+                max_request_bytes: 1 << 20,
+                ping_interval: Duration::from_secs(30),
+                is_optional,
+            };
+            let dial = Dial::new(&sink, None, None).unwrap();
+            let source = Source::new(snapshots, true, metrics, drain.clone());
+            let client = Client::new(source, options, dial, Client::counter(&registry, "x"));
+            let mut pace = Pace::new(Duration::from_secs(30));
+            let outcome = client.stream(pace.ping()).await;
+            assert_eq!(outcome.code, Code::Unimplemented);
+            let wait = client.ended(&outcome, &mut pace, Duration::ZERO);
+            assert_eq!(wait == UNIMPLEMENTED_RETRY, is_optional, "{wait:?}");
+            // A sink that is away is called again soon.
+            let outcome = Outcome::failed(Code::Unavailable, "away".to_owned());
+            let wait = client.ended(&outcome, &mut pace, Duration::ZERO);
+            assert!(wait < UNIMPLEMENTED_RETRY);
+        }
+    }
 }

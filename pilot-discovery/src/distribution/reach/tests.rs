@@ -16,7 +16,7 @@ fn config(name: u8, version: u8) -> ConfigRef {
 /// Objects are numbers; odd ones do not count.
 fn id(config: &ConfigRef) -> Option<ObjectId> {
     let id: ObjectId = config.object().name.parse().unwrap();
-    (id % 2 == 0).then_some(id)
+    id.is_multiple_of(2).then_some(id)
 }
 
 /// By kind and name of a resource: its bytes, and its sources with their versions.
