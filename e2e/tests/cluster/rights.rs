@@ -67,7 +67,11 @@ fn asked(machine: &Machine, account: &str, namespace: &str) -> Result<BTreeSet<R
         "--as-group=system:serviceaccounts",
         "--as-group=system:authenticated",
     ];
-    let arguments = [&["create", "-o", "json", "-f", "-", &who], &groups[..]].concat();
+    let arguments = [
+        &["create", "--validate=false", "-o", "json", "-f", "-", &who],
+        &groups[..],
+    ]
+    .concat();
     let text = machine
         .cluster()
         .kubectl()

@@ -185,8 +185,9 @@ fn forward(machine: &Machine) -> Result<()> {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .context("start kubectl")?;
-    let lines = child.stdout.take().context("no output")?;
-    let line = BufReader::new(lines).lines().next();
+    // It writes a line for each connection, and ends when nobody reads.
+    let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+    let line = lines.next();
     let answered = (|| {
         let line = line.context("kubectl ended")??;
         // Forwarding from 127.0.0.1:PORT -> 8080
@@ -253,7 +254,7 @@ const CASES: [Case; 9] = [
     },
     Case {
         what: "annotations that nobody knows",
-        metadata: "annotations: {sidecar.istio.io/noSuchThing: x, example.org/mine: y}",
+        metadata: "annotations: {sidecar.istio.io/noSuchThing: x, example.org/mine: 'y'}",
         spec: PLAIN,
         wanted: Wanted::Injected,
     },

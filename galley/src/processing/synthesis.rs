@@ -110,6 +110,12 @@ pub fn synthesise<'a>(
     let (resolution, location) = if let Some(name) = &service.external_name {
         entry.endpoints = vec![WorkloadEntry {
             address: name.clone(),
+            // Kubernetes has no target port here: whoever has the name has the port.
+            ports: service
+                .ports
+                .iter()
+                .map(|port| (port.name.clone(), port.number.into()))
+                .collect(),
             ..Default::default()
         }];
         (

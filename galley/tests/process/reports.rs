@@ -111,7 +111,7 @@ async fn says(cluster: &Cluster, name: &str, wanted: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_says_by_how_many_proxies_it_is_held() {
-    let (world, cluster) = (World::new(), Cluster::start().await);
+    let (world, cluster) = (World::new(), Cluster::start());
     cluster.apply(SIDECARS, object("a", &good()));
     let galley = start(&world, &cluster).await;
     let mut sink = world.sink(&galley);

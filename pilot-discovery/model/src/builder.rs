@@ -1,5 +1,6 @@
 //! The one writer: takes changed objects, publishes snapshots and says what may differ.
 
+mod alias;
 mod policies;
 mod read;
 
@@ -306,7 +307,10 @@ impl Builder {
         let old_service = self.next.service(key).cloned();
         let old_endpoints = self.next.endpoints.get(key).cloned();
         let (service, endpoints) = match merged {
-            Some((service, endpoints)) => (Some(Arc::new(service)), Some(Arc::new(endpoints))),
+            Some((service, endpoints)) => {
+                let service = self.with_alias(service);
+                (Some(Arc::new(service)), Some(Arc::new(endpoints)))
+            }
             None => (None, None),
         };
         let definition = old_service.as_ref().map(|s| s.version)
@@ -338,8 +342,11 @@ impl Builder {
             Some(endpoints) => self.next.endpoints.insert(key.clone(), endpoints),
             None => self.next.endpoints.remove(key),
         };
+        let was_known = self.next.services.contains_key(&key.host);
+        self.index_alias(key, old_service.as_deref(), service.as_deref());
         self.place(key, service);
         self.follow_service(key);
+        self.follow_presence(&key.host, was_known);
     }
 
     fn place(&mut self, key: &ServiceKey, service: Option<Arc<Service>>) {

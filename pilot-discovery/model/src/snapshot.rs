@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub configs: OrdMap<ConfigName, Arc<str>>,
     /// Every declaration of a host, oldest first.
     pub services: OrdMap<Host, Arc<[Arc<Service>]>>,
+    /// Services whose external name is this host, which may be unknown.
+    pub aliases: OrdMap<Host, Arc<BTreeSet<ServiceKey>>>,
     pub endpoints: OrdMap<ServiceKey, Arc<Endpoints>>,
     /// What is implemented at an address.
     pub by_address: OrdMap<Arc<str>, Arc<BTreeSet<Target>>>,
@@ -65,6 +67,26 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Hosts that stand for `host`, at first hand or through others.
+    pub fn names_of(&self, host: &Host) -> BTreeSet<Host> {
+        let mut found = BTreeSet::new();
+        let mut ahead = vec![host.clone()];
+        while let Some(next) = ahead.pop() {
+            for name in self
+                .aliases
+                .get(&next)
+                .into_iter()
+                .flat_map(|names| names.iter())
+            {
+                // Names in a circle are followed once.
+                if found.insert(name.host.clone()) {
+                    ahead.push(name.host.clone());
+                }
+            }
+        }
+        found
+    }
+
     pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
         self.services
             .get(&key.host)?

@@ -332,6 +332,7 @@ spec: {type: ExternalName, externalName: www.example.com., ports: [{port: 80}]}
     assert_eq!(entry.resolution(), service_entry::Resolution::Dns);
     assert_eq!(entry.location(), service_entry::Location::MeshExternal);
     assert_eq!(entry.endpoints[0].address, "www.example.com");
+    assert_eq!(entry.endpoints[0].ports.values().collect::<Vec<_>>(), [&80]);
     assert_eq!(facts.external_name.as_deref(), Some("www.example.com"));
     assert_eq!(entry.export_to, ["a", "b"]);
 }

@@ -50,7 +50,13 @@ impl Dirt {
             dirt.clusters.extend(covered(snapshot, rule));
         }
         // Rules reach into routes (hash policies) and into TCP listeners (idle times).
-        let touched: BTreeSet<Host> = dirt.clusters.union(&changes.services).cloned().collect();
+        let mut touched: BTreeSet<Host> = dirt.clusters.union(&changes.services).cloned().collect();
+        // What stands for a service is served by it.
+        let names: Vec<Host> = touched
+            .iter()
+            .flat_map(|host| snapshot.names_of(host))
+            .collect();
+        touched.extend(names);
         dirt.clusters.clone_from(&touched);
         dirt.endpoints = touched.union(&changes.endpoints).cloned().collect();
         dirt.listeners.clone_from(&touched);

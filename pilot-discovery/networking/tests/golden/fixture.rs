@@ -10,8 +10,8 @@ use istio_api::{
     object::{Meta, Object},
 };
 use pilot_model::{
-    builder::Builder, key::ObjectKey, mesh::Mesh, proxy::Proxy, snapshot::Credential,
-    snapshot::Snapshot,
+    builder::Builder, changes::Changes, key::ObjectKey, mesh::Mesh, proxy::Proxy,
+    snapshot::Credential, snapshot::Snapshot,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -54,11 +54,53 @@ impl Fixture {
             }
         }
         let (snapshot, _) = builder.publish();
-        let node = documents(proxy, scenario);
-        let node: Node = read(&node[0], scenario);
-        let proxy = Proxy::parse(Some(&node))
-            .unwrap_or_else(|error| panic!("{}: {error}", scenario.display()));
+        let proxy = node(proxy, scenario);
         Self { snapshot, proxy }
+    }
+}
+
+/// The proxy that a node in a test describes.
+pub(crate) fn proxy(text: &str) -> Proxy {
+    node(text, Path::new("inline"))
+}
+
+fn node(text: &str, scenario: &Path) -> Proxy {
+    let node: Node = read(&documents(text, scenario)[0], scenario);
+    Proxy::parse(Some(&node)).unwrap_or_else(|error| panic!("{}: {error}", scenario.display()))
+}
+
+/// Objects that come and go.
+#[derive(Debug)]
+pub(crate) struct World(Builder);
+
+impl Default for World {
+    fn default() -> Self {
+        let mesh = Mesh::new(MeshConfig::default(), "cluster.local");
+        Self(Builder::new(mesh))
+    }
+}
+
+impl World {
+    pub(crate) fn put(&mut self, text: &str) {
+        let scenario = Path::new("inline");
+        for document in documents(text, scenario) {
+            object(&mut self.0, &document, 0, scenario);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, text: &str) {
+        for document in documents(text, Path::new("inline")) {
+            let metadata = &document["metadata"];
+            let text = |name: &str| metadata[name].as_str().unwrap_or_default();
+            let key = ObjectKey::new(text("namespace"), text("name"));
+            self.0
+                .apply(&collections::SYNTHETIC_SERVICE_ENTRIES, &key, None)
+                .expect("a removal cannot be wrong");
+        }
+    }
+
+    pub(crate) fn publish(&mut self) -> (Arc<Snapshot>, Changes) {
+        self.0.publish()
     }
 }
 

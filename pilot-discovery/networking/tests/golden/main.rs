@@ -14,6 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
+mod alias;
 mod compose;
 mod envoy;
 mod fixture;

@@ -1,0 +1,72 @@
+//! Services that are another name for one that is known (Kubernetes ExternalName).
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::Builder;
+use crate::{
+    host::Host,
+    service::{Resolution, Service, ServiceKey},
+};
+
+impl Builder {
+    /// An external name is an alias as long as a service has it; else proxies resolve it.
+    pub(super) fn with_alias(&self, mut service: Service) -> Service {
+        let is_known = service.external_name.as_ref().is_some_and(|target| {
+            target != service.host() && self.next.services.contains_key(target)
+        });
+        if is_known {
+            service.resolution = Resolution::Alias;
+            return service.hashed();
+        }
+        service
+    }
+
+    /// Keeps who is an alias of whom, whether or not that is known.
+    pub(super) fn index_alias(
+        &mut self,
+        key: &ServiceKey,
+        old: Option<&Service>,
+        new: Option<&Service>,
+    ) {
+        let target = |service: Option<&Service>| service?.external_name.clone();
+        let (old, new) = (target(old), target(new));
+        if old == new {
+            return;
+        }
+        if let Some(target) = old {
+            self.change_aliases(&target, |names| {
+                names.remove(key);
+            });
+        }
+        if let Some(target) = new {
+            self.change_aliases(&target, |names| {
+                names.insert(key.clone());
+            });
+        }
+    }
+
+    fn change_aliases(&mut self, target: &Host, change: impl FnOnce(&mut BTreeSet<ServiceKey>)) {
+        let aliases = &mut self.next.aliases;
+        let mut names = aliases
+            .get(target)
+            .map(|held| (**held).clone())
+            .unwrap_or_default();
+        change(&mut names);
+        if names.is_empty() {
+            aliases.remove(target);
+        } else {
+            aliases.insert(target.clone(), Arc::new(names));
+        }
+    }
+
+    /// Decides the aliases of `host` anew when it came or went.
+    pub(super) fn follow_presence(&mut self, host: &Host, was_known: bool) {
+        if self.next.services.contains_key(host) == was_known {
+            return;
+        }
+        let names = self.next.aliases.get(host).cloned().unwrap_or_default();
+        for name in names.iter().filter(|name| name.host != *host) {
+            self.remerge(name);
+        }
+    }
+}
