@@ -98,12 +98,12 @@ fn report(resource: &Resource) {
     let Ok((key, said)) = Distribution::from_mcp(resource) else {
         return;
     };
-    let row = by_gvk(key.group, key.kind).map(|row| {
-        let name = distribution::resource_name(row, &key.namespace, &key.name);
-        assert_eq!(name, self::name(resource));
-        row
-    });
-    assert!(row.is_some() && said.held <= said.reached);
+    let Some(row) = by_gvk(key.group, key.kind) else {
+        panic!("{key:?} is no kind of configuration");
+    };
+    let name = distribution::resource_name(row, &key.namespace, &key.name);
+    assert_eq!(name, self::name(resource));
+    assert!(said.held <= said.reached);
 }
 
 /// A source says anything: every message is answered, and what is held is what was accepted.
