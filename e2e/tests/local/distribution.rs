@@ -26,11 +26,13 @@ async fn held_by_all(whole: &Whole, name: &str, proxies: u64) -> Result<()> {
         let (condition, numbers) = shown(whole, name).await?;
         let all = format!("held by {proxies} of {proxies} proxies");
         ensure!(
-            condition["status"] == "True" && condition["message"] == all,
+            condition.get("status") == Some(&"True".into())
+                && condition.get("message") == Some(&all.into()),
             "{condition}"
         );
         ensure!(
-            numbers["held"] == proxies && numbers["reached"] == proxies,
+            numbers.get("held") == Some(&proxies.into())
+                && numbers.get("reached") == Some(&proxies.into()),
             "{numbers}"
         );
         Ok(())
