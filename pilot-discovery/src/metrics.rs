@@ -22,6 +22,7 @@ pub struct Metrics {
     pub pushes: IntCounterVec,
     pub config_size: HistogramVec,
     pub bytes_sent: IntCounterVec,
+    pub resource_bytes: IntCounterVec,
     pub rejects: IntCounterVec,
     pub expired_nonce: IntCounterVec,
     pub internal_errors: IntCounter,
@@ -59,6 +60,11 @@ impl Metrics {
                 "pilot_bytes_sent_total",
                 "bytes of the responses sent",
                 &["type", "mode"],
+            ),
+            resource_bytes: registry.counter_vec(
+                "pilot_xds_resource_bytes_total",
+                "bytes of the resources in the responses sent; none where a proxy has everything",
+                &["type"],
             ),
             rejects: registry.counter_vec(
                 "pilot_total_xds_rejects",
@@ -142,6 +148,11 @@ impl Metrics {
         self.config_size
             .with_label_values(&[kind])
             .observe(size as f64);
+        let resources = framed.response.resources.iter();
+        let bytes: usize = resources.map(|resource| resource.body.len()).sum();
+        self.resource_bytes
+            .with_label_values(&[kind])
+            .inc_by(bytes as u64);
         self.bytes_sent
             .with_label_values(&[kind, mode])
             .inc_by(size as u64);

@@ -23,7 +23,7 @@ pub fn until<T>(
             Seen::Not(seen) if Instant::now() > end => {
                 bail!("{what}: not after {} s: {seen}", limit.as_secs());
             }
-            Seen::Not(_) => pause(),
+            Seen::Not(_) => rest(LOOK),
         }
     }
 }
@@ -49,12 +49,13 @@ impl Seen<()> {
     }
 }
 
+/// Lets time pass.
 #[expect(
     clippy::disallowed_methods,
     reason = "commands of the cluster are programs that wait for each other; there is no runtime"
 )]
-fn pause() {
-    std::thread::sleep(LOOK);
+pub fn rest(time: Duration) {
+    std::thread::sleep(time);
 }
 
 #[cfg(test)]

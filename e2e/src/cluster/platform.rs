@@ -68,6 +68,14 @@ impl InCluster {
         }
     }
 
+    /// A running Pod by its name or its Deployment's.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn pod(&self, name: &str) -> Result<Pod> {
+        Pod::find(self.client().await?, name).await
+    }
+
     /// Kubernetes itself: a program for each question would take longer than most answers.
     async fn client(&self) -> Result<&kubeclient::Client> {
         let made = self.client.get_or_try_init(|| async {

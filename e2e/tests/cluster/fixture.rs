@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, anyhow};
 use e2e::cluster::address::Number;
 use e2e::cluster::layout::Layout;
 use e2e::cluster::platform::InCluster;
+use e2e::cluster::pod::Pod;
 use e2e::cluster::start::{self, Options, Started};
 use e2e::cluster::tools::Tools;
 use e2e::cluster::{Cluster, packages};
@@ -64,6 +65,11 @@ impl Machine {
 
     pub(crate) fn world(&self) -> World {
         World::new(InCluster::new(self.cluster().clone()))
+    }
+
+    /// A running Pod, as the host sees it.
+    pub(crate) async fn pod(&self, name: &str) -> Result<Pod> {
+        InCluster::new(self.cluster().clone()).pod(name).await
     }
 
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<String> {

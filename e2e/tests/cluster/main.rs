@@ -7,6 +7,7 @@
 mod fixture;
 
 mod charts;
+mod outage;
 mod rights;
 mod tasks;
 mod workloads;

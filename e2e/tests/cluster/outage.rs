@@ -1,0 +1,307 @@
+//! Every part in several replicas; each of them restarted, lost and away in turn, and the API
+//! server, too, while requests go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use e2e::check::stage::Summary;
+use e2e::cluster::patience::{Seen, until};
+use e2e::platform::World;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use crate::fixture::{ISTIO, LIMIT, Machine, RELEASES, Turn, is_asked, runtime};
+
+const SCALED: &str = "e2e/tests/cluster/values-scaled.yaml";
+const CLIENT: &str = "default/sleep";
+const GATEWAY: &str = "istio-ingress/istio-ingressgateway";
+/// Deployments of the control plane.
+const PARTS: [(&str, u32); 4] = [
+    ("istio-citadel", 2),
+    ("istio-galley", 2),
+    ("istio-pilot", 3),
+    ("istio-sidecar-injector", 2),
+];
+/// How long a part is away.
+const AWAY: Duration = Duration::from_secs(15);
+/// How long the API server is away.
+const API_AWAY: Duration = Duration::from_secs(120);
+const RATE: u32 = 100;
+
+/// Requests in the mesh and pages through the gateway, until they are stopped.
+struct Load {
+    inside: JoinHandle<Result<Summary>>,
+    stop: Arc<AtomicBool>,
+    outside: JoinHandle<Result<(usize, Vec<String>)>>,
+}
+
+impl Load {
+    fn start(world: &World) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mesh = world.clone();
+        let inside = tokio::spawn(async move {
+            let rate = RATE.to_string();
+            let command = [
+                "samples",
+                "load",
+                "--rate",
+                &rate,
+                "--duration",
+                "20m",
+                "--concurrency",
+                "16",
+                "http://reviews:9080/reviews/0",
+            ];
+            let limit = Duration::from_secs(1_200);
+            let output = mesh.exec(CLIENT, None, &command, limit).await?;
+            serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))
+        });
+        let outside = tokio::spawn(pages(world.clone(), Arc::clone(&stop)));
+        Self {
+            inside,
+            stop,
+            outside,
+        }
+    }
+}
+
+/// The product page, ten times a second until `stop`; how many, and what failed.
+async fn pages(world: World, stop: Arc<AtomicBool>) -> Result<(usize, Vec<String>)> {
+    let url = format!("{}/productpage", world.published_url(GATEWAY, 80).await?);
+    let http = world.http_from_host();
+    let (mut sent, mut failed) = (0, Vec::new());
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    while !stop.load(Ordering::Relaxed) {
+        tick.tick().await;
+        sent += 1;
+        match http.get(&url).await {
+            Ok(answer) if answer.status == 200 => {}
+            Ok(answer) => failed.push(format!("{}: {:.200}", answer.status, answer.text())),
+            Err(error) => failed.push(format!("{error:#}")),
+        }
+    }
+    Ok((sent, failed))
+}
+
+fn rolled_out(machine: &Machine, part: &str) -> Result<()> {
+    let name = format!("deployment/{part}");
+    machine
+        .kubectl(&["rollout", "status", "-n", ISTIO, &name, "--timeout=120s"])
+        .map(drop)
+}
+
+/// Restarted, its Pods deleted, scaled to nothing and back.
+fn disturb(machine: &Machine, part: &str, replicas: u32) -> Result<()> {
+    let name = format!("deployment/{part}");
+    machine.kubectl(&["rollout", "restart", "-n", ISTIO, &name])?;
+    rolled_out(machine, part)?;
+    let label = format!("istio={}", part.trim_start_matches("istio-"));
+    machine.kubectl(&["delete", "pods", "-n", ISTIO, "-l", &label, "--wait=true"])?;
+    rolled_out(machine, part)?;
+    machine.kubectl(&["scale", "-n", ISTIO, &name, "--replicas=0"])?;
+    e2e::cluster::patience::rest(AWAY);
+    machine.kubectl(&[
+        "scale",
+        "-n",
+        ISTIO,
+        &name,
+        &format!("--replicas={replicas}"),
+    ])?;
+    rolled_out(machine, part)
+}
+
+/// What each ready pilot says in its metrics of `family`, summed up.
+fn pilots(machine: &Machine, family: &str) -> Result<BTreeMap<String, u64>> {
+    let pods =
+        machine
+            .cluster()
+            .kubectl()
+            .json(&["get", "pods", "-n", ISTIO, "-l", "istio=pilot"])?;
+    let mut sums = BTreeMap::new();
+    for pod in pods["items"].as_array().into_iter().flatten() {
+        let Some(address) = pod["status"]["podIP"].as_str() else {
+            continue;
+        };
+        let name = pod["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let url = format!("http://{address}:15014/metrics");
+        let answer = runtime()?.block_on(e2e::http::Http::from_host(false).get(&url))?;
+        let sum = answer
+            .text()
+            .lines()
+            .filter(|line| line.starts_with(family))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum::<f64>();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "counters are whole numbers from zero on"
+        )]
+        sums.insert(name, sum as u64);
+    }
+    Ok(sums)
+}
+
+/// Proxies are connected to the pilots that there are now, as many as before.
+fn connected(machine: &Machine, wanted: u64) -> Result<()> {
+    until("all proxies connected", LIMIT, || {
+        let now: u64 = pilots(machine, "pilot_xds{")?.values().sum();
+        Ok(Seen::when(now == wanted, format!("{now} of {wanted}")))
+    })
+}
+
+/// Serial numbers of the workload certificates of all proxies.
+async fn certificates(world: &World) -> Result<BTreeMap<&'static str, String>> {
+    let mut found = BTreeMap::new();
+    for pod in [
+        CLIENT,
+        "default/reviews-v1",
+        "default/productpage-v1",
+        GATEWAY,
+    ] {
+        let all = world.envoy(pod).certificates().await?;
+        let serial = all["certificates"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find_map(|entry| entry.pointer("/cert_chain/0/serial_number")?.as_str())
+            .with_context(|| format!("the proxy of {pod} has no certificate"))?;
+        found.insert(pod, serial.to_owned());
+    }
+    Ok(found)
+}
+
+#[test]
+fn no_request_fails_while_every_part_comes_and_goes() -> Result<()> {
+    if !is_asked() {
+        return Ok(());
+    }
+    let machine = Turn::take()?;
+    let values = crate::fixture::path(SCALED).display().to_string();
+    for (release, chart) in &RELEASES[2..] {
+        machine.install(release, chart, &["-f", &values, "--wait", "--timeout=2m"])?;
+    }
+    let proxies: u64 = pilots(&machine, "pilot_xds{")?.values().sum();
+    ensure!(proxies >= 10, "{proxies} proxies");
+    let world = machine.world();
+    let runtime = runtime()?;
+    let before = runtime.block_on(certificates(&world))?;
+    let load = {
+        let _guard = runtime.enter();
+        Load::start(&world)
+    };
+    let begun = Instant::now();
+
+    let outcome = (|| -> Result<()> {
+        for (part, replicas) in PARTS {
+            let since = Instant::now();
+            disturb(&machine, part, replicas)?;
+            println!("{part} after {:.0} s", since.elapsed().as_secs_f64());
+        }
+        connected(&machine, proxies)?;
+        // Every pilot is new, and no proxy lacked anything.
+        let resent = pilots(&machine, "pilot_xds_resource_bytes_total{")?;
+        println!("resource bytes sent by new pilots: {resent:?}");
+        ensure!(
+            resent.values().all(|bytes| *bytes == 0),
+            "sent again: {resent:?}"
+        );
+        machine.cluster().stop("kube-apiserver")?;
+        e2e::cluster::patience::rest(API_AWAY);
+        machine.cluster().resume("kube-apiserver")?;
+        until("the API server", LIMIT, || {
+            let answer = machine.cluster().kubectl().output(&[
+                "get",
+                "--raw=/readyz",
+                "--request-timeout=2s",
+            ])?;
+            Ok(Seen::when(answer.status.success(), "no answer"))
+        })?;
+        // A new Pod is injected and gets a certificate: every part works again.
+        machine.kubectl(&["rollout", "restart", "deployment/httpbin"])?;
+        machine
+            .kubectl(&["rollout", "status", "deployment/httpbin", "--timeout=120s"])
+            .map(drop)
+    })();
+    let elapsed = begun.elapsed();
+    load.stop.store(true, Ordering::Relaxed);
+    let ended = runtime.block_on(async {
+        let client = machine.pod(CLIENT).await?;
+        client.signal("load", Signal::SIGTERM)?;
+        let summary = load.inside.await??;
+        let pages = load.outside.await??;
+        anyhow::Ok((summary, pages))
+    });
+    outcome?;
+    let (summary, (sent, failed)) = ended?;
+    println!("{elapsed:?}, {sent} pages, {summary:?}");
+    ensure!(
+        failed.is_empty(),
+        "{} of {sent} pages: {failed:#?}",
+        failed.len()
+    );
+    ensure!(summary.failed == 0, "{summary:?}");
+    ensure!(summary.with_status(200) == summary.requests, "{summary:?}");
+    let wanted = f64::from(RATE) * elapsed.as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "some thousand requests")]
+    let requests = summary.requests as f64;
+    ensure!(requests > 0.9 * wanted, "{requests} of {wanted} requests");
+    let after = runtime.block_on(certificates(&world))?;
+    ensure!(
+        before == after,
+        "certificates changed: {before:?}, {after:?}"
+    );
+    Ok(())
+}
+
+/// What the API server keeps of a Lease.
+#[test]
+fn one_replica_writes_roots() -> Result<()> {
+    if !is_asked() {
+        return Ok(());
+    }
+    let machine = Turn::take()?;
+    let lease: Value = machine.cluster().kubectl().json(&[
+        "get",
+        "lease",
+        "istio-namespace-controller-election",
+        "-n",
+        ISTIO,
+    ])?;
+    let holder = lease["spec"]["holderIdentity"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let pods = machine.kubectl(&[
+        "get",
+        "pods",
+        "-n",
+        ISTIO,
+        "-l",
+        "istio=citadel",
+        "-o",
+        "name",
+    ])?;
+    let is_one = pods
+        .lines()
+        .any(|pod| holder.starts_with(pod.trim_start_matches("pod/")));
+    if !is_one {
+        return Err(anyhow!("the holder {holder:?} is none of {pods}"));
+    }
+    // A root that somebody deletes comes back.
+    let name = ["configmap", "istio-ca-root-cert", "-n", "default"];
+    machine.kubectl(&[&["delete"], &name[..]].concat())?;
+    until("the root is back", Duration::from_secs(20), || {
+        let output = machine
+            .cluster()
+            .kubectl()
+            .output(&[&["get"], &name[..]].concat())?;
+        Ok(Seen::when(output.status.success(), "not there"))
+    })
+}
