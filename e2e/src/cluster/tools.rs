@@ -41,7 +41,7 @@ const SOURCES: [&str; 5] = [
 /// Written last into a folder of finished programs.
 const DONE: &str = ".done";
 /// Part of the key: a change of how things are built counts as one of what is built.
-const RECIPE: &str = "2";
+const RECIPE: &str = "1";
 
 /// A folder of finished programs.
 #[derive(Clone, Debug)]
@@ -131,6 +131,12 @@ fn linker_flags() -> Result<String> {
         bail!("{kubernetes:?} is no version of k8s.io/kubernetes");
     };
     let mut flags = format!("-s -w -X helm.sh/helm/v3/internal/version.version={helm}");
+    // For which Kubernetes Helm renders when nobody says it.
+    for package in ["pkg/chartutil", "pkg/lint/rules"] {
+        for (name, value) in [("k8sVersionMajor", major), ("k8sVersionMinor", minor)] {
+            flags.push_str(&format!(" -X helm.sh/helm/v3/{package}.{name}={value}"));
+        }
+    }
     for package in [
         "k8s.io/component-base/version",
         "k8s.io/client-go/pkg/version",
