@@ -2,7 +2,7 @@
 
 mod reports;
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use mesh_common::{
@@ -22,9 +22,6 @@ use crate::{
     world::{self, Command, pace::Pace},
     xds::{connection::Context, registry, server::Ads},
 };
-
-/// How long own certificates may be missing at the start.
-const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Addresses that are listened on; for tests that ask for port 0.
 #[derive(Clone, Debug, Default)]
@@ -145,9 +142,10 @@ pub async fn run_reporting(
             root: args.ca_cert.clone(),
         };
         let options = ServerOptions::grpc(ClientAuth::Optional);
-        let config = ReloadingServerConfig::wait(&files, options, CERTIFICATE_PATIENCE)
-            .await
-            .context("own certificate for the secure xDS port")?;
+        let config = tokio::select! {
+            () = drain.signaled() => return Ok(()),
+            config = ReloadingServerConfig::wait(&files, options) => config,
+        };
         config.follow(&drain);
         let incoming = tls::incoming(listener, config, tls::Limits::default())?;
         let server = server(&args).add_service(service(true));

@@ -23,8 +23,6 @@ use tokio::net::TcpListener;
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How often configuration is compared where no event came.
 const COMPARE: Duration = Duration::from_secs(10);
-/// Longest wait for certificates that are not there yet.
-const PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Sockets of the process, bound before it serves.
 #[derive(Debug)]
@@ -165,7 +163,7 @@ async fn serve_webhook(
         root: args.ca_cert_file.clone(),
     };
     let tls = tokio::select! {
-        tls = ReloadingServerConfig::wait(&files, ServerOptions::https(), PATIENCE) => tls?,
+        tls = ReloadingServerConfig::wait(&files, ServerOptions::https()) => tls,
         () = shutdown.signaled() => return Ok(()),
     };
     tls.follow(&shutdown);

@@ -1,7 +1,7 @@
 //! Server side configuration.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -128,25 +128,21 @@ impl ReloadingServerConfig {
         Reloading::new(paths, Box::new(load)).map(|inner| Self(Arc::new(inner)))
     }
 
-    /// As [`load`](Self::load), but waits up to `patience` for files that are not there or not
-    /// whole yet.
-    ///
-    /// # Errors
-    /// The last error of `load`, when the time is over.
-    pub async fn wait(
-        files: &CertFiles,
-        options: ServerOptions,
-        patience: Duration,
-    ) -> Result<Self, Error> {
-        let end = Instant::now() + patience;
+    /// As [`load`](Self::load), but waits for files that are not there or cannot be used yet, as
+    /// long as it takes: somebody else writes them, and a process that gives up helps nobody. Each
+    /// new reason is told in the log.
+    pub async fn wait(files: &CertFiles, options: ServerOptions) -> Self {
+        let mut told = String::new();
         loop {
-            match Self::load(files, options.clone()) {
-                Err(error) if Instant::now() < end => {
-                    tracing::info!(error = %error, "waiting for certificates");
-                    tokio::time::sleep(WAIT_STEP).await;
-                }
-                done => return done,
+            let reason = match Self::load(files, options.clone()) {
+                Ok(config) => return config,
+                Err(error) => error.to_string(),
+            };
+            if reason != told {
+                tracing::info!(error = reason, "waiting for certificates");
+                told = reason;
             }
+            tokio::time::sleep(WAIT_STEP).await;
         }
     }
 

@@ -67,15 +67,33 @@ pub fn run(args: &Args, target: &Path) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn development(target: &Path) -> Result<Vec<PathBuf>> {
+    let source = debug_source(target)?;
+    let written = write(&source, &[], &target.join("images/debug"))?;
+    Ok(written.into_iter().map(|(path, ..)| path).collect())
+}
+
+/// Some images of a development build under another tag.
+///
+/// # Errors
+/// As [`run`].
+pub fn tagged(target: &Path, tag: &str, names: &[&str]) -> Result<Vec<PathBuf>> {
     let source = Source {
+        tag: tag.to_owned(),
+        ..debug_source(target)?
+    };
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let written = write(&source, &names, &target.join("images/tagged"))?;
+    Ok(written.into_iter().map(|(path, ..)| path).collect())
+}
+
+fn debug_source(target: &Path) -> Result<Source> {
+    Ok(Source {
         programs: stripped(target)?,
         envoy: envoy::find(None, target)?,
         hub: HUB.to_owned(),
         tag: version().to_owned(),
         revision: revision(),
-    };
-    let written = write(&source, &[], &target.join("images/debug"))?;
-    Ok(written.into_iter().map(|(path, ..)| path).collect())
+    })
 }
 
 /// The tag of images and the version of everything.

@@ -76,6 +76,27 @@ impl Machine {
         self.cluster().kubectl().run(arguments)
     }
 
+    /// Images of the control plane's Pods.
+    pub(crate) fn images(&self) -> Result<Vec<String>> {
+        let images = self.kubectl(&[
+            "get",
+            "pods",
+            "-n",
+            ISTIO,
+            "--field-selector=status.phase=Running",
+            "-o",
+            "jsonpath={.items[*].spec.containers[*].image}",
+        ])?;
+        Ok(images.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// The target directory that this was built in.
+    pub(crate) fn target(&self) -> Result<PathBuf> {
+        let program: PathBuf = env!("CARGO_BIN_EXE_cluster").into();
+        let target = program.ancestors().nth(2).context("no target directory")?;
+        Ok(target.to_owned())
+    }
+
     pub(crate) fn helm(&self, arguments: &[&str]) -> Result<String> {
         self.cluster().helm().run(arguments)
     }

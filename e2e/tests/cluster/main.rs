@@ -7,7 +7,11 @@
 mod fixture;
 
 mod charts;
+mod injection;
+mod load;
+mod order;
 mod outage;
 mod rights;
 mod tasks;
+mod upgrade;
 mod workloads;

@@ -2,23 +2,17 @@
 //! server, too, while requests go on.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use e2e::check::stage::Summary;
 use e2e::cluster::patience::{Seen, until};
 use e2e::platform::World;
-use nix::sys::signal::Signal;
 use serde_json::Value;
-use tokio::task::JoinHandle;
 
 use crate::fixture::{ISTIO, LIMIT, Machine, RELEASES, Turn, is_asked, runtime};
+use crate::load::{CLIENT, GATEWAY, Load};
 
 const SCALED: &str = "e2e/tests/cluster/values-scaled.yaml";
-const CLIENT: &str = "default/sleep";
-const GATEWAY: &str = "istio-ingress/istio-ingressgateway";
 /// Deployments of the control plane.
 const PARTS: [(&str, u32); 4] = [
     ("istio-citadel", 2),
@@ -30,62 +24,6 @@ const PARTS: [(&str, u32); 4] = [
 const AWAY: Duration = Duration::from_secs(15);
 /// How long the API server is away.
 const API_AWAY: Duration = Duration::from_secs(120);
-const RATE: u32 = 100;
-
-/// Requests in the mesh and pages through the gateway, until they are stopped.
-struct Load {
-    inside: JoinHandle<Result<Summary>>,
-    stop: Arc<AtomicBool>,
-    outside: JoinHandle<Result<(usize, Vec<String>)>>,
-}
-
-impl Load {
-    fn start(world: &World) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mesh = world.clone();
-        let inside = tokio::spawn(async move {
-            let rate = RATE.to_string();
-            let command = [
-                "samples",
-                "load",
-                "--rate",
-                &rate,
-                "--duration",
-                "20m",
-                "--concurrency",
-                "16",
-                "http://reviews:9080/reviews/0",
-            ];
-            let limit = Duration::from_secs(1_200);
-            let output = mesh.exec(CLIENT, None, &command, limit).await?;
-            serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))
-        });
-        let outside = tokio::spawn(pages(world.clone(), Arc::clone(&stop)));
-        Self {
-            inside,
-            stop,
-            outside,
-        }
-    }
-}
-
-/// The product page, ten times a second until `stop`; how many, and what failed.
-async fn pages(world: World, stop: Arc<AtomicBool>) -> Result<(usize, Vec<String>)> {
-    let url = format!("{}/productpage", world.published_url(GATEWAY, 80).await?);
-    let http = world.http_from_host();
-    let (mut sent, mut failed) = (0, Vec::new());
-    let mut tick = tokio::time::interval(Duration::from_millis(100));
-    while !stop.load(Ordering::Relaxed) {
-        tick.tick().await;
-        sent += 1;
-        match http.get(&url).await {
-            Ok(answer) if answer.status == 200 => {}
-            Ok(answer) => failed.push(format!("{}: {:.200}", answer.status, answer.text())),
-            Err(error) => failed.push(format!("{error:#}")),
-        }
-    }
-    Ok((sent, failed))
-}
 
 fn rolled_out(machine: &Machine, part: &str) -> Result<()> {
     let name = format!("deployment/{part}");
@@ -156,6 +94,24 @@ fn connected(machine: &Machine, wanted: u64) -> Result<()> {
     })
 }
 
+/// All pilots are replaced, and no proxy lacks anything. Endpoints of pilot itself change; clusters
+/// would, too, if there were a moment without any, as they tell whom to expect there.
+fn nothing_is_sent_again(machine: &Machine, proxies: u64) -> Result<()> {
+    machine.kubectl(&["rollout", "restart", "-n", ISTIO, "deployment/istio-pilot"])?;
+    rolled_out(machine, "istio-pilot")?;
+    connected(machine, proxies)?;
+    let bytes = |kind: &str| -> Result<u64> {
+        let family = format!("pilot_xds_resource_bytes_total{{type=\"{kind}\"");
+        Ok(pilots(machine, &family)?.values().sum())
+    };
+    for kind in ["cds", "lds", "rds", "sds"] {
+        let sent = bytes(kind)?;
+        ensure!(sent == 0, "new pilots sent {sent} bytes of {kind} again");
+    }
+    println!("bytes of endpoints that new pilots sent: {}", bytes("eds")?);
+    Ok(())
+}
+
 /// Serial numbers of the workload certificates of all proxies.
 async fn certificates(world: &World) -> Result<BTreeMap<&'static str, String>> {
     let mut found = BTreeMap::new();
@@ -192,26 +148,15 @@ fn no_request_fails_while_every_part_comes_and_goes() -> Result<()> {
     let world = machine.world();
     let runtime = runtime()?;
     let before = runtime.block_on(certificates(&world))?;
-    let load = {
-        let _guard = runtime.enter();
-        Load::start(&world)
-    };
-    let begun = Instant::now();
-
+    let load = Load::start(&world, &runtime);
     let outcome = (|| -> Result<()> {
+        nothing_is_sent_again(&machine, proxies)?;
         for (part, replicas) in PARTS {
             let since = Instant::now();
             disturb(&machine, part, replicas)?;
             println!("{part} after {:.0} s", since.elapsed().as_secs_f64());
         }
         connected(&machine, proxies)?;
-        // Every pilot is new, and no proxy lacked anything.
-        let resent = pilots(&machine, "pilot_xds_resource_bytes_total{")?;
-        println!("resource bytes sent by new pilots: {resent:?}");
-        ensure!(
-            resent.values().all(|bytes| *bytes == 0),
-            "sent again: {resent:?}"
-        );
         machine.cluster().stop("kube-apiserver")?;
         e2e::cluster::patience::rest(API_AWAY);
         machine.cluster().resume("kube-apiserver")?;
@@ -229,29 +174,9 @@ fn no_request_fails_while_every_part_comes_and_goes() -> Result<()> {
             .kubectl(&["rollout", "status", "deployment/httpbin", "--timeout=120s"])
             .map(drop)
     })();
-    let elapsed = begun.elapsed();
-    load.stop.store(true, Ordering::Relaxed);
-    let ended = runtime.block_on(async {
-        let client = machine.pod(CLIENT).await?;
-        client.signal("load", Signal::SIGTERM)?;
-        let summary = load.inside.await??;
-        let pages = load.outside.await??;
-        anyhow::Ok((summary, pages))
-    });
+    let report = load.stop(&machine, &runtime);
     outcome?;
-    let (summary, (sent, failed)) = ended?;
-    println!("{elapsed:?}, {sent} pages, {summary:?}");
-    ensure!(
-        failed.is_empty(),
-        "{} of {sent} pages: {failed:#?}",
-        failed.len()
-    );
-    ensure!(summary.failed == 0, "{summary:?}");
-    ensure!(summary.with_status(200) == summary.requests, "{summary:?}");
-    let wanted = f64::from(RATE) * elapsed.as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "some thousand requests")]
-    let requests = summary.requests as f64;
-    ensure!(requests > 0.9 * wanted, "{requests} of {wanted} requests");
+    report?.is_whole()?;
     let after = runtime.block_on(certificates(&world))?;
     ensure!(
         before == after,

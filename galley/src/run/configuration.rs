@@ -30,8 +30,6 @@ use crate::state::{Engine, Task};
 use crate::status::Reception;
 use crate::{certificate, debug, env, mesh};
 
-/// How long to wait for certificates at the start.
-const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(60);
 /// Updates of the source on their way to the state. Each holds at most a batch of files.
 const UPDATES: usize = 4;
 /// A connection that is too old is closed this long after its last stream was to end.
@@ -178,9 +176,7 @@ impl Configuration {
                 let options = ServerOptions::grpc(ClientAuth::Required);
                 let config = tokio::select! {
                     () = drain.signaled() => return Ok(()),
-                    config = ReloadingServerConfig::wait(&files, options, CERTIFICATE_PATIENCE) => {
-                        config.context("certificates for serving configuration")?
-                    }
+                    config = ReloadingServerConfig::wait(&files, options) => config,
                 };
                 config.follow(drain);
                 self.ready.open();

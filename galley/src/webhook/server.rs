@@ -1,7 +1,6 @@
 //! HTTPS: `/admitpilot`, its alias `/validate`, and `/ready`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::extract::{Request, State};
@@ -24,8 +23,6 @@ use crate::certificate;
 const MAX_BODY: usize = 7 * (1 << 20) + (1 << 19);
 /// Requests that are worked on at a time; more wait.
 const MAX_CONCURRENT: usize = 8;
-/// How long to wait for certificates at the start.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Shared {
     metrics: Metrics,
@@ -35,7 +32,7 @@ struct Shared {
 /// Serves until the process drains. `ready` is open while the certificate is good.
 ///
 /// # Errors
-/// If there is no certificate after a minute, or the port fails.
+/// If the port fails.
 pub async fn serve(
     listener: TcpListener,
     files: CertFiles,
@@ -45,9 +42,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let config = tokio::select! {
         () = drain.signaled() => return Ok(()),
-        config = ReloadingServerConfig::wait(&files, ServerOptions::https(), PATIENCE) => {
-            config.context("certificate of the webhook")?
-        }
+        config = ReloadingServerConfig::wait(&files, ServerOptions::https()) => config,
     };
     config.follow(&drain);
     let observed = metrics.clone();

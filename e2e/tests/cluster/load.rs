@@ -1,0 +1,129 @@
+//! Requests in the mesh, and pages through the gateway, while something happens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::check::stage::Summary;
+use e2e::platform::World;
+use nix::sys::signal::Signal;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use crate::fixture::Machine;
+
+/// The Pod that sends requests.
+pub(crate) const CLIENT: &str = "default/sleep";
+/// The Service that pages come through.
+pub(crate) const GATEWAY: &str = "istio-ingress/istio-ingressgateway";
+/// Requests a second in the mesh.
+const RATE: u32 = 100;
+
+/// What is sent until it is stopped.
+pub(crate) struct Load {
+    inside: JoinHandle<Result<Summary>>,
+    stop: Arc<AtomicBool>,
+    outside: JoinHandle<Result<(usize, Vec<String>)>>,
+    begun: Instant,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Report {
+    elapsed: Duration,
+    inside: Summary,
+    pages: usize,
+    failed_pages: Vec<String>,
+}
+
+impl Load {
+    pub(crate) fn start(world: &World, runtime: &Runtime) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mesh = world.clone();
+        let inside = runtime.spawn(async move {
+            let rate = RATE.to_string();
+            let command = [
+                "samples",
+                "load",
+                "--rate",
+                &rate,
+                "--duration",
+                "20m",
+                "--concurrency",
+                "16",
+                "http://reviews:9080/reviews/0",
+            ];
+            let limit = Duration::from_secs(1_200);
+            let output = mesh.exec(CLIENT, None, &command, limit).await?;
+            serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))
+        });
+        let outside = runtime.spawn(pages(world.clone(), Arc::clone(&stop)));
+        Self {
+            inside,
+            stop,
+            outside,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Ends it and waits for the last answers.
+    pub(crate) fn stop(self, machine: &Machine, runtime: &Runtime) -> Result<Report> {
+        let elapsed = self.begun.elapsed();
+        self.stop.store(true, Ordering::Relaxed);
+        runtime.block_on(async {
+            machine.pod(CLIENT).await?.signal("load", Signal::SIGTERM)?;
+            let inside = self.inside.await??;
+            let (pages, failed_pages) = self.outside.await??;
+            Ok(Report {
+                elapsed,
+                inside,
+                pages,
+                failed_pages,
+            })
+        })
+    }
+}
+
+impl Report {
+    /// Every request was answered, and as many were sent as should be.
+    pub(crate) fn is_whole(&self) -> Result<()> {
+        println!(
+            "{:.0} s: {} requests, {} failed; {} pages, {} failed",
+            self.elapsed.as_secs_f64(),
+            self.inside.requests,
+            self.inside.requests - self.inside.with_status(200),
+            self.pages,
+            self.failed_pages.len()
+        );
+        ensure!(self.failed_pages.is_empty(), "{self:#?}");
+        ensure!(self.inside.failed == 0, "{self:#?}");
+        ensure!(
+            self.inside.with_status(200) == self.inside.requests,
+            "{self:#?}"
+        );
+        let wanted = f64::from(RATE) * self.elapsed.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "some thousand requests")]
+        let requests = self.inside.requests as f64;
+        ensure!(requests > 0.9 * wanted, "{requests} of {wanted} requests");
+        Ok(())
+    }
+}
+
+/// The product page, ten times a second until `stop`; how many, and what failed.
+async fn pages(world: World, stop: Arc<AtomicBool>) -> Result<(usize, Vec<String>)> {
+    let url = format!("{}/productpage", world.published_url(GATEWAY, 80).await?);
+    let http = world.http_from_host();
+    let (mut sent, mut failed) = (0, Vec::new());
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    while !stop.load(Ordering::Relaxed) {
+        tick.tick().await;
+        sent += 1;
+        match http.get(&url).await {
+            Ok(answer) if answer.status == 200 => {}
+            Ok(answer) => failed.push(format!("{}: {:.200}", answer.status, answer.text())),
+            Err(error) => failed.push(format!("{error:#}")),
+        }
+    }
+    Ok((sent, failed))
+}
