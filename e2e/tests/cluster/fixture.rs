@@ -16,6 +16,7 @@ use e2e::image::build;
 use e2e::platform::World;
 use e2e::start::binaries;
 use parking_lot::{Mutex, MutexGuard};
+use serde_json::Value;
 
 /// How long anything may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
@@ -76,18 +77,25 @@ impl Machine {
         self.cluster().kubectl().run(arguments)
     }
 
-    /// Images of the control plane's Pods.
+    /// Images of the control plane's Pods, but for those that are ending.
     pub(crate) fn images(&self) -> Result<Vec<String>> {
-        let images = self.kubectl(&[
-            "get",
-            "pods",
-            "-n",
-            ISTIO,
-            "--field-selector=status.phase=Running",
-            "-o",
-            "jsonpath={.items[*].spec.containers[*].image}",
-        ])?;
-        Ok(images.split_whitespace().map(str::to_owned).collect())
+        let pods = self.pods("")?;
+        let containers = pods
+            .iter()
+            .filter_map(|pod| pod["spec"]["containers"].as_array())
+            .flatten();
+        let images = containers.filter_map(|container| container["image"].as_str());
+        Ok(images.map(str::to_owned).collect())
+    }
+
+    /// Pods of the control plane with a label, all if it is empty, but for those that are ending.
+    pub(crate) fn pods(&self, label: &str) -> Result<Vec<Value>> {
+        let arguments = ["get", "pods", "-n", ISTIO, "-l", label];
+        let mut all = self.cluster().kubectl().json(&arguments)?;
+        let items = all["items"].as_array_mut().map(std::mem::take);
+        let mut pods = items.unwrap_or_default();
+        pods.retain(|pod| pod["metadata"].get("deletionTimestamp").is_none());
+        Ok(pods)
     }
 
     /// The target directory that this was built in.

@@ -23,7 +23,14 @@ fn comparable(mut pod: Value) -> Value {
             *value = Value::Null;
         }
     }
-    // The API server mounts the account's token under a random name.
+    // The API server adds its own volume before or after the others.
+    if let Some(volumes) = pod
+        .pointer_mut("/spec/volumes")
+        .and_then(Value::as_array_mut)
+    {
+        volumes.sort_by_key(|volume| volume["name"].to_string());
+    }
+    // It mounts the account's token under a random name.
     let text = pod.to_string();
     let name = text
         .split('"')
@@ -132,7 +139,7 @@ fn a_wrong_object_is_refused_with_the_validators_message() -> Result<()> {
         ),
         (
             "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: wrong}\n\
-             spec: {hosts: [a.b], http: [{route: [{destination: {host: x}, weight: 40}, {destination: {host: y}, weight: -1}]}]}\n",
+             spec: {hosts: [a.b], http: [{route: [{destination: {host: one}, weight: 40}, {destination: {host: two}, weight: -1}]}]}\n",
             "weight",
         ),
         (

@@ -84,7 +84,7 @@ fn a_wrong_order_only_takes_longer_and_what_is_removed_is_gone() -> Result<()> {
     install("pilot")?;
     install("galley")?;
     says(&machine, "sidecar-injector", "waiting for certificates")?;
-    says(&machine, "pilot", "waiting for certificates")?;
+    says(&machine, "pilot", "read /etc/certs/root-cert.pem")?;
     says(&machine, "galley", "waiting for certificates")?;
     let ready = machine.kubectl(&[
         "get",

@@ -136,6 +136,10 @@ fn rewrite_action(
     } else {
         Map::new()
     };
+    if kind == "httpGet" {
+        // As the API server has it; manifests need not say it.
+        action.entry("scheme").or_insert_with(|| json!("HTTP"));
+    }
     through_agent.insert("path".to_owned(), Value::from(path));
     through_agent.insert("port".to_owned(), Value::from(status_port));
     if through_agent.get("scheme").and_then(Value::as_str) == Some("HTTPS") {
