@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use imbl::ordmap::DiffItem;
 use pilot_model::{
     changes::Changes,
     class::{InboundClass, OutboundClass},
@@ -13,7 +14,9 @@ use pilot_model::{
 };
 use pilot_networking::{
     class::{cache::Cache, dirt::Dirt, inbound::Inbound, outbound::Outbound},
+    gateway::SECRET_ERRORS,
     manifest::Manifests,
+    resource::Skipped,
 };
 
 /// A class without proxies is kept for so long: after a lost network or a restart of theirs,
@@ -72,6 +75,27 @@ pub struct Classes {
     inbound: BTreeMap<InboundClass, Counted<Inbound>>,
     cache: Cache,
     last_id: ClassId,
+    /// Secrets that were left out since somebody asked.
+    missing_secrets: u64,
+}
+
+/// Secrets that are left out now, and were not before or for another reason.
+fn newly_missing_secrets(before: &Manifests, after: &Manifests) -> u64 {
+    let news = before.skipped.diff(&after.skipped).map(|item| match item {
+        DiffItem::Add(_, new) => missing_secrets(new).count(),
+        DiffItem::Update {
+            old: (_, old),
+            new: (_, new),
+        } => missing_secrets(new)
+            .filter(|one| !old.contains(one))
+            .count(),
+        DiffItem::Remove(..) => 0,
+    });
+    news.sum::<usize>() as u64
+}
+
+fn missing_secrets(skipped: &[Skipped]) -> impl Iterator<Item = &Skipped> {
+    skipped.iter().filter(|one| one.metric == SECRET_ERRORS)
 }
 
 /// What the proxies of a class are to hold.
@@ -92,11 +116,13 @@ impl Classes {
         let mut changed = false;
         for counted in self.outbound.values_mut() {
             let before = counted.class.manifests().clone();
-            changed |= counted
-                .class
-                .update(snapshot, changes, &dirt, &mut self.cache);
-            if !Arc::ptr_eq(&before, counted.class.manifests()) {
+            changed |= counted.class.update(snapshot, &dirt, &mut self.cache);
+            let after = counted.class.manifests();
+            if !Arc::ptr_eq(&before, after) {
                 counted.made = snapshot.version;
+                if counted.members > 0 {
+                    self.missing_secrets += newly_missing_secrets(&before, after);
+                }
             }
         }
         for counted in self.inbound.values_mut() {
@@ -122,6 +148,11 @@ impl Classes {
             made: counted.made,
         });
         outbound.chain(inbound).collect()
+    }
+
+    /// How many secrets were left out anew since this was asked last.
+    pub fn take_missing_secrets(&mut self) -> u64 {
+        std::mem::take(&mut self.missing_secrets)
     }
 
     /// Forgets classes that nobody came back to.
@@ -152,6 +183,7 @@ impl Classes {
             Some(like) => like.class.fork(snapshot, class.clone(), &mut self.cache),
             None => Outbound::new(snapshot, class.clone(), &mut self.cache),
         };
+        self.missing_secrets += newly_missing_secrets(&Manifests::default(), made.manifests());
         let id = self.next_id();
         let counted = Counted::new(made, id, snapshot.version);
         self.outbound.insert(class.clone(), counted);
@@ -217,7 +249,13 @@ impl Classes {
 #[cfg(test)]
 mod tests {
     use istio_api::envoy::config::core::v3::Node;
-    use pilot_model::{builder::Builder, class::classify, mesh::Mesh, proxy::Proxy};
+    use pilot_model::{
+        builder::Builder,
+        class::classify,
+        credential::{Account, SecretAccess},
+        mesh::Mesh,
+        proxy::{Proxy, ProxyType},
+    };
 
     use super::*;
     use crate::xds::kind::Kind;
@@ -309,6 +347,59 @@ spec:
         };
         let from = Outbound::new(&snapshot, classes[1].clone(), &mut Cache::default());
         assert!(!from.is_like(&other));
+    }
+
+    #[test]
+    fn gateways_share_a_class_only_with_those_who_may_see_the_same() {
+        let gateway = Proxy::parse(Some(&Node {
+            id: "router~10.1.0.1~p.edge~edge.svc.cluster.local".into(),
+            ..Node::default()
+        }));
+        let gateway = gateway.unwrap();
+        let of = |namespace: &str, name: &str| Proxy {
+            verified: Some(Account::new(namespace, name)),
+            ..gateway.clone()
+        };
+        let (good, bad, new) = (of("edge", "good"), of("edge", "bad"), of("edge", "new"));
+        let mut builder = Builder::new(Mesh::default());
+        let (before, _) = builder.publish();
+        // Without a cluster an account makes no difference.
+        let class = |snapshot: &Snapshot, proxy: &Proxy| classify(snapshot, proxy).0;
+        assert_eq!(class(&before, &good), class(&before, &gateway));
+        builder.follow_cluster();
+        builder.set_right(&Account::new("edge", "good"), Some(true));
+        builder.set_right(&Account::new("edge", "bad"), Some(false));
+        let (snapshot, _) = builder.publish();
+        let all = [&good, &bad, &new, &gateway].map(|proxy| class(&snapshot, proxy));
+        let access = all.each_ref().map(|class| class.secret_access);
+        assert_eq!(
+            access,
+            [
+                SecretAccess::All,
+                SecretAccess::Roots,
+                SecretAccess::Pending,
+                SecretAccess::Unknown,
+            ]
+        );
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(different.len(), 4);
+        // A right in another namespace is none in this one.
+        builder.set_right(&Account::new("other", "good"), Some(true));
+        let (snapshot, changes) = builder.publish();
+        let foreign = class(&snapshot, &of("other", "good"));
+        assert_eq!(foreign.secret_access, SecretAccess::Unknown);
+        // Who may do what moves gateways and makes nothing anew.
+        assert_eq!(changes.rights.len(), 1);
+        let dirt = Dirt::of(&snapshot, &changes);
+        assert!(!dirt.all && !dirt.gateways && dirt.credentials.is_empty());
+        let sidecar = class(
+            &snapshot,
+            &Proxy {
+                kind: ProxyType::Sidecar,
+                ..good
+            },
+        );
+        assert_eq!(sidecar.secret_access, SecretAccess::NoCluster);
     }
 
     #[test]
