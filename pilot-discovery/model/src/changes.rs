@@ -60,6 +60,6 @@ impl Changes {
             rights: BTreeSet::new(),
             ..self.clone()
         };
-        rest.is_empty() || rest.is_endpoints_only()
+        rest.is_endpoints_only()
     }
 }

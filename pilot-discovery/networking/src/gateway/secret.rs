@@ -131,15 +131,9 @@ fn missing(client: &Client<'_>, name: &str) -> Missing {
 }
 
 fn roots(credential: &Credential) -> Option<Type> {
-    // A Secret that exists for its CA only may hold it as its certificate.
-    let bundle = if credential.ca.is_empty() && credential.key.is_empty() {
-        &credential.certificate
-    } else {
-        &credential.ca
-    };
-    (!bundle.is_empty()).then(|| {
+    (!credential.ca.is_empty()).then(|| {
         Type::ValidationContext(CertificateValidationContext {
-            trusted_ca: inline(bundle),
+            trusted_ca: inline(&credential.ca),
             crl: inline(&credential.crl),
             ..Default::default()
         })

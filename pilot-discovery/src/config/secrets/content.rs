@@ -1,5 +1,7 @@
 //! What of a Secret is a credential.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bytes::Bytes;
 use pilot_model::credential::Credential;
 use rustls::{
@@ -14,11 +16,14 @@ pub(super) trait Values {
     fn value(&self, name: &'static str) -> Result<Bytes, String>;
 }
 
-/// What a gateway can use of a Secret; nothing if it has none of the names.
+/// What a gateway can use of a Secret at present; nothing if it has none of the names.
 ///
 /// # Errors
 /// What is wrong; never with anything of the content.
-pub(super) fn credential(secret: &impl Values) -> Result<Option<Credential>, String> {
+pub(super) fn credential(
+    secret: &impl Values,
+    now: SystemTime,
+) -> Result<Option<Credential>, String> {
     let either = |generic, of_type| -> Result<Bytes, String> {
         let value = secret.value(generic)?;
         if value.is_empty() {
@@ -43,7 +48,7 @@ pub(super) fn credential(secret: &impl Values) -> Result<Option<Credential>, Str
     if credential.certificate.is_empty() && credential.key.is_empty() && credential.ca.is_empty() {
         return Ok(None);
     }
-    check(&credential)?;
+    check(&credential, now)?;
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
     for part in [
         &credential.certificate,
@@ -60,13 +65,13 @@ pub(super) fn credential(secret: &impl Values) -> Result<Option<Credential>, Str
 }
 
 /// Whether Envoy can take it: it would refuse the rest of its response as well.
-fn check(credential: &Credential) -> Result<(), String> {
+fn check(credential: &Credential, now: SystemTime) -> Result<(), String> {
     if credential.certificate.is_empty() != credential.key.is_empty() {
         return Err("tls.crt and tls.key must both be there".to_owned());
     }
     if !credential.certificate.is_empty() {
         let chain = certificates(&credential.certificate, "the certificate")?;
-        check_pair(&chain, &credential.key)?;
+        check_pair(&chain, &credential.key, now)?;
     }
     if !credential.ca.is_empty() {
         certificates(&credential.ca, "the CA bundle")?;
@@ -93,20 +98,25 @@ fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, 
     Ok(found)
 }
 
-fn check_pair(chain: &[CertificateDer<'_>], key: &[u8]) -> Result<(), String> {
+fn check_pair(chain: &[CertificateDer<'_>], key: &[u8], now: SystemTime) -> Result<(), String> {
     let unusable = || "the key is not PEM of an RSA key of 2048 bits or more, or an EC key";
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| unusable())?;
     let key = any_supported_type(&key).map_err(|_| unusable())?;
     let public = key.public_key().ok_or_else(unusable)?;
     let (_, public) = SubjectPublicKeyInfo::from_der(&public).map_err(|_| unusable())?;
     let leaf = chain.first().map(|leaf| X509Certificate::from_der(leaf));
-    let is_pair = matches!(leaf, Some(Ok((_, leaf)))
-        if leaf.public_key().subject_public_key.data == public.subject_public_key.data);
-    if is_pair {
-        Ok(())
-    } else {
-        Err("the key is not that of the first certificate".to_owned())
+    let Some(Ok((_, leaf))) = leaf else {
+        return Err("the first certificate cannot be read".to_owned());
+    };
+    if leaf.public_key().subject_public_key.data != public.subject_public_key.data {
+        return Err("the key is not that of the first certificate".to_owned());
     }
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let ends = leaf.validity().not_after;
+    if u64::try_from(ends.timestamp()).unwrap_or_default() < now {
+        return Err(format!("the certificate ended at {ends}"));
+    }
+    Ok(())
 }
 
 /// Decodes a value as Secrets carry it.
@@ -136,7 +146,7 @@ mod tests {
         let values = values
             .iter()
             .map(|(name, text)| (*name, (*text).to_owned()));
-        credential(&values.collect::<BTreeMap<_, _>>())
+        credential(&values.collect::<BTreeMap<_, _>>(), SystemTime::now())
     }
 
     #[test]
@@ -178,6 +188,10 @@ mod tests {
             let error = read(&values).unwrap_err();
             assert!(error.contains(wanted) && !error.contains("HUSH"), "{error}");
         }
+        let old = authority.issue_for(&[], &["a"], time::Duration::hours(-1));
+        let old = [("tls.crt", &*old.cert), ("tls.key", &*old.key)];
+        let error = read(&old).unwrap_err();
+        assert!(error.contains("ended at"), "{error}");
         let error = decode("tls.key", "HUSH!").unwrap_err();
         assert_eq!(error, "data.tls.key is not base64");
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -117,7 +117,7 @@ fn read_file(path: &Path) -> Result<BTreeMap<ObjectKey, Credential>, String> {
             namespace => namespace,
         };
         let key = ObjectKey::new(namespace, &secret.metadata.name);
-        let credential = credential(&secret).map_err(|error| {
+        let credential = credential(&secret, SystemTime::now()).map_err(|error| {
             format!(
                 "document {index}: Secret {namespace}/{}: {error}",
                 secret.metadata.name

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -19,10 +20,11 @@ use crate::{
 
 /// Secrets of a page of a list: each may have a megabyte, which only the API server limits.
 const PAGE: u32 = 50;
-/// Secrets with something for a gateway that are held of a namespace; more are left out.
-const MAX_SECRETS: usize = 4096;
-/// What these may hold together, in bytes.
-const MAX_BYTES: usize = 64 << 20;
+/// What is held of a namespace; more is left out.
+const LIMITS: Limits = Limits {
+    secrets: 4096,
+    bytes: 64 << 20,
+};
 /// Types that never hold a credential of a gateway. Some hold worse: they stay where they are.
 const FOREIGN_TYPES: [&str; 9] = [
     "bootstrap.kubernetes.io/token",
@@ -95,6 +97,14 @@ impl Values for Data {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Secrets with something for a gateway.
+    secrets: usize,
+    /// In all of these.
+    bytes: usize,
+}
+
 /// Puts the Secrets of a namespace into the world.
 pub(super) struct Secrets {
     namespace: Arc<str>,
@@ -102,6 +112,7 @@ pub(super) struct Secrets {
     /// Told once, when the first list came or failed.
     news: Option<mpsc::Sender<Arc<str>>>,
     status: Status,
+    limits: Limits,
     /// Bytes of each Secret that the world has.
     held: BTreeMap<String, usize>,
     bytes: usize,
@@ -123,6 +134,7 @@ impl Secrets {
             world,
             news: Some(news),
             status,
+            limits: LIMITS,
             held: BTreeMap::new(),
             bytes: 0,
             is_full: false,
@@ -143,7 +155,8 @@ impl Secrets {
 
     async fn put(&mut self, secret: &Secret) -> Result<(), Closed> {
         let name = &secret.metadata.name;
-        let found = secret.data.as_ref().map(content::credential);
+        let data = secret.data.as_ref();
+        let found = data.map(|data| content::credential(data, SystemTime::now()));
         match found.unwrap_or(Ok(None)) {
             Ok(None) => self.remove(name).await,
             Ok(Some(credential)) => {
@@ -175,7 +188,7 @@ impl Secrets {
         let before = self.held.get(name).copied();
         let secrets = self.held.len() + usize::from(before.is_none());
         let bytes = self.bytes - before.unwrap_or_default() + size;
-        if secrets > MAX_SECRETS || bytes > MAX_BYTES {
+        if secrets > self.limits.secrets || bytes > self.limits.bytes {
             self.is_full = true;
             return false;
         }
@@ -259,3 +272,6 @@ fn size(credential: &Credential) -> usize {
         .iter()
         .sum()
 }
+
+#[cfg(test)]
+mod tests;
