@@ -32,7 +32,7 @@ impl Default for Timing {
         Self {
             allowed: Duration::from_secs(300),
             denied: Duration::from_secs(60),
-            retry: (Duration::from_secs(1), Duration::from_secs(60)),
+            retry: (Duration::from_secs(1), Duration::from_secs(20)),
             linger: Duration::from_secs(60),
         }
     }

@@ -108,8 +108,8 @@ fn without_an_answer_the_last_one_stays_and_questions_get_fewer() {
         pauses.push(at - before);
     }
     let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
-    assert!(*least >= Duration::from_secs(1) && *most <= Duration::from_secs(60));
-    assert!((15..40).contains(&pauses.len()), "{pauses:?}");
+    assert!(*least >= Duration::from_secs(1) && *most <= Duration::from_secs(20));
+    assert!((30..70).contains(&pauses.len()), "{pauses:?}");
     test.answered(&account, Some(true));
     assert_eq!(test.listed("edge"), [Tell(account.clone(), Some(true))]);
     // The same with an answer: it stays.
