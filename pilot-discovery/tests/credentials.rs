@@ -437,10 +437,10 @@ async fn a_namespace_is_let_go_after_its_last_gateway() {
     let pilot = Pilot::start(&cluster, &["--secretsLinger=1ms"], &drain).await;
     let mut gateway = pilot.gateway("gateway").await;
     gateway.pair().await;
-    let watched = |cluster: &Cluster| cluster.watches(&listed("edge")) == 1;
+    let watched = |cluster: &Cluster| cluster.open_watches(&listed("edge")) == 1;
     cluster.until("watched", watched).await;
     drop(gateway);
-    let ended = |cluster: &Cluster| cluster.watches(&listed("edge")) == 0;
+    let ended = |cluster: &Cluster| cluster.open_watches(&listed("edge")) == 0;
     cluster.until("the watch ended", ended).await;
     let page = pilot.until("/debug/credentialz", |page| page.contains("\"secrets\":[]"));
     assert!(page.await.contains("\"namespaces\":{}"));

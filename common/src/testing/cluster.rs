@@ -168,7 +168,7 @@ impl Cluster {
 
     /// How many watches of this path are open.
     #[must_use]
-    pub fn watches(&self, path: &str) -> usize {
+    pub fn open_watches(&self, path: &str) -> usize {
         let contents = self.shared.contents.lock();
         contents.watches.get(path).copied().unwrap_or_default()
     }
