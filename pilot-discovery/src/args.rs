@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use mesh_common::{
-    args::{KeepaliveArgs, LogArgs, MonitoringArgs},
+    args::{KeepaliveArgs, KubeArgs, LogArgs, MonitoringArgs},
     duration,
 };
 
@@ -118,6 +118,11 @@ pub struct Args {
     /// Check that a proxy's certificate fits the workload that it says it is.
     #[arg(long, env = "PILOT_ENABLE_XDS_IDENTITY_CHECK", default_value_t = true, action = clap::ArgAction::Set, hide = true)]
     pub identity_check: bool,
+    /// Time for which Secrets of a namespace are followed after its last gateway left.
+    #[arg(long = "secretsLinger", default_value = "60s", value_parser = duration::parse, hide = true)]
+    pub secrets_linger: Duration,
+    #[command(flatten)]
+    pub kube: KubeArgs,
     #[command(flatten)]
     pub keepalive: KeepaliveArgs,
     #[command(flatten)]

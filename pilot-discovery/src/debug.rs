@@ -1,5 +1,6 @@
 //! `/debug/*`: what this process holds and what proxies hold of it. Made when asked for.
 
+mod credentials;
 mod distribution;
 mod dump;
 mod services;
@@ -17,7 +18,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{world, xds::registry::Registry};
+use crate::{config::secrets, world, xds::registry::Registry};
 
 /// What pages read.
 #[derive(Clone, Debug)]
@@ -26,6 +27,7 @@ pub struct State {
     pub streams: Registry,
     /// Name of this process.
     pub pilot: Arc<str>,
+    pub secrets: secrets::cluster::Status,
 }
 
 /// Parameters that pages take.
@@ -61,6 +63,10 @@ const PAGES: &[(&str, &str)] = &[
         "configuration objects, and what those of 1.1 come to",
     ),
     ("connections", "connected proxies"),
+    (
+        "credentialz",
+        "Secrets for gateways by name and version, and which accounts may be sent them",
+    ),
     ("edsz", "endpoints that a proxy was sent (proxyID=)"),
     ("endpointShardz", "endpoints by service"),
     ("endpointz", "endpoints by service"),
@@ -91,6 +97,7 @@ pub fn router(state: State) -> Router {
             get(distribution::config_distribution),
         )
         .route("/debug/config_dump", get(dump::config_dump))
+        .route("/debug/credentialz", get(credentials::credentialz))
         .route("/debug/edsz", get(dump::edsz))
         .route("/debug/push_status", get(dump::push_status))
         .route("/debug/cachez", get(dump::cachez))

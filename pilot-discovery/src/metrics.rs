@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mesh_common::metrics::Registry;
 use pilot_model::{changes::Changes, snapshot::Snapshot};
+use pilot_networking::gateway::SECRET_ERRORS;
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec};
 use tonic::{Code, Status};
 
@@ -37,6 +38,8 @@ pub struct Metrics {
     pub triggers: IntCounterVec,
     pub invalid_objects: IntCounterVec,
     pub unconverted: Gauge,
+    /// Secrets that gateways name and are not sent.
+    pub missing_secrets: IntCounter,
 }
 
 impl Metrics {
@@ -127,6 +130,8 @@ impl Metrics {
                 UNCONVERTED,
                 "parts of policies of 1.1 that have no counterpart today",
             ),
+            missing_secrets: registry
+                .counter(SECRET_ERRORS, "secrets that gateways name and are not sent"),
         }
     }
 
@@ -182,7 +187,7 @@ impl Metrics {
             "endpoint"
         } else if !changes.services.is_empty() {
             "service"
-        } else if !changes.credentials.is_empty() {
+        } else if !changes.credentials.is_empty() || !changes.rights.is_empty() {
             "secret"
         } else {
             "config"

@@ -1,6 +1,7 @@
 //! Puts the parts together.
 
 mod reports;
+mod secrets;
 
 use std::path::PathBuf;
 
@@ -69,11 +70,13 @@ pub async fn run_reporting(
     let world = world::Handle::start(mesh, pace, metrics.clone())?;
     let streams = registry::Registry::default();
 
+    let secrets = config::secrets::cluster::Status::default();
     let mut bound_at = Bound::default();
     let pages = loopback_only(debug::router(debug::State {
         world: world.clone(),
         streams: streams.clone(),
         pilot: format!("{}.{}", args.pod_name, args.namespace).into(),
+        secrets: secrets.clone(),
     }));
     let introspection = args.introspection.clone();
     tokio::spawn(ctrlz::serve(
@@ -100,6 +103,7 @@ pub async fn run_reporting(
         world.clone(),
         drain.clone(),
     ));
+    secrets::start(&args, &registry, &world, secrets, &drain).await?;
     start_sources(&args, &registry, &world, &drain).await?;
     world.send(Command::Synced).await?;
     // The snapshot with all of that is published when this comes back.
@@ -216,7 +220,7 @@ async fn start_sources(
     let mut waiting = Vec::new();
     if let Some(dir) = args.secrets_dir.clone() {
         let (first_tx, first) = oneshot::channel();
-        tokio::spawn(config::secrets::follow(
+        tokio::spawn(config::secrets::directory::follow(
             dir,
             world.clone(),
             drain.clone(),

@@ -19,5 +19,6 @@ pub mod pace;
 pub mod proxies;
 pub mod writer;
 
-pub use command::{Batch, Command};
+pub use command::{Batch, Command, FromCluster};
 pub use handle::{Connection, Handle, Published};
+pub use proxies::Accounts;

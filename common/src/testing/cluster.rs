@@ -1,5 +1,5 @@
 //! An API server with just enough of the protocol: lists in pages, watches, bookmarks, versions
-//! that are forgotten, single objects, token reviews, refusals, and times of absence.
+//! that are forgotten, single objects, reviews of tokens and of rights, refusals, and times of absence.
 //!
 //! It knows no kinds: an object is what was put at a path.
 
@@ -164,6 +164,13 @@ impl Cluster {
         let requests = contents.requests.iter();
         let same = requests.filter(|(method, uri)| method == "GET" && uri == path);
         same.count()
+    }
+
+    /// How many watches of this path are open.
+    #[must_use]
+    pub fn open_watches(&self, path: &str) -> usize {
+        let contents = self.shared.contents.lock();
+        contents.watches.get(path).copied().unwrap_or_default()
     }
 
     /// Requests so far that changed something or tried to, as `METHOD path`.

@@ -1,6 +1,7 @@
 //! The one writer: takes changed objects, publishes snapshots and says what may differ.
 
 mod alias;
+mod credentials;
 mod policies;
 mod read;
 
@@ -24,7 +25,7 @@ use crate::{
     mesh::Mesh,
     service::{Endpoints, Registry, Resolution, Service, ServiceKey},
     service_entry::{Declared, convert},
-    snapshot::{Credential, Snapshot, sidecar_selector},
+    snapshot::{Snapshot, sidecar_selector},
     virtual_service::{VirtualService, delegate},
 };
 
@@ -130,29 +131,6 @@ impl Builder {
             let key = ObjectKey::new(&object.meta.namespace, &object.meta.name);
             // It was decoded before, so it is decoded again.
             let _decoded = self.index(object.collection, &key, Some(&object));
-        }
-    }
-
-    /// Sets or removes a gateway credential.
-    pub fn set_credential(&mut self, key: &ObjectKey, credential: Option<Credential>) {
-        let changed = match credential {
-            Some(new)
-                if self
-                    .next
-                    .credentials
-                    .get(key)
-                    .is_some_and(|old| **old == new) =>
-            {
-                false
-            }
-            Some(new) => {
-                self.next.credentials.insert(key.clone(), Arc::new(new));
-                true
-            }
-            None => self.next.credentials.remove(key).is_some(),
-        };
-        if changed {
-            self.changes.credentials.insert(key.clone());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{host::Host, key::ObjectKey};
+use crate::{credential::Account, host::Host, key::ObjectKey};
 
 /// Collected by the builder; read by whoever keeps something that was made from a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,10 @@ pub struct Changes {
     pub sidecars: BTreeSet<Arc<str>>,
     /// Namespaces of changed PeerAuthentications, converted ones included.
     pub policies: BTreeSet<Arc<str>>,
+    /// Credentials of the directory or of the cluster.
     pub credentials: BTreeSet<ObjectKey>,
+    /// Accounts that may be sent other credentials now.
+    pub rights: BTreeSet<Account>,
     /// Addresses at which other service ports are implemented now.
     pub addresses: BTreeSet<Arc<str>>,
     /// The labels by which objects pick workloads changed.
@@ -48,5 +51,15 @@ impl Changes {
             ..self.clone()
         };
         rest.is_empty()
+    }
+
+    /// Nothing changed that decides about clusters, listeners or routes, besides endpoint lists.
+    pub fn is_endpoints_or_secrets(&self) -> bool {
+        let rest = Self {
+            credentials: BTreeSet::new(),
+            rights: BTreeSet::new(),
+            ..self.clone()
+        };
+        rest.is_endpoints_only()
     }
 }

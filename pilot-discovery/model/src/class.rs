@@ -8,6 +8,7 @@ use istio_api::networking::v1alpha3 as api;
 use crate::{
     authn::WorkloadMtls,
     config::{Config, Labels},
+    credential::{Account, SecretAccess},
     destination_rule::Rule,
     host::Host,
     proxy::{Interception, IpMode, Proxy, ProxyType},
@@ -37,6 +38,8 @@ pub struct OutboundClass {
     pub labels: Arc<Labels>,
     /// Service ports that a gateway implements, sorted; empty for sidecars.
     pub targets: Arc<[Target]>,
+    /// What it may be sent of the Secrets of the cluster; nothing for sidecars.
+    pub secret_access: SecretAccess,
     pub unprivileged: bool,
     pub http10: bool,
     pub status_port: u32,
@@ -195,6 +198,10 @@ pub fn classify(snapshot: &Snapshot, proxy: &Proxy) -> (OutboundClass, Option<In
             ProxyType::Sidecar => Arc::default(),
             ProxyType::Router => snapshot.targets(&proxy.ips, &proxy.namespace),
         },
+        secret_access: match proxy.kind {
+            ProxyType::Sidecar => SecretAccess::NoCluster,
+            ProxyType::Router => snapshot.cluster_secrets.access(account(proxy)),
+        },
         unprivileged: proxy.unprivileged,
         http10: proxy.http10,
         status_port: proxy.status_port,
@@ -216,4 +223,10 @@ pub fn classify(snapshot: &Snapshot, proxy: &Proxy) -> (OutboundClass, Option<In
         prometheus_port: proxy.prometheus_port,
     });
     (outbound, inbound)
+}
+
+/// The account of a proxy, if it is of the namespace whose Secrets the proxy asks for.
+fn account(proxy: &Proxy) -> Option<&Account> {
+    let account = proxy.verified.as_ref();
+    account.filter(|account| account.namespace == proxy.namespace)
 }

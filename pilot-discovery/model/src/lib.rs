@@ -15,6 +15,7 @@ pub mod builder;
 pub mod changes;
 pub mod class;
 pub mod config;
+pub mod credential;
 pub mod destination_rule;
 pub mod gateway;
 pub mod host;

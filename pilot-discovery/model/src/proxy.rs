@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use istio_api::envoy::config::core::v3::Node;
 use prost_types::{Struct, Value, value::Kind};
 
-use crate::{config::Labels, service::Locality};
+use crate::{config::Labels, credential::Account, service::Locality};
 
 /// What a proxy is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,8 +96,11 @@ pub struct Proxy {
     pub network: Arc<str>,
     pub locality: Locality,
     pub interception: Interception,
-    /// Name of the service account; empty when not given.
+    /// Name of the service account as the node has it; empty when not given.
     pub service_account: Arc<str>,
+    /// The account that its certificate proves, of its namespace. Never from the node: whoever
+    /// checked the certificate sets it.
+    pub verified: Option<Account>,
     pub node_name: Arc<str>,
     pub version: Arc<str>,
     /// Cannot bind ports below 1024.
@@ -165,6 +168,7 @@ impl Proxy {
                 _ => Interception::Redirect,
             },
             service_account: meta.arc("SERVICE_ACCOUNT"),
+            verified: None,
             node_name: meta.arc("NODE_NAME"),
             version: meta
                 .text("ISTIO_VERSION")

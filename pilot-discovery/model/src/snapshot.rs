@@ -9,6 +9,7 @@ use crate::{
     authn::{PeerAuthentications, legacy::Unit},
     class::Target,
     config::{Config, ConfigName, Labels, selects},
+    credential::{ClusterSecrets, Credential},
     destination_rule::DestinationRules,
     host::Host,
     key::ObjectKey,
@@ -16,26 +17,6 @@ use crate::{
     service::{Endpoints, Service, ServiceKey},
     virtual_service::VirtualServices,
 };
-
-/// A TLS credential for gateways, as a Kubernetes Secret holds it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credential {
-    /// PEM chain; empty for a CA-only credential.
-    pub certificate: bytes::Bytes,
-    /// PEM key.
-    pub key: bytes::Bytes,
-    /// PEM bundle that client certificates are checked against; empty when there is none.
-    pub ca: bytes::Bytes,
-    pub version: u64,
-}
-
-impl std::fmt::Debug for Credential {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credential")
-            .field("version", &self.version)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Everything that resources are generated from.
 #[derive(Clone, Debug, Default)]
@@ -59,8 +40,9 @@ pub struct Snapshot {
     pub peer_authentications: PeerAuthentications,
     /// What of the policies of 1.1 could not be converted, and why.
     pub unconverted: OrdMap<Unit, Arc<[Complaint]>>,
-    /// By `namespace/name` of the Secret.
+    /// Credentials of the directory, by `namespace/name` of the Secret.
     pub credentials: OrdMap<ObjectKey, Arc<Credential>>,
+    pub cluster_secrets: ClusterSecrets,
     /// Label keys that any object selects workloads by.
     pub mentioned_labels: Arc<BTreeSet<String>>,
     pub node_local_services: bool,

@@ -20,7 +20,7 @@ mod listener;
 mod route;
 mod secret;
 
-pub use secret::{secret, secrets};
+pub use secret::{ERRORS as SECRET_ERRORS, secrets};
 
 /// Counts servers that were left out, and other configuration of gateways.
 const REJECTED: &str = "pilot_total_rejected_configs";

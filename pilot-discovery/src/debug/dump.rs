@@ -1,6 +1,6 @@
 //! Pages about what is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{
     extract::{Query, State as Shared},
@@ -49,7 +49,7 @@ async fn view(state: &State, params: &Params) -> Result<View, Response> {
     })
 }
 
-/// A resource as JSON, with where it came from; private keys are left out.
+/// A resource as JSON, with where it came from; of a secret the form only.
 fn resource(kind: Kind, resource: &Resource) -> Value {
     let name = kind.type_url().trim_start_matches("type.googleapis.com/");
     let mut value = match json::write(name, &resource.body) {
@@ -57,12 +57,28 @@ fn resource(kind: Kind, resource: &Resource) -> Value {
         Err(error) => return object!({"name": &*resource.name, "error": error.to_string()}),
     };
     if let Value::Object(map) = &mut value {
-        map.insert("@type".into(), object!(kind.type_url()));
         if kind == Kind::Secret {
-            map.retain(|key, _| key == "@type" || key == "name");
+            let contents = map.iter_mut().filter(|(key, _)| *key != "name");
+            contents.for_each(|(_, content)| redact(content));
         }
+        map.insert("@type".into(), object!(kind.type_url()));
     }
     value
+}
+
+/// Replaces every text, as Envoy does it with keys.
+fn redact(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            // That text would be no base64.
+            if map.remove("inlineBytes").is_some() {
+                map.insert("inlineString".into(), Value::Null);
+            }
+            map.values_mut().for_each(redact);
+        }
+        Value::Array(list) => list.iter_mut().for_each(redact),
+        other => *other = "[redacted]".into(),
+    }
 }
 
 fn entries(view: &View, kind: Kind, field: &str) -> Vec<Value> {
@@ -160,14 +176,13 @@ pub(super) async fn push_status(Shared(state): Page, Query(params): Query<Params
     let skipped = state
         .world
         .inspect(|writer| {
-            let outbound = writer
-                .classes
-                .outbound_classes()
-                .map(|(c, _)| c.manifests().clone());
-            let inbound = writer
-                .classes
-                .inbound_classes()
-                .map(|(c, _)| c.manifests().clone());
+            // Classes that wait for somebody to come back are nobody's trouble.
+            let outbound = writer.classes.outbound_classes();
+            let outbound = outbound.filter(|(_, members)| *members > 0);
+            let outbound = outbound.map(|(class, _)| class.manifests().clone());
+            let inbound = writer.classes.inbound_classes();
+            let inbound = inbound.filter(|(_, members)| *members > 0);
+            let inbound = inbound.map(|(class, _)| class.manifests().clone());
             let manifests: Vec<_> = outbound.chain(inbound).collect();
             (manifests, writer.snapshot.clone())
         })
@@ -186,20 +201,34 @@ pub(super) async fn push_status(Shared(state): Page, Query(params): Query<Params
     }
 }
 
+/// What one unit of work left out, in any class, and why.
+#[derive(Default)]
+struct Reasons<'a> {
+    messages: BTreeSet<&'a str>,
+    sources: BTreeSet<String>,
+}
+
 fn by_metric(manifests: &[std::sync::Arc<Manifests>]) -> Map<String, Value> {
-    let mut metrics: Map<String, Value> = Map::new();
+    let mut units: BTreeMap<(&str, &str), Reasons<'_>> = BTreeMap::new();
     let rows = manifests
         .iter()
         .flat_map(|m| &m.skipped)
         .flat_map(|(unit, list)| list.iter().map(move |skipped| (unit, skipped)));
     for (unit, skipped) in rows {
-        let entry = metrics.entry(skipped.metric).or_insert_with(|| object!({}));
+        let source = skipped.source.as_ref().map(ToString::to_string);
+        let unit = units.entry((skipped.metric, unit)).or_default();
+        unit.messages.insert(&skipped.reason);
+        unit.sources.extend(source);
+    }
+    let mut metrics: Map<String, Value> = Map::new();
+    for ((metric, unit), Reasons { messages, sources }) in units {
+        let join = |texts: Vec<&str>| (!texts.is_empty()).then(|| texts.join("; "));
+        let message = join(messages.into_iter().collect());
+        let source = join(sources.iter().map(String::as_str).collect());
+        let entry = metrics.entry(metric).or_insert_with(|| object!({}));
         if let Value::Object(entry) = entry {
-            let source = skipped.source.as_ref().map(ToString::to_string);
-            entry.insert(
-                unit.to_string(),
-                object!({"message": skipped.reason, "source": source}),
-            );
+            let row = object!({"message": message, "source": source});
+            entry.insert(unit.to_owned(), row);
         }
     }
     metrics
@@ -234,6 +263,7 @@ pub(super) async fn cachez(Shared(state): Page, Query(params): Query<Params>) ->
                     object!({
                         "namespace": &*class.class().namespace,
                         "sidecar": class.class().sidecar.as_deref(),
+                        "secretAccess": format!("{:?}", class.class().secret_access),
                         "proxies": members,
                         "clusters": manifests.clusters.len(),
                         "endpoints": manifests.endpoints.len(),

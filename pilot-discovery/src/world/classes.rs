@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use imbl::ordmap::DiffItem;
 use pilot_model::{
     changes::Changes,
     class::{InboundClass, OutboundClass},
@@ -13,7 +14,9 @@ use pilot_model::{
 };
 use pilot_networking::{
     class::{cache::Cache, dirt::Dirt, inbound::Inbound, outbound::Outbound},
+    gateway::SECRET_ERRORS,
     manifest::Manifests,
+    resource::Skipped,
 };
 
 /// A class without proxies is kept for so long: after a lost network or a restart of theirs,
@@ -72,6 +75,27 @@ pub struct Classes {
     inbound: BTreeMap<InboundClass, Counted<Inbound>>,
     cache: Cache,
     last_id: ClassId,
+    /// Secrets that were left out since somebody asked.
+    missing_secrets: u64,
+}
+
+/// Secrets that are left out now, and were not before or for another reason.
+fn newly_missing_secrets(before: &Manifests, after: &Manifests) -> u64 {
+    let news = before.skipped.diff(&after.skipped).map(|item| match item {
+        DiffItem::Add(_, new) => missing_secrets(new).count(),
+        DiffItem::Update {
+            old: (_, old),
+            new: (_, new),
+        } => missing_secrets(new)
+            .filter(|one| !old.contains(one))
+            .count(),
+        DiffItem::Remove(..) => 0,
+    });
+    news.sum::<usize>() as u64
+}
+
+fn missing_secrets(skipped: &[Skipped]) -> impl Iterator<Item = &Skipped> {
+    skipped.iter().filter(|one| one.metric == SECRET_ERRORS)
 }
 
 /// What the proxies of a class are to hold.
@@ -92,11 +116,13 @@ impl Classes {
         let mut changed = false;
         for counted in self.outbound.values_mut() {
             let before = counted.class.manifests().clone();
-            changed |= counted
-                .class
-                .update(snapshot, changes, &dirt, &mut self.cache);
-            if !Arc::ptr_eq(&before, counted.class.manifests()) {
+            changed |= counted.class.update(snapshot, &dirt, &mut self.cache);
+            let after = counted.class.manifests();
+            if !Arc::ptr_eq(&before, after) {
                 counted.made = snapshot.version;
+                if counted.members > 0 {
+                    self.missing_secrets += newly_missing_secrets(&before, after);
+                }
             }
         }
         for counted in self.inbound.values_mut() {
@@ -122,6 +148,11 @@ impl Classes {
             made: counted.made,
         });
         outbound.chain(inbound).collect()
+    }
+
+    /// How many secrets were left out anew since this was asked last.
+    pub fn take_missing_secrets(&mut self) -> u64 {
+        std::mem::take(&mut self.missing_secrets)
     }
 
     /// Forgets classes that nobody came back to.
@@ -152,6 +183,7 @@ impl Classes {
             Some(like) => like.class.fork(snapshot, class.clone(), &mut self.cache),
             None => Outbound::new(snapshot, class.clone(), &mut self.cache),
         };
+        self.missing_secrets += newly_missing_secrets(&Manifests::default(), made.manifests());
         let id = self.next_id();
         let counted = Counted::new(made, id, snapshot.version);
         self.outbound.insert(class.clone(), counted);
@@ -215,115 +247,4 @@ impl Classes {
 }
 
 #[cfg(test)]
-mod tests {
-    use istio_api::envoy::config::core::v3::Node;
-    use pilot_model::{builder::Builder, class::classify, mesh::Mesh, proxy::Proxy};
-
-    use super::*;
-    use crate::xds::kind::Kind;
-
-    const CONFIG: &str = r#"
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: open, namespace: a}
-spec:
-  hosts: [open.a.svc.cluster.local]
-  addresses: [10.96.0.1]
-  ports: [{number: 80, name: http, protocol: HTTP}, {number: 90, name: tcp, protocol: TCP}]
-  resolution: STATIC
-  endpoints: [{address: 10.0.0.1, labels: {version: v1}}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: private, namespace: a}
-spec:
-  hosts: [private.a.svc.cluster.local]
-  exportTo: ["."]
-  ports: [{number: 91, name: tcp, protocol: TCP}, {number: 81, name: http, protocol: HTTP}]
-  resolution: STATIC
-  endpoints: [{address: 10.0.0.2}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: private, namespace: b}
-spec:
-  hosts: [private.b.svc.cluster.local]
-  exportTo: ["."]
-  ports: [{number: 82, name: http, protocol: HTTP}]
-  resolution: STATIC
-  endpoints: [{address: 10.0.0.3}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: open, namespace: a}
-spec:
-  hosts: [open.a.svc.cluster.local, nowhere.example]
-  exportTo: ["."]
-  http: [{route: [{destination: {host: open.a.svc.cluster.local, subset: v1}}]}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: open, namespace: a}
-spec:
-  host: open.a.svc.cluster.local
-  exportTo: ["."]
-  subsets: [{name: v1, labels: {version: v1}}]
-"#;
-
-    fn class(snapshot: &Snapshot, namespace: &str) -> OutboundClass {
-        let node = Node {
-            id: format!("sidecar~10.1.0.1~p.{namespace}~{namespace}.svc.cluster.local"),
-            ..Node::default()
-        };
-        classify(snapshot, &Proxy::parse(Some(&node)).unwrap()).0
-    }
-
-    #[test]
-    fn a_forked_class_is_what_it_would_be_if_it_were_made_anew() {
-        let mut builder = Builder::new(Mesh::default());
-        let (objects, _) = crate::config::dir::parse(CONFIG.as_bytes()).unwrap();
-        for ((_, key), object) in objects {
-            builder
-                .apply(object.collection, &key, Some(object))
-                .unwrap();
-        }
-        let (snapshot, _) = builder.publish();
-        let classes = ["a", "b", "c"].map(|namespace| class(&snapshot, namespace));
-        for from in &classes {
-            let mut cache = Cache::default();
-            let from = Outbound::new(&snapshot, from.clone(), &mut cache);
-            for to in &classes {
-                assert!(from.is_like(to));
-                let forked = from.fork(&snapshot, to.clone(), &mut cache);
-                let anew = Outbound::new(&snapshot, to.clone(), &mut Cache::default());
-                for kind in Kind::ALL {
-                    let (forked, anew) = (forked.manifests(), anew.manifests());
-                    assert_eq!(kind.of(forked), kind.of(anew), "{kind:?}");
-                }
-                assert_eq!(forked.manifests().skipped, anew.manifests().skipped);
-            }
-        }
-        let other = OutboundClass {
-            http10: true,
-            ..classes[0].clone()
-        };
-        let from = Outbound::new(&snapshot, classes[1].clone(), &mut Cache::default());
-        assert!(!from.is_like(&other));
-    }
-
-    #[test]
-    fn a_class_outlives_its_last_proxy_for_a_while() {
-        let snapshot = Snapshot::default();
-        let class = class(&snapshot, "a");
-        let mut classes = Classes::default();
-        classes.join_outbound(&snapshot, &class);
-        let made = classes.outbound(&class);
-        classes.leave(&class, None);
-        classes.join_outbound(&snapshot, &class);
-        assert!(Arc::ptr_eq(&made, &classes.outbound(&class)));
-        classes.leave(&class, None);
-        let counted = &classes.outbound[&class];
-        let left = counted.deserted.unwrap();
-        assert!(counted.is_needed(left) && !counted.is_needed(left + PATIENCE));
-    }
-}
+mod tests;

@@ -1,7 +1,14 @@
 //! What the writer is told.
 
+use std::sync::Arc;
+
 use istio_api::{collections::Collection, object::Object};
-use pilot_model::{key::ObjectKey, mesh::Mesh, proxy::Proxy, snapshot::Credential};
+use pilot_model::{
+    credential::{Account, Credential},
+    key::ObjectKey,
+    mesh::Mesh,
+    proxy::Proxy,
+};
 use tokio::sync::{oneshot, watch};
 
 use crate::xds::kind::View;
@@ -23,6 +30,26 @@ pub struct Batch {
     pub full: Option<&'static Collection>,
 }
 
+/// What is known of the Secrets of the cluster.
+#[derive(Debug)]
+pub enum FromCluster {
+    /// There is a cluster. To be sent before proxies come.
+    Followed,
+    Credential {
+        key: ObjectKey,
+        credential: Option<Credential>,
+    },
+    /// What it is now cannot be used.
+    Faulty { key: ObjectKey, fault: String },
+    /// The namespace is not followed any more.
+    Forget(Arc<str>),
+    /// Whether the account may be sent what its namespace has; `None`: it is not known.
+    Right {
+        account: Account,
+        right: Option<bool>,
+    },
+}
+
 /// A look into the writer.
 pub struct Look(pub Box<dyn FnOnce(&super::writer::Writer) + Send>);
 
@@ -37,10 +64,12 @@ impl std::fmt::Debug for Look {
 pub enum Command {
     Apply(Batch),
     Mesh(Box<Mesh>),
+    /// Of the directory.
     Credential {
         key: ObjectKey,
         credential: Option<Credential>,
     },
+    Cluster(FromCluster),
     /// All sources delivered their first state.
     Synced,
     Connect {

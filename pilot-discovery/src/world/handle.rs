@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     command::{Command, Look},
     pace::Pace,
+    proxies::Accounts,
     writer::Writer,
 };
 use crate::{metrics::Metrics, xds::kind::View};
@@ -36,6 +37,7 @@ pub struct Published {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     published: Arc<ArcSwap<Published>>,
+    gateways: watch::Receiver<Accounts>,
     next_id: Arc<AtomicU64>,
 }
 
@@ -57,6 +59,7 @@ impl Handle {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let published = Arc::new(ArcSwap::default());
         let writer = Writer::new(mesh, pace, published.clone(), metrics);
+        let gateways = writer.proxies.gateways();
         let runtime = tokio::runtime::Handle::current();
         thread::Builder::new()
             .name("writer".into())
@@ -65,12 +68,18 @@ impl Handle {
         Ok(Self {
             commands,
             published,
+            gateways,
             next_id: Arc::new(AtomicU64::new(1)),
         })
     }
 
     pub fn published(&self) -> Arc<Published> {
         self.published.load_full()
+    }
+
+    /// The accounts that connected gateways proved.
+    pub fn gateways(&self) -> watch::Receiver<Accounts> {
+        self.gateways.clone()
     }
 
     /// Sends a command, waiting while too many are queued.

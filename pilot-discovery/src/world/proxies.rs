@@ -6,10 +6,12 @@ use std::{
     time::Instant,
 };
 
+use imbl::OrdSet;
 use pilot_model::{
     changes::Changes,
     class::{InboundClass, OutboundClass, classify},
-    proxy::Proxy,
+    credential::Account,
+    proxy::{Proxy, ProxyType},
     snapshot::Snapshot,
 };
 use tokio::sync::watch;
@@ -43,12 +45,19 @@ impl Member {
     }
 }
 
+/// Accounts of connected proxies.
+pub type Accounts = OrdSet<Account>;
+
 /// All connected proxies, by connection.
 #[derive(Debug, Default)]
 pub struct Proxies {
     members: BTreeMap<u64, Member>,
     /// Connections by the addresses of their proxies.
     by_address: BTreeMap<Arc<str>, BTreeSet<u64>>,
+    /// Connections of gateways by the accounts that these proved.
+    by_account: BTreeMap<Account, BTreeSet<u64>>,
+    /// The keys of `by_account`.
+    gateways: watch::Sender<Accounts>,
 }
 
 impl Proxies {
@@ -73,6 +82,11 @@ impl Proxies {
         self.members.get(&id)
     }
 
+    /// The accounts that connected gateways proved.
+    pub fn gateways(&self) -> watch::Receiver<Accounts> {
+        self.gateways.subscribe()
+    }
+
     /// Adds a proxy to its classes; gives the channel on which its views arrive.
     pub fn connect(
         &mut self,
@@ -90,6 +104,15 @@ impl Proxies {
                 .entry(ip.to_string().into())
                 .or_default()
                 .insert(id);
+        }
+        if let Some(account) = gateway_account(&proxy) {
+            let ids = self.by_account.entry(account.clone()).or_default();
+            if ids.is_empty() {
+                self.gateways.send_modify(|all| {
+                    all.insert(account.clone());
+                });
+            }
+            ids.insert(id);
         }
         self.members.insert(
             id,
@@ -118,6 +141,17 @@ impl Proxies {
                 }
             }
         }
+        if let Some(account) = gateway_account(&member.proxy)
+            && let Some(ids) = self.by_account.get_mut(account)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_account.remove(account);
+                self.gateways.send_modify(|all| {
+                    all.remove(account);
+                });
+            }
+        }
     }
 
     /// Moves the proxies that the changes put into other classes.
@@ -126,13 +160,11 @@ impl Proxies {
         let concerned: Vec<u64> = if everybody {
             self.members.keys().copied().collect()
         } else {
-            let ids: BTreeSet<u64> = changes
-                .addresses
-                .iter()
-                .filter_map(|address| self.by_address.get(address))
-                .flatten()
-                .copied()
-                .collect();
+            let at = changes.addresses.iter();
+            let at = at.filter_map(|address| self.by_address.get(address));
+            let of = changes.rights.iter();
+            let of = of.filter_map(|account| self.by_account.get(account));
+            let ids: BTreeSet<u64> = at.chain(of).flatten().copied().collect();
             ids.into_iter().collect()
         };
         for id in concerned {
@@ -173,6 +205,11 @@ impl Proxies {
         }
         told
     }
+}
+
+fn gateway_account(proxy: &Proxy) -> Option<&Account> {
+    let account = proxy.verified.as_ref();
+    account.filter(|_| proxy.kind == ProxyType::Router)
 }
 
 fn join(

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{
     classes::Classes,
-    command::{Batch, Command},
+    command::{Batch, Command, FromCluster},
     handle::Published,
     pace::{Debounce, Pace},
     proxies::Proxies,
@@ -96,6 +96,10 @@ impl Writer {
                 self.builder.set_credential(&key, credential);
                 self.note();
             }
+            Command::Cluster(news) => {
+                self.take_from_cluster(news);
+                self.note();
+            }
             Command::Synced => {
                 self.synced = true;
                 self.publish();
@@ -108,10 +112,28 @@ impl Writer {
                     // The stream ended while it waited.
                     self.proxies.disconnect(id, &mut self.classes);
                 }
+                self.count_missing_secrets();
             }
             Command::Disconnect { id } => self.proxies.disconnect(id, &mut self.classes),
             Command::Inspect(look) => (look.0)(self),
         }
+    }
+
+    fn take_from_cluster(&mut self, news: FromCluster) {
+        match news {
+            FromCluster::Followed => self.builder.follow_cluster(),
+            FromCluster::Credential { key, credential } => {
+                self.builder.set_cluster_credential(&key, credential);
+            }
+            FromCluster::Faulty { key, fault } => self.builder.set_cluster_fault(&key, &fault),
+            FromCluster::Forget(namespace) => self.builder.forget_cluster_credentials(&namespace),
+            FromCluster::Right { account, right } => self.builder.set_right(&account, right),
+        }
+    }
+
+    fn count_missing_secrets(&mut self) {
+        let missing = self.classes.take_missing_secrets();
+        self.metrics.missing_secrets.inc_by(missing);
     }
 
     fn note(&mut self) {
@@ -174,6 +196,7 @@ impl Writer {
         self.proxies
             .reclassify(&self.snapshot, &changes, &mut self.classes);
         self.classes.update(&self.snapshot, &changes);
+        self.count_missing_secrets();
         self.published.store(Arc::new(Published {
             snapshot: self.snapshot.clone(),
             synced: self.synced,

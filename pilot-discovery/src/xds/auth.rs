@@ -1,6 +1,7 @@
 //! Who may ask for the configuration of which workload.
 
-use pilot_model::proxy::Proxy;
+use mesh_common::spiffe::Identity;
+use pilot_model::{credential::Account, mesh::Mesh, proxy::Proxy};
 
 /// Who is at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +37,8 @@ pub fn authorize(peer: &Peer, proxy: &Proxy) -> Result<(), Denied> {
         Peer::Unknown => return Err(Denied::Unauthenticated),
         Peer::Identities(identities) => identities,
     };
-    let matches = identities.iter().any(|identity| {
-        identity
-            .parse::<mesh_common::spiffe::Identity>()
-            .is_ok_and(|identity| {
-                identity.namespace() == &*proxy.namespace
-                    && (proxy.service_account.is_empty()
-                        || identity.service_account() == &*proxy.service_account)
-            })
-    });
+    let mut parsed = identities.iter().filter_map(|text| text.parse().ok());
+    let matches = parsed.any(|identity: Identity| is_of(&identity, proxy));
     if matches {
         return Ok(());
     }
@@ -59,9 +53,33 @@ pub fn authorize(peer: &Peer, proxy: &Proxy) -> Result<(), Denied> {
     })
 }
 
+/// The account that the peer's certificate proves, if it is of the proxy's namespace and of a
+/// trust domain of the mesh. The node decides nothing: it only has to fit.
+pub fn account(peer: &Peer, proxy: &Proxy, mesh: &Mesh) -> Option<Account> {
+    let Peer::Identities(identities) = peer else {
+        return None;
+    };
+    let is_ours = |domain: &str| {
+        let mut aliases = mesh.trust_domain_aliases.iter();
+        *mesh.trust_domain == *domain || aliases.any(|alias| alias == domain)
+    };
+    identities.iter().find_map(|identity| {
+        let identity: Identity = identity.parse().ok()?;
+        let fits = is_ours(identity.trust_domain().as_str()) && is_of(&identity, proxy);
+        fits.then(|| Account::new(identity.namespace(), identity.service_account()))
+    })
+}
+
+/// Of the same namespace and, when the proxy names one, the same service account.
+fn is_of(identity: &Identity, proxy: &Proxy) -> bool {
+    identity.namespace() == &*proxy.namespace
+        && (proxy.service_account.is_empty()
+            || identity.service_account() == &*proxy.service_account)
+}
+
 #[cfg(test)]
 mod tests {
-    use istio_api::envoy::config::core::v3::Node;
+    use istio_api::{envoy::config::core::v3::Node, mesh::v1alpha1::MeshConfig};
 
     use super::*;
 
@@ -89,5 +107,28 @@ mod tests {
             authorize(&Peer::Unknown, &proxy("web")),
             Err(Denied::Unauthenticated)
         );
+    }
+
+    #[test]
+    fn only_a_certificate_of_the_mesh_proves_an_account() {
+        let config = MeshConfig {
+            trust_domain: "mesh".into(),
+            trust_domain_aliases: vec!["old".into()],
+            ..MeshConfig::default()
+        };
+        let mesh = Mesh::new(config, "cluster.local");
+        let proved = |identity: &str, named: &str| {
+            let peer = Peer::Identities(vec!["https://demo".to_owned(), identity.to_owned()]);
+            account(&peer, &proxy(named), &mesh)
+        };
+        let web = Some(Account::new("demo", "web"));
+        assert_eq!(proved("spiffe://mesh/ns/demo/sa/web", ""), web);
+        assert_eq!(proved("spiffe://old/ns/demo/sa/web", "web"), web);
+        assert_eq!(proved("spiffe://other/ns/demo/sa/web", ""), None);
+        assert_eq!(proved("spiffe://mesh/ns/demo/sa/web", "api"), None);
+        // The node says `demo`; that is not enough.
+        assert_eq!(proved("spiffe://mesh/ns/x/sa/web", ""), None);
+        assert_eq!(account(&Peer::Anonymous, &proxy("web"), &mesh), None);
+        assert_eq!(account(&Peer::Unknown, &proxy("web"), &mesh), None);
     }
 }

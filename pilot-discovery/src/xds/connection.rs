@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tonic::{Code, Status};
 
 use super::{
-    auth::{Peer, authorize},
+    auth::{Peer, account, authorize},
     codec::Framed,
     kind::Times,
     registry::{self, Registry},
@@ -87,7 +87,7 @@ async fn run(
         return Ok(());
     };
     let (node, request) = first?;
-    let proxy =
+    let mut proxy =
         Proxy::parse(node.as_ref()).map_err(|error| Status::invalid_argument(error.to_string()))?;
     if context.identity_check {
         authorize(&peer, &proxy).map_err(|denied| match denied {
@@ -95,6 +95,7 @@ async fn run(
             super::auth::Denied::Foreign { .. } => Status::permission_denied(denied.to_string()),
         })?;
     }
+    proxy.verified = account(&peer, &proxy, &context.world.published().snapshot.mesh);
     let unavailable = |error: anyhow::Error| Status::unavailable(error.to_string());
     let mut connection = context
         .world

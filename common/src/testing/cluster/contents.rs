@@ -37,6 +37,12 @@ pub(super) struct Contents {
     pub(super) tokens: BTreeMap<String, Value>,
     /// Specs of token reviews so far.
     pub(super) reviews: Vec<Value>,
+    /// User, verb, resource and namespace that access reviews allow.
+    pub(super) rights: BTreeSet<[String; 4]>,
+    /// Specs of access reviews so far.
+    pub(super) access_reviews: Vec<Value>,
+    /// Watches that are open, by path.
+    pub(super) watches: BTreeMap<String, usize>,
 }
 
 /// Changes that watches are not told of.

@@ -10,6 +10,8 @@ pub(super) struct Scope {
     pub(super) namespace: Option<String>,
     /// From the field selector.
     pub(super) name: Option<String>,
+    /// Types of Secrets that it leaves out, from the field selector.
+    not_types: Vec<String>,
 }
 
 /// One object, or where one is made.
@@ -46,17 +48,24 @@ impl Scope {
     /// Of a path that is listed or watched.
     pub(super) fn new(path: &str, fields: Option<&str>) -> Self {
         let one = Path::parse(path);
-        let name = fields.map(|fields| {
-            let name = fields.strip_prefix("metadata.name=");
-            name.unwrap_or_else(|| panic!("no such field selector: {fields}"))
-                .to_owned()
-        });
+        let mut name = None;
+        let mut not_types = Vec::new();
+        for field in fields.into_iter().flat_map(|fields| fields.split(',')) {
+            if let Some(wanted) = field.strip_prefix("metadata.name=") {
+                name = Some(wanted.to_owned());
+            } else if let Some(unwanted) = field.strip_prefix("type!=") {
+                not_types.push(unwanted.to_owned());
+            } else {
+                panic!("no such field selector: {field}");
+            }
+        }
         Self {
             collection: one
                 .as_ref()
                 .map_or_else(|| path.to_owned(), |one| one.collection.clone()),
             namespace: one.map(|one| one.namespace),
             name,
+            not_types,
         }
     }
 
@@ -65,6 +74,9 @@ impl Scope {
             let wanted = wanted.as_deref();
             wanted.is_none_or(|wanted| object["metadata"][field].as_str() == Some(wanted))
         };
-        is("namespace", &self.namespace) && is("name", &self.name)
+        let is_unwanted = |unwanted: &String| object["type"].as_str() == Some(unwanted);
+        is("namespace", &self.namespace)
+            && is("name", &self.name)
+            && !self.not_types.iter().any(is_unwanted)
     }
 }

@@ -1,15 +1,44 @@
-//! Token reviews.
+//! Reviews of tokens and of rights.
 
 use serde_json::{Value, json};
 
 use super::Cluster;
 use super::contents::Contents;
 
-pub(super) const PATH: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+const TOKENS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+const RIGHTS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+
+pub(super) fn is_review(path: &str) -> bool {
+    [TOKENS, RIGHTS].contains(&path)
+}
 
 impl Contents {
     /// The answer to a review.
-    pub(super) fn review(&mut self, mut review: Value) -> Value {
+    pub(super) fn review(&mut self, path: &str, review: Value) -> Value {
+        if path == TOKENS {
+            self.review_token(review)
+        } else {
+            self.review_right(review)
+        }
+    }
+
+    fn review_right(&mut self, mut review: Value) -> Value {
+        let spec = review["spec"].take();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let attributes = &spec["resourceAttributes"];
+        let right = [
+            &spec["user"],
+            &attributes["verb"],
+            &attributes["resource"],
+            &attributes["namespace"],
+        ];
+        let is_allowed = self.rights.contains(&right.map(text));
+        review["status"] = json!({"allowed": is_allowed});
+        self.access_reviews.push(spec);
+        review
+    }
+
+    fn review_token(&mut self, mut review: Value) -> Value {
         let spec = review["spec"].clone();
         let known = self.tokens.get(spec["token"].as_str().unwrap());
         let unknown = || json!({"authenticated": false, "error": "invalid bearer token"});
@@ -42,6 +71,31 @@ impl Cluster {
     #[must_use]
     pub fn reviews(&self) -> Vec<Value> {
         self.shared.contents.lock().reviews.clone()
+    }
+
+    /// Whether the ServiceAccount may do something with all of a kind in a namespace, as access
+    /// reviews say it from now on.
+    pub fn allow(&self, account: (&str, &str), right: (&str, &str, &str), is_allowed: bool) {
+        let user = format!("system:serviceaccount:{}:{}", account.0, account.1);
+        let right = [
+            user,
+            right.0.to_owned(),
+            right.1.to_owned(),
+            right.2.to_owned(),
+        ];
+        self.change(|contents| {
+            if is_allowed {
+                contents.rights.insert(right);
+            } else {
+                contents.rights.remove(&right);
+            }
+        });
+    }
+
+    /// Specs of the access reviews that were asked for.
+    #[must_use]
+    pub fn access_reviews(&self) -> Vec<Value> {
+        self.shared.contents.lock().access_reviews.clone()
     }
 
     /// Whether reviews have to wait for their answers.

@@ -48,7 +48,7 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let path = uri.path().to_owned();
-    if path == review::PATH {
+    if review::is_review(&path) {
         return answer_review(&shared, &uri, &body).await;
     }
     // One lock for all of it: who sees the request sees what came of it.
@@ -84,11 +84,12 @@ async fn answer(
         return refusal(StatusCode::GONE, &status(410, "too old resource version"));
     }
     let generation = contents.generation;
+    *contents.watches.entry(path.clone()).or_default() += 1;
     drop(contents);
     let watch = Watch {
         changed: shared.changed.subscribe(),
         down: shared.down.subscribe(),
-        shared,
+        open: Open { shared, path },
         scope,
         generation,
         version: Some(version),
@@ -105,7 +106,7 @@ async fn answer_review(shared: &Shared, uri: &Uri, body: &Bytes) -> Response {
         if is_forbidden(&contents, uri.path()) {
             return refusal(StatusCode::FORBIDDEN, &status(403, "it is forbidden"));
         }
-        contents.review(serde_json::from_slice(body).unwrap())
+        contents.review(uri.path(), serde_json::from_slice(body).unwrap())
     };
     let (mut held, mut down) = (shared.reviews_held.subscribe(), shared.down.subscribe());
     tokio::select! {
@@ -115,8 +116,24 @@ async fn answer_review(shared: &Shared, uri: &Uri, body: &Bytes) -> Response {
     (StatusCode::CREATED, answer.to_string()).into_response()
 }
 
-struct Watch {
+/// A watch among those that are open.
+struct Open {
     shared: Shared,
+    path: String,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut contents = self.shared.contents.lock();
+        if let Some(open) = contents.watches.get_mut(&self.path) {
+            *open -= 1;
+        }
+        self.shared.changed.send_replace(());
+    }
+}
+
+struct Watch {
+    open: Open,
     changed: watch::Receiver<()>,
     down: watch::Receiver<bool>,
     scope: Scope,
@@ -131,7 +148,7 @@ impl Watch {
             let after = self.version?;
             self.changed.mark_unchanged();
             let (event, is_over) = {
-                let contents = self.shared.contents.lock();
+                let contents = self.open.shared.contents.lock();
                 let is_over = contents.generation != self.generation;
                 (contents.next(&self.scope, after), is_over)
             };

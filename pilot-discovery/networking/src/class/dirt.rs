@@ -1,6 +1,6 @@
 //! Which parts of a class a change touches.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use pilot_model::{
     builder::covered, changes::Changes, host::Host, key::ObjectKey, snapshot::Snapshot,
@@ -23,8 +23,10 @@ pub struct Dirt {
     pub virtual_services: BTreeSet<ObjectKey>,
     /// Hosts whose ports' listeners may differ.
     pub listeners: BTreeSet<Host>,
+    /// Listeners and routes of gateways may differ.
     pub gateways: bool,
-    pub credentials: bool,
+    /// Namespaces of changed credentials.
+    pub credentials: BTreeSet<Arc<str>>,
     pub virtual_services_changed: bool,
 }
 
@@ -37,8 +39,12 @@ impl Dirt {
                 || changes.selectors
                 || !changes.sidecars.is_empty()
                 || !changes.policies.is_empty(),
-            gateways: changes.gateways,
-            credentials: !changes.credentials.is_empty(),
+            gateways: !changes.is_endpoints_or_secrets(),
+            credentials: changes
+                .credentials
+                .iter()
+                .map(|key| key.namespace.clone())
+                .collect(),
             virtual_services_changed: !changes.virtual_services.is_empty(),
             ..Self::default()
         };

@@ -7,7 +7,6 @@ use std::{
 
 use imbl::{OrdMap, OrdSet};
 use pilot_model::{
-    changes::Changes,
     class::{Client, OutboundClass},
     host::Host,
     key::ObjectKey,
@@ -120,18 +119,11 @@ impl Outbound {
     }
 
     /// Follows `snapshot`; `true` when the manifests changed.
-    pub fn update(
-        &mut self,
-        snapshot: &Snapshot,
-        changes: &Changes,
-        dirt: &Dirt,
-        cache: &mut Cache,
-    ) -> bool {
+    pub fn update(&mut self, snapshot: &Snapshot, dirt: &Dirt, cache: &mut Cache) -> bool {
         let mut next = Manifests::clone(&self.manifests);
         let scope_rules = self.scope.depends_on_virtual_services() && dirt.virtual_services_changed;
-        let gateway = self.class.kind == ProxyType::Router
-            && (dirt.gateways || dirt.credentials || !changes.is_endpoints_only());
-        if dirt.all || scope_rules || gateway {
+        let is_gateway = self.class.kind == ProxyType::Router;
+        if dirt.all || scope_rules || is_gateway && dirt.gateways {
             self.scope = Scope::build(
                 snapshot,
                 &self.class.namespace,
@@ -140,6 +132,9 @@ impl Outbound {
             self.rebuild(snapshot, cache, &mut next);
         } else {
             self.follow(snapshot, dirt, cache, &mut next);
+            if is_gateway && dirt.credentials.contains(&self.class.namespace) {
+                self.make_secrets(snapshot, &mut next);
+            }
         }
         let changed = !same(&self.manifests, &next);
         if changed || !is_untouched(&self.manifests, &next) {
@@ -192,7 +187,10 @@ impl Outbound {
                 touched.extend(route::outbound::fixed_names(&self.client(snapshot)));
                 self.assemble(snapshot, &touched, next);
             }
-            ProxyType::Router => self.make_gateway(snapshot, next),
+            ProxyType::Router => {
+                self.make_gateway(snapshot, next);
+                self.make_secrets(snapshot, next);
+            }
         }
     }
 
@@ -466,14 +464,17 @@ impl Outbound {
         for (set, built) in [
             (&mut next.listeners, gateway::listeners(&client)),
             (&mut next.routes, gateway::routes(&client)),
-            (&mut next.secrets, gateway::secrets(&client)),
         ] {
-            let resources: Vec<Arc<Resource>> = built.resources.into_iter().map(Arc::new).collect();
-            let old: Vec<Arc<Resource>> = set.values().cloned().collect();
-            exchange(set, &old, &resources);
-            skipped.extend(built.skipped);
+            skipped.extend(replace_all(set, built));
         }
         note(next, "gateway".to_owned(), &skipped);
+    }
+
+    fn make_secrets(&self, snapshot: &Snapshot, next: &mut Manifests) {
+        let built = gateway::secrets(&self.client(snapshot));
+        let skipped = replace_all(&mut next.secrets, built);
+        let unit = format!("secrets of gateways in {}", self.class.namespace);
+        note(next, unit, &skipped);
     }
 }
 
@@ -501,6 +502,14 @@ fn sidecar<'a>(
 ) -> Option<&'a Arc<pilot_model::config::Config<istio_api::networking::v1alpha3::Sidecar>>> {
     let (namespace, name) = class.sidecar.as_deref()?.split_once('/')?;
     snapshot.sidecars.get(&ObjectKey::new(namespace, name))
+}
+
+/// Makes the set what was built; gives what was left out.
+fn replace_all(set: &mut Set, built: Built) -> Vec<Skipped> {
+    let resources: Vec<Arc<Resource>> = built.resources.into_iter().map(Arc::new).collect();
+    let old: Vec<Arc<Resource>> = set.values().cloned().collect();
+    exchange(set, &old, &resources);
+    built.skipped
 }
 
 /// Takes `old` out of the set and puts `new` in; what is in both stays untouched.

@@ -1,6 +1,6 @@
 //! Secrets that pilot itself serves: credentials of gateway servers and of TLS origination.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use istio_api::{
     envoy::{
@@ -15,9 +15,9 @@ use istio_api::{
 };
 use pilot_model::{
     class::Client,
+    credential::{Credential, SecretAccess},
     gateway::{self as model, Tls},
     key::ObjectKey,
-    snapshot::Credential,
 };
 
 use crate::{
@@ -26,75 +26,115 @@ use crate::{
 };
 
 /// Counts secrets that were asked for and could not be sent.
-const ERRORS: &str = "pilot_sds_certificate_errors_total";
+pub const ERRORS: &str = "pilot_sds_certificate_errors_total";
 
-/// Every secret that the resources of the gateway name and that pilot holds.
+/// Why there is no such secret for the gateway.
+enum Missing {
+    /// It is not known yet whether it may be sent.
+    Pending,
+    Reason(String),
+}
+
+/// Every secret that the resources of the gateway name and that it may be sent, from its own
+/// namespace only. What is left out is left out of the answer, and Envoy waits.
 pub fn secrets(client: &Client<'_>) -> Built {
     let mut built = Built::default();
     for name in names(client) {
         match find(client, &name) {
-            Ok(resource) => built.resources.push(resource),
-            Err(reason) => built.skipped.push(Skipped {
-                metric: ERRORS,
-                reason,
-                source: None,
-            }),
+            Ok((resource, fault)) => {
+                built.resources.push(resource);
+                built.skipped.extend(fault.map(|fault| {
+                    left_out(format!(
+                        "secret {name:?} stays what it was: the new one cannot be used: {fault}"
+                    ))
+                }));
+            }
+            Err(Missing::Pending) => {}
+            Err(Missing::Reason(reason)) => built.skipped.push(left_out(reason)),
         }
     }
     built
 }
 
-/// The secret behind a resource name (`kubernetes://…`), from the namespace of the gateway only.
-///
-/// `None` when there is none: it is left out of the answer, and Envoy waits.
-pub fn secret(client: &Client<'_>, name: &str) -> Option<Resource> {
-    find(client, name).ok()
+fn left_out(reason: String) -> Skipped {
+    Skipped {
+        metric: ERRORS,
+        reason,
+        source: None,
+    }
 }
 
-fn find(client: &Client<'_>, resource: &str) -> Result<Resource, String> {
+/// The secret, and what is wrong with a newer one.
+fn find(client: &Client<'_>, resource: &str) -> Result<(Resource, Option<Arc<str>>), Missing> {
     let own = &client.class.namespace;
-    let (namespace, name) = sds::parse_secret(resource)
-        .ok_or_else(|| format!("secret {resource:?} is not kubernetes://[<namespace>/]<name>"))?;
+    let reason = |text: String| Missing::Reason(text);
+    let (namespace, name) = sds::parse_secret(resource).ok_or_else(|| {
+        reason(format!(
+            "secret {resource:?} is not kubernetes://[<namespace>/]<name>"
+        ))
+    })?;
     if !namespace.is_empty() && namespace != &**own {
-        return Err(format!(
+        return Err(reason(format!(
             "secret {resource:?} is not in the gateway's namespace {own:?}"
-        ));
+        )));
     }
-    let get = |name: &str| client.snapshot.credentials.get(&ObjectKey::new(own, name));
-    let content = match name.strip_suffix(sds::CA_SUFFIX) {
+    let (credential, content, needs) = match name.strip_suffix(sds::CA_SUFFIX) {
         Some(plain) => {
-            let credential = get(name)
-                .or_else(|| get(plain))
-                .ok_or_else(|| format!("no secret {name:?} or {plain:?} in namespace {own:?}"))?;
-            roots(credential).ok_or_else(|| {
-                format!("secret {name:?} in namespace {own:?} has no key cacert or ca.crt")
-            })?
+            let may = client.class.secret_access.roots();
+            let credential = get(client, name, may)
+                .or_else(|| get(client, plain, may))
+                .ok_or_else(|| missing(client, &format!("{name:?} or {plain:?}")))?;
+            (credential, roots(credential), "cacert or ca.crt")
         }
         None => {
+            let may = client.class.secret_access.keys();
             let credential =
-                get(name).ok_or_else(|| format!("no secret {name:?} in namespace {own:?}"))?;
-            pair(credential).ok_or_else(|| {
-                format!("secret {name:?} in namespace {own:?} needs keys tls.crt and tls.key")
-            })?
+                get(client, name, may).ok_or_else(|| missing(client, &format!("{name:?}")))?;
+            let needs = "tls.crt and tls.key, or cert and key";
+            (credential, pair(credential), needs)
         }
     };
+    let fault = credential.fault.clone();
+    let content = content.ok_or_else(|| {
+        let why = fault.as_deref();
+        let why = why.map_or_else(|| format!("it needs the keys {needs}"), ToOwned::to_owned);
+        reason(format!("secret {name:?} in namespace {own:?}: {why}"))
+    })?;
     let message = Secret {
         name: resource.to_owned(),
         r#type: Some(content),
     };
-    Ok(Resource::new(resource, &message, []))
+    Ok((Resource::new(resource, &message, []), fault))
+}
+
+/// From the directory, or from the cluster if the gateway may be sent that.
+fn get<'a>(client: &Client<'a>, name: &str, may: bool) -> Option<&'a Credential> {
+    let key = ObjectKey::new(&client.class.namespace, name);
+    let snapshot = client.snapshot;
+    let cluster = || snapshot.cluster_secrets.credentials.get(&key);
+    let found = snapshot.credentials.get(&key);
+    found.or_else(|| may.then(cluster)?).map(|found| &**found)
+}
+
+/// Says nothing of what the gateway may not see, not even whether it is there.
+fn missing(client: &Client<'_>, name: &str) -> Missing {
+    let own = &client.class.namespace;
+    let why = match client.class.secret_access {
+        SecretAccess::Pending => return Missing::Pending,
+        SecretAccess::NoCluster | SecretAccess::All => "",
+        SecretAccess::Unknown => {
+            ": a gateway without a certificate of the mesh is sent no Secrets of the cluster"
+        }
+        SecretAccess::Roots => ": the gateway's service account may not list Secrets there",
+    };
+    Missing::Reason(format!("no secret {name} in namespace {own:?}{why}"))
 }
 
 fn roots(credential: &Credential) -> Option<Type> {
-    // A Secret that exists for its CA only may hold it as its certificate.
-    let bundle = if credential.ca.is_empty() && credential.key.is_empty() {
-        &credential.certificate
-    } else {
-        &credential.ca
-    };
-    (!bundle.is_empty()).then(|| {
+    (!credential.ca.is_empty()).then(|| {
         Type::ValidationContext(CertificateValidationContext {
-            trusted_ca: Some(inline(bundle)),
+            trusted_ca: inline(&credential.ca),
+            crl: inline(&credential.crl),
             ..Default::default()
         })
     })
@@ -103,18 +143,19 @@ fn roots(credential: &Credential) -> Option<Type> {
 fn pair(credential: &Credential) -> Option<Type> {
     (!credential.certificate.is_empty() && !credential.key.is_empty()).then(|| {
         Type::TlsCertificate(TlsCertificate {
-            certificate_chain: Some(inline(&credential.certificate)),
-            private_key: Some(inline(&credential.key)),
+            certificate_chain: inline(&credential.certificate),
+            private_key: inline(&credential.key),
+            ocsp_staple: inline(&credential.staple),
             ..Default::default()
         })
     })
 }
 
-fn inline(bytes: &bytes::Bytes) -> DataSource {
-    DataSource {
+fn inline(bytes: &bytes::Bytes) -> Option<DataSource> {
+    (!bytes.is_empty()).then(|| DataSource {
         specifier: Some(Specifier::InlineBytes(bytes.clone())),
         ..Default::default()
-    }
+    })
 }
 
 /// Names of `kubernetes://` secrets in the listeners and clusters of the gateway, sorted.

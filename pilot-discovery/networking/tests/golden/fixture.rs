@@ -10,8 +10,8 @@ use istio_api::{
     object::{Meta, Object},
 };
 use pilot_model::{
-    builder::Builder, changes::Changes, key::ObjectKey, mesh::Mesh, proxy::Proxy,
-    snapshot::Credential, snapshot::Snapshot,
+    builder::Builder, changes::Changes, credential::Credential, key::ObjectKey, mesh::Mesh,
+    proxy::Proxy, snapshot::Snapshot,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -178,7 +178,10 @@ fn credential(builder: &mut Builder, document: &Value) {
         certificate: data("tls.crt"),
         key: data("tls.key"),
         ca: data("ca.crt"),
+        crl: data("ca.crl"),
+        staple: data("tls.ocsp-staple"),
         version: 1,
+        fault: None,
     };
     builder.set_credential(&key, Some(credential));
 }

@@ -163,6 +163,7 @@ fn state_of_a_pilot(pace: Pace) -> State {
         world: world::Handle::start(Mesh::default(), pace, metrics).unwrap(),
         streams: Registry::default(),
         pilot: "pilot-0.istio-system".into(),
+        secrets: crate::config::secrets::cluster::Status::default(),
     }
 }
 
