@@ -203,7 +203,7 @@ mod tests {
         );
         assert_eq!(
             probers["/app-lifecycle/a/prestopz"],
-            json!({"httpGet": {"port": 80, "path": "/bye"}})
+            json!({"httpGet": {"port": 80, "path": "/bye", "scheme": "HTTP"}})
         );
     }
 
