@@ -132,7 +132,6 @@ async fn an_object_says_by_how_many_proxies_it_is_held() {
 
     // Another proxy comes. The page has the numbers, the status does not follow.
     settled(&galley, 1).await;
-    let writes = cluster.statuses().len();
     pilot.say("a", &first, 14, 15);
     let page = until(&galley, "numbers", |page| {
         page["objects"][0]["proxies"]["reached"] == 15
@@ -140,7 +139,9 @@ async fn an_object_says_by_how_many_proxies_it_is_held() {
     .await;
     let numbers = json!({"reached": 15, "held": 14, "pilots": 1, "pilotsBehind": 0});
     assert_eq!(page["objects"][0]["proxies"], numbers);
-    assert_eq!(page["waiting"], 0);
+    // Writes are counted in unit tests; analysis may add one here at any time.
+    let object = cluster.object(SIDECARS, "shop/a");
+    assert_eq!(distributed(&object), "True Held held by 14 of 14 proxies");
 
     // The next generation is on its way to all of them.
     let changed = json!({"outboundTrafficPolicy": {"mode": "ALLOW_ANY"}});
@@ -148,7 +149,6 @@ async fn an_object_says_by_how_many_proxies_it_is_held() {
     let wanted = "False Pending held by 0 of 15 proxies; 1 of 1 pilots do not have it";
     let pending = says(&cluster, "shop/a", wanted).await;
     assert_eq!(pending["observedGeneration"], 2);
-    assert_eq!(cluster.statuses().len(), writes + 1);
 
     // A second pilot has proxies, too.
     sink.until("the change", |state| {
