@@ -1,15 +1,18 @@
 //! A Pod of the cluster and the way into its namespaces.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Pod as Object;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams};
 use mesh_common::kubeclient::Client;
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::{Signal, kill};
 
 use super::platform::split;
 
@@ -70,23 +73,27 @@ impl Pod {
         .map_err(|_| anyhow::anyhow!("the thread in the Pod panicked"))?
     }
 
-    /// Sends a signal to the processes of the Pod whose command line has `word`.
+    /// A command of the container in which a program called `word` runs, with its files and the
+    /// Pod's network. Unlike `kubectl exec` it needs neither API server nor kubelet.
     ///
     /// # Errors
-    /// When there is none.
-    pub fn signal(&self, word: &str, signal: Signal) -> Result<()> {
-        let mut is_any = false;
-        for pid in self.processes()? {
+    /// When no such program runs.
+    pub fn command(&self, word: &str) -> Result<Command> {
+        let is_called = |pid: &u32| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let mut words = line.split(|byte| *byte == 0);
-            if words.any(|each| each == word.as_bytes()) {
-                let pid = i32::try_from(pid).context("a pid out of range")?;
-                kill(nix::unistd::Pid::from_raw(pid), signal).context("send a signal")?;
-                is_any = true;
-            }
-        }
-        ensure!(is_any, "no {word} runs in {}/{}", self.namespace, self.name);
-        Ok(())
+            let first = line.split(|byte| *byte == 0).next().unwrap_or_default();
+            Path::new(OsStr::from_bytes(first)).file_name() == Some(OsStr::new(word))
+        };
+        let pid = self
+            .processes()?
+            .into_iter()
+            .find(is_called)
+            .with_context(|| format!("no {word} runs in {}/{}", self.namespace, self.name))?;
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--target={pid}"))
+            .args(["--mount", "--net", "--"]);
+        Ok(command)
     }
 
     fn process(&self) -> Result<u32> {

@@ -1,5 +1,6 @@
 //! Requests in the mesh, and pages through the gateway, while something happens.
 
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use e2e::check::stage::Summary;
 use e2e::platform::World;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -22,7 +24,7 @@ const RATE: u32 = 100;
 
 /// What is sent until it is stopped.
 pub(crate) struct Load {
-    inside: JoinHandle<Result<Summary>>,
+    inside: Child,
     stop: Arc<AtomicBool>,
     outside: JoinHandle<Result<(usize, Vec<String>)>>,
     begun: Instant,
@@ -38,49 +40,48 @@ pub(crate) struct Report {
 }
 
 impl Load {
-    pub(crate) fn start(world: &World, runtime: &Runtime) -> Self {
+    pub(crate) fn start(machine: &Machine, runtime: &Runtime) -> Result<Self> {
+        let world = machine.world();
         let stop = Arc::new(AtomicBool::new(false));
-        let mesh = world.clone();
-        let inside = runtime.spawn(async move {
-            let rate = RATE.to_string();
-            let command = [
-                "samples",
-                "load",
-                "--rate",
-                &rate,
-                "--duration",
-                "20m",
-                "--concurrency",
-                "16",
-                "http://reviews:9080/reviews/0",
-            ];
-            let limit = Duration::from_secs(1_200);
-            let output = mesh.exec(CLIENT, None, &command, limit).await?;
-            serde_json::from_str(&output.stdout).with_context(|| format!("{output:?}"))
-        });
-        let outside = runtime.spawn(pages(world.clone(), Arc::clone(&stop)));
-        Self {
+        // Not by kubectl: the load goes on while the API server is away.
+        let client = runtime.block_on(machine.pod(CLIENT))?;
+        let rate = RATE.to_string();
+        let inside = client
+            .command("samples")?
+            .args(["/usr/local/bin/samples", "load", "--rate", &rate])
+            .args(["--duration", "20m", "--concurrency", "16"])
+            .arg("http://reviews:9080/reviews/0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start the load")?;
+        let outside = runtime.spawn(pages(world, Arc::clone(&stop)));
+        Ok(Self {
             inside,
             stop,
             outside,
             begun: Instant::now(),
-        }
+        })
     }
 
     /// Ends it and waits for the last answers.
-    pub(crate) fn stop(self, machine: &Machine, runtime: &Runtime) -> Result<Report> {
+    pub(crate) fn stop(self, runtime: &Runtime) -> Result<Report> {
         let elapsed = self.begun.elapsed();
         self.stop.store(true, Ordering::Relaxed);
-        runtime.block_on(async {
-            machine.pod(CLIENT).await?.signal("load", Signal::SIGTERM)?;
-            let inside = self.inside.await??;
-            let (pages, failed_pages) = self.outside.await??;
-            Ok(Report {
-                elapsed,
-                inside,
-                pages,
-                failed_pages,
-            })
+        let pid = i32::try_from(self.inside.id()).context("a pid out of range")?;
+        kill(Pid::from_raw(pid), Signal::SIGTERM).context("end the load")?;
+        let output = self
+            .inside
+            .wait_with_output()
+            .context("wait for the load")?;
+        let inside =
+            serde_json::from_slice(&output.stdout).with_context(|| format!("{output:?}"))?;
+        let (pages, failed_pages) = runtime.block_on(self.outside)??;
+        Ok(Report {
+            elapsed,
+            inside,
+            pages,
+            failed_pages,
         })
     }
 }

@@ -13,8 +13,10 @@ const LATE: Duration = Duration::from_secs(240);
 
 /// What stays on purpose: definitions with what users wrote, the key of the mesh, and what every
 /// namespace was given of it.
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 7] = [
     "customresourcedefinition.apiextensions.k8s.io/",
+    // Made by the API server for the definitions.
+    "apiservice.apiregistration.k8s.io/",
     "secret/istio-ca-secret",
     "configmap/istio-ca-root-cert",
     "configmap/istio-security",

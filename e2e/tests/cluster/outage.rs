@@ -141,7 +141,7 @@ fn no_request_fails_while_every_part_comes_and_goes() -> Result<()> {
     let world = machine.world();
     let runtime = runtime()?;
     let before = runtime.block_on(certificates(&world))?;
-    let load = Load::start(&world, &runtime);
+    let load = Load::start(&machine, &runtime)?;
     let outcome = (|| -> Result<()> {
         nothing_is_sent_again(&machine, proxies)?;
         for (part, replicas) in PARTS {
@@ -167,7 +167,7 @@ fn no_request_fails_while_every_part_comes_and_goes() -> Result<()> {
             .kubectl(&["rollout", "status", "deployment/httpbin", "--timeout=120s"])
             .map(drop)
     })();
-    let report = load.stop(&machine, &runtime);
+    let report = load.stop(&runtime);
     outcome?;
     report?.is_whole()?;
     let after = runtime.block_on(certificates(&world))?;

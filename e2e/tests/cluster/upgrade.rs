@@ -32,8 +32,7 @@ fn a_component_goes_to_the_next_version_and_back_alone() -> Result<()> {
         .display()
         .to_string();
     let runtime = runtime()?;
-    let world = machine.world();
-    let load = Load::start(&world, &runtime);
+    let load = Load::start(&machine, &runtime)?;
     let outcome = (|| -> Result<()> {
         for (release, image) in COMPONENTS {
             let tag = format!("global.tag={NEXT}");
@@ -66,7 +65,7 @@ fn a_component_goes_to_the_next_version_and_back_alone() -> Result<()> {
         }
         Ok(())
     })();
-    let report = load.stop(&machine, &runtime);
+    let report = load.stop(&runtime);
     outcome?;
     report?.is_whole()
 }
