@@ -10,6 +10,7 @@ pub mod env;
 pub mod http;
 pub mod image;
 pub mod layout;
+pub mod lifeline;
 pub mod manifest;
 pub mod mesh;
 pub mod node;

@@ -6,19 +6,17 @@ pub mod envoy;
 pub mod tools;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Service;
 
 use crate::layout::Layout;
+use crate::lifeline::Lifeline;
 use crate::manifest::{self, Source};
 use crate::mesh::Mesh;
 use crate::node::config::{NodeConfig, Publish};
-use crate::node::run::{ANNOUNCEMENT, DETACH};
 use crate::state;
 
 /// Manifests of the samples that make up the default mesh, below the workspace.
@@ -64,8 +62,7 @@ pub struct Options {
 pub struct Started {
     /// The mesh.
     pub mesh: Mesh,
-    supervisor: Child,
-    lifeline: Option<ChildStdin>,
+    lifeline: Lifeline,
 }
 
 impl Started {
@@ -73,10 +70,8 @@ impl Started {
     ///
     /// # Errors
     /// When the node has ended.
-    pub fn detach(mut self) -> Result<Mesh> {
-        if let Some(mut lifeline) = self.lifeline.take() {
-            writeln!(lifeline, "{DETACH}").context("the node has ended; see its log")?;
-        }
+    pub fn detach(self) -> Result<Mesh> {
+        self.lifeline.detach()?;
         Ok(self.mesh)
     }
 
@@ -84,11 +79,8 @@ impl Started {
     ///
     /// # Errors
     /// When the supervisor cannot be waited for.
-    pub fn end(mut self) -> Result<()> {
-        // The node ends when nobody holds the other end any more.
-        drop(self.lifeline.take());
-        self.supervisor.wait().context("wait for the node")?;
-        Ok(())
+    pub fn end(self) -> Result<()> {
+        self.lifeline.end()
     }
 
     /// Whether the node has ended by itself.
@@ -96,11 +88,7 @@ impl Started {
     /// # Errors
     /// When the supervisor cannot be asked.
     pub fn has_ended(&mut self) -> Result<bool> {
-        Ok(self
-            .supervisor
-            .try_wait()
-            .context("ask for the node's end")?
-            .is_some())
+        self.lifeline.has_ended()
     }
 }
 
@@ -145,38 +133,10 @@ pub async fn start(options: Options) -> Result<Started> {
 }
 
 fn launch(program: &Path, layout: &Layout, config: &Path) -> Result<Started> {
-    let log = File::create(layout.node_log())
-        .with_context(|| format!("make {}", layout.node_log().display()))?;
-    let mut supervisor = Command::new(program)
-        .arg("node")
-        .arg(config)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .spawn()
-        .with_context(|| format!("start {}", program.display()))?;
-    let lifeline = supervisor.stdin.take();
-    let announced = supervisor
-        .stdout
-        .take()
-        .into_iter()
-        .flat_map(|out| BufReader::new(out).lines())
-        .map_while(std::io::Result::ok)
-        .any(|line| line == ANNOUNCEMENT);
-    if !announced {
-        drop(lifeline);
-        supervisor.wait().context("wait for the node")?;
-        let log = std::fs::read_to_string(layout.node_log()).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        let end = lines
-            .get(lines.len().saturating_sub(10)..)
-            .unwrap_or_default()
-            .join("\n");
-        bail!("the node did not start:\n{end}");
-    }
+    let mut command = Command::new(program);
+    let lifeline = Lifeline::start(command.arg("node").arg(config), &layout.node_log())?;
     Ok(Started {
         mesh: Mesh::attach(layout.clone())?,
-        supervisor,
         lifeline,
     })
 }

@@ -2,7 +2,6 @@
 //! end and held back while a file says so.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, Write as _};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -19,8 +18,8 @@ use super::address::Number;
 use super::launch::Settings;
 use super::layout::Layout;
 use super::programs::Program;
+use crate::lifeline;
 use crate::node::root;
-use crate::node::run::{ANNOUNCEMENT, DETACH};
 use crate::node::sandbox::ip_batch;
 
 /// How often ended programs and files are looked at.
@@ -54,21 +53,12 @@ pub(super) fn run(path: &Path) -> Result<ExitCode> {
     set_up_network(settings.number)?;
     let (end, ended) = channel::<()>();
     std::thread::spawn(move || {
-        let detached = std::io::stdin()
-            .lock()
-            .lines()
-            .map_while(std::io::Result::ok)
-            .any(|line| line == DETACH);
-        if detached {
+        if lifeline::was_let_go() {
             // The sender must live on: its end would be the node's.
             std::mem::forget(end);
         }
     });
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{ANNOUNCEMENT}")
-        .and_then(|()| out.flush())
-        .context("announce the node")?;
-    drop(out);
+    lifeline::announce()?;
     let mut slots: Vec<Slot> = settings.programs.into_iter().map(Slot::new).collect();
     loop {
         reap(&mut slots)?;

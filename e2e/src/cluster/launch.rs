@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::mpsc;
 
 use anyhow::{Context as _, Result};
@@ -18,6 +18,7 @@ use super::address::Number;
 use super::cgroup;
 use super::layout::Layout;
 use super::programs::Program;
+use crate::lifeline::Lifeline;
 use crate::node::sandbox::ip_batch;
 use crate::state;
 
@@ -174,20 +175,14 @@ fn close_standard_output() -> Result<()> {
     nix::unistd::dup2_stdout(&null).context("close the standard output")
 }
 
-/// Starts a supervisor for `settings`, whose standard input is its lifeline.
+/// Starts a supervisor for `settings`.
 ///
 /// # Errors
-/// When `program` cannot be started.
-pub(super) fn start(program: &Path, settings: &Settings) -> Result<std::process::Child> {
+/// When `program` cannot be started or the node does not begin; the text carries its log.
+pub(super) fn start(program: &Path, settings: &Settings) -> Result<Lifeline> {
     settings.write()?;
-    let path = settings.layout.logs().join("node.log");
-    let log = File::create(&path).with_context(|| format!("make {}", path.display()))?;
-    Command::new(program)
-        .arg("supervise")
-        .arg(settings.layout.settings())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .spawn()
-        .with_context(|| format!("start {}", program.display()))
+    let mut command = Command::new(program);
+    let log = settings.layout.logs().join("node.log");
+    let config = settings.layout.settings();
+    Lifeline::start(command.arg("supervise").arg(config), &log)
 }

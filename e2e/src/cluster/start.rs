@@ -1,9 +1,7 @@
 //! Starting a cluster.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -18,7 +16,7 @@ use super::patience::{Seen, until};
 use super::tools::Tools;
 use super::{files, pki, programs};
 use crate::image::{Entry, Image};
-use crate::node::run::{ANNOUNCEMENT, DETACH};
+use crate::lifeline::Lifeline;
 
 /// How long each thing that is waited for may take.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -41,8 +39,7 @@ pub struct Options {
 pub struct Started {
     /// The cluster.
     pub cluster: Cluster,
-    supervisor: Child,
-    lifeline: Option<ChildStdin>,
+    lifeline: Lifeline,
 }
 
 impl Started {
@@ -50,10 +47,8 @@ impl Started {
     ///
     /// # Errors
     /// When the node has ended.
-    pub fn detach(mut self) -> Result<Cluster> {
-        if let Some(mut lifeline) = self.lifeline.take() {
-            writeln!(lifeline, "{DETACH}").context("the node has ended; see its log")?;
-        }
+    pub fn detach(self) -> Result<Cluster> {
+        self.lifeline.detach()?;
         Ok(self.cluster)
     }
 
@@ -61,10 +56,9 @@ impl Started {
     ///
     /// # Errors
     /// See [`Cluster::down`].
-    pub fn end(mut self) -> Result<()> {
+    pub fn end(self) -> Result<()> {
         self.cluster.down()?;
-        self.supervisor.wait().context("wait for the supervisor")?;
-        Ok(())
+        self.lifeline.end()
     }
 }
 
@@ -118,24 +112,7 @@ pub fn start(options: Options) -> Result<Started> {
 }
 
 fn launch(program: &Path, settings: &Settings, tools: Tools) -> Result<Started> {
-    let mut supervisor = launch::start(program, settings)?;
-    let lifeline = supervisor.stdin.take();
-    let announced = supervisor
-        .stdout
-        .take()
-        .into_iter()
-        .flat_map(|out| BufReader::new(out).lines())
-        .map_while(std::io::Result::ok)
-        .any(|line| line == ANNOUNCEMENT);
-    if !announced {
-        drop(lifeline);
-        supervisor.wait().context("wait for the node")?;
-        let log = settings.layout.logs().join("node.log");
-        bail!(
-            "the node did not start:\n{}",
-            fs::read_to_string(&log).unwrap_or_default().trim()
-        );
-    }
+    let lifeline = launch::start(program, settings)?;
     let layout = settings.layout.clone();
     until("the supervisor's state file", PATIENCE, || {
         let is_there = Running::find(&layout)?.is_some();
@@ -143,7 +120,6 @@ fn launch(program: &Path, settings: &Settings, tools: Tools) -> Result<Started> 
     })?;
     Ok(Started {
         cluster: Cluster::attach(layout, tools)?,
-        supervisor,
         lifeline,
     })
 }

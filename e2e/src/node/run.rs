@@ -1,6 +1,5 @@
 //! Wiring of the node's tasks.
 
-use std::io::{BufRead as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -12,15 +11,12 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::config::{NodeConfig, Published};
 use super::controller::{Controller, Views};
+use crate::lifeline;
+
 use super::{Context, api, cluster_ip, dns, publish, store, token};
 
 /// A log longer than this is emptied: the writer appends, so it goes on at the start.
 const LONGEST_LOG: u64 = 64 << 20;
-
-/// The line that `up` waits for on the node's standard output.
-pub const ANNOUNCEMENT: &str = "ready";
-/// The line on standard input that lets the node live on without whoever started it.
-pub const DETACH: &str = "detach";
 
 /// How long the supervisor may take to write the state file.
 const STATE_LIMIT: Duration = Duration::from_secs(10);
@@ -141,12 +137,7 @@ fn watch_files(
 /// Until `up` says that it lets go, its end is the node's end.
 fn spawn_stdin_watch(end: watch::Sender<bool>) {
     std::thread::spawn(move || {
-        let detached = std::io::stdin()
-            .lock()
-            .lines()
-            .map_while(std::io::Result::ok)
-            .any(|line| line == DETACH);
-        if !detached {
+        if !lifeline::was_let_go() {
             end.send_replace(true);
         }
     });
@@ -183,8 +174,5 @@ async fn announce(layout: &crate::layout::Layout) -> Result<()> {
     tokio::time::timeout(STATE_LIMIT, written)
         .await
         .context("the supervisor wrote no state file")?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{ANNOUNCEMENT}")
-        .and_then(|()| out.flush())
-        .context("announce readiness")
+    lifeline::announce()
 }
