@@ -26,7 +26,7 @@ pub struct Args {
     /// Tag [default: the version of the workspace]
     #[arg(long)]
     tag: Option<String>,
-    /// Directory for the archives [default: <target>/images]
+    /// Directory for the archives [default: `images` in the target directory]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Programs as they are built for tests: quick to build, large
