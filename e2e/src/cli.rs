@@ -134,22 +134,27 @@ enum Command {
     },
 }
 
+/// Reads the command line; else prints what is to be said of it and gives the exit code.
+pub(crate) fn parse<T: Parser>() -> Result<T, ExitCode> {
+    T::try_parse().map_err(|error| {
+        let help = !error.use_stderr();
+        // Nothing can be done about a closed terminal.
+        let _ = error.print();
+        if help {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(USAGE)
+        }
+    })
+}
+
 /// Runs the command line and returns its exit code: 0, 1 for an error, 64 for a command line
 /// that is not understood, that of the command for `exec`.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let help = !error.use_stderr();
-            // Nothing can be done about a closed terminal.
-            let _ = error.print();
-            return if help {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(USAGE)
-            };
-        }
+        Err(code) => return code,
     };
     let json = cli.common.json;
     match run(cli) {

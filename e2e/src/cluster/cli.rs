@@ -17,12 +17,9 @@ use super::platform::InCluster;
 use super::start::{self, Options};
 use super::tools::Tools;
 use super::{init, launch, packages};
-use crate::cli::{output::say, target_directory};
+use crate::cli::{output::say, parse, target_directory};
 use crate::image::build;
 use crate::platform::World;
-
-/// Exit code for a command line that is not understood.
-const USAGE: u8 = 64;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -82,18 +79,9 @@ enum Command {
 /// that is not understood, that of the command for `kubectl` and `helm`.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let help = !error.use_stderr();
-            // Nothing can be done about a closed terminal.
-            let _ = error.print();
-            return if help {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(USAGE)
-            };
-        }
+        Err(code) => return code,
     };
     run(cli).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -90,10 +90,9 @@ fn go() -> Command {
 }
 
 fn ask(arguments: &[&str]) -> Result<String> {
-    let output = go()
-        .args(arguments)
-        .output()
-        .context("start go: the cluster's programs are built with Go 1.26 or newer, from go.dev or a package golang")?;
+    let output = go().args(arguments).output().context(
+        "start go: the cluster's programs are built with Go, which must be 1.26 or newer",
+    )?;
     ensure!(
         output.status.success(),
         "go {}: {}",
