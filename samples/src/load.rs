@@ -193,6 +193,7 @@ async fn work(mut client: Client, count: Option<&CountBy>, schedule: &Schedule) 
         let started = Instant::now();
         let result = client.send().await;
         let failed = matches!(result, Err(Failure::Connect | Failure::Resolve));
+        tally.look(result.as_ref());
         tally.add(
             result
                 .as_ref()

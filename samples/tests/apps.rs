@@ -336,6 +336,10 @@ async fn load_counts_statuses_and_keeps_connections() {
     );
     assert_eq!(summary.counts["bin-1"], 200);
     assert_eq!((summary.connections, summary.failed), (4, 0));
+    assert_eq!(summary.errors.len(), 20);
+    let told: Vec<_> = summary.errors.iter().map(|e| e.what.as_str()).collect();
+    assert!(told.iter().all(|e| e.starts_with("503")), "{told:?}");
+    assert!(summary.errors.is_sorted_by_key(|e| &e.at));
     let mut args = args;
     args.no_keepalive = true;
     let summary = load::generate(args, std::future::pending()).await.unwrap();

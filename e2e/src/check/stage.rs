@@ -246,6 +246,9 @@ pub struct Summary {
     /// Answers by what `--count` names.
     #[serde(default)]
     pub counts: BTreeMap<String, u64>,
+    /// The first that went wrong, with their times.
+    #[serde(default)]
+    pub errors: Vec<Value>,
 }
 
 impl Summary {

@@ -10,6 +10,7 @@ use e2e::check::stage::Summary;
 use e2e::platform::World;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use time::OffsetDateTime as Time;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -21,6 +22,8 @@ pub(crate) const CLIENT: &str = "default/sleep";
 pub(crate) const GATEWAY: &str = "istio-ingress/istio-ingressgateway";
 /// Requests a second in the mesh.
 const RATE: u32 = 100;
+/// Lines of one proxy's access log that a failure tells.
+const MAX_LINES: usize = 20;
 
 /// What is sent until it is stopped.
 pub(crate) struct Load {
@@ -87,8 +90,14 @@ impl Load {
 }
 
 impl Report {
-    /// Every request was answered, and as many were sent as should be.
-    pub(crate) fn is_whole(&self) -> Result<()> {
+    /// Every request was answered, and as many were sent as should be. Otherwise the error tells what
+    /// the proxies know of it.
+    pub(crate) fn is_whole(&self, machine: &Machine) -> Result<()> {
+        self.check()
+            .map_err(|error| error.context(refusals(machine)))
+    }
+
+    fn check(&self) -> Result<()> {
         println!(
             "{:.0} s: {} requests, {} failed; {} pages, {} failed",
             self.elapsed.as_secs_f64(),
@@ -111,6 +120,27 @@ impl Report {
     }
 }
 
+/// Lines of the proxies' access logs about answers from 500 on, and about none.
+fn refusals(machine: &Machine) -> String {
+    let mut told = String::new();
+    for of in ["default/", GATEWAY] {
+        let (namespace, _) = of.split_once('/').unwrap_or_default();
+        let names = machine.kubectl(&["get", "pods", "-o", "name", "-n", namespace]);
+        for pod in names.unwrap_or_default().lines() {
+            let log = machine.kubectl(&["logs", pod, "-n", namespace, "-c", "istio-proxy"]);
+            let log = log.unwrap_or_else(|error| format!("{error:#}"));
+            let is_refusal = |line: &&str| {
+                let status = line.split("\" ").nth(1).unwrap_or_default();
+                status.starts_with('5') || status.starts_with("0 ")
+            };
+            for line in log.lines().filter(is_refusal).take(MAX_LINES) {
+                told.push_str(&format!("{pod}: {line}\n"));
+            }
+        }
+    }
+    told
+}
+
 /// The product page, ten times a second until `stop`; how many, and what failed.
 async fn pages(world: World, stop: Arc<AtomicBool>) -> Result<(usize, Vec<String>)> {
     let url = format!("{}/productpage", world.published_url(GATEWAY, 80).await?);
@@ -122,8 +152,15 @@ async fn pages(world: World, stop: Arc<AtomicBool>) -> Result<(usize, Vec<String
         sent += 1;
         match http.get(&url).await {
             Ok(answer) if answer.status == 200 => {}
-            Ok(answer) => failed.push(format!("{}: {:.200}", answer.status, answer.text())),
-            Err(error) => failed.push(format!("{error:#}")),
+            Ok(answer) => {
+                failed.push(format!(
+                    "{} {}: {:.200}",
+                    Time::now_utc(),
+                    answer.status,
+                    answer.text()
+                ));
+            }
+            Err(error) => failed.push(format!("{} {error:#}", Time::now_utc())),
         }
     }
     Ok((sent, failed))

@@ -169,7 +169,7 @@ fn no_request_fails_while_every_part_comes_and_goes() -> Result<()> {
     })();
     let report = load.stop(&runtime);
     outcome?;
-    report?.is_whole()?;
+    report?.is_whole(&machine)?;
     let after = runtime.block_on(certificates(&world))?;
     ensure!(
         before == after,

@@ -67,5 +67,5 @@ fn a_component_goes_to_the_next_version_and_back_alone() -> Result<()> {
     })();
     let report = load.stop(&runtime);
     outcome?;
-    report?.is_whole()
+    report?.is_whole(&machine)
 }

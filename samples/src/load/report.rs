@@ -2,13 +2,17 @@
 
 use super::Args;
 use super::latency::Histogram;
-use crate::client::Failure;
+use crate::client::{Answer, Failure};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Different values that `--count` keeps apart; the rest is counted as `other`.
 const MAX_KEYS: usize = 256;
+/// Errors that the summary tells one by one; they are counted all the same.
+const MAX_ERRORS: usize = 20;
+/// Characters of an answer that are told.
+const MAX_TEXT: usize = 200;
 
 /// Counts of one worker, or of all.
 #[derive(Debug, Default)]
@@ -16,6 +20,7 @@ pub(super) struct Tally {
     status: BTreeMap<u16, u64>,
     failures: BTreeMap<&'static str, u64>,
     counts: BTreeMap<String, u64>,
+    errors: Vec<Error>,
     answered: u64,
     latency: Histogram,
     pub(super) connections: u64,
@@ -39,6 +44,9 @@ pub struct Summary {
     /// Answers by what `--count` names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, u64>,
+    /// The first 20 answers with a status from 400 on, or that did not come.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Error>,
     /// Connections made.
     pub connections: u64,
     /// Length of the run, in seconds.
@@ -47,6 +55,15 @@ pub struct Summary {
     pub rate: f64,
     /// Times from before sending to the whole answer.
     pub latency_ms: Latency,
+}
+
+/// One answer that nobody wants, or one that did not come.
+#[derive(Clone, Debug, Serialize)]
+pub struct Error {
+    /// When it was there (RFC 3339, milliseconds), to look for it in logs.
+    pub at: String,
+    /// Status and beginning of the body, or the kind of failure.
+    pub what: String,
 }
 
 /// Latencies of answered requests, in milliseconds.
@@ -88,6 +105,24 @@ impl Tally {
         }
     }
 
+    /// Keeps what went wrong, if something did.
+    pub(super) fn look(&mut self, result: Result<&Answer, &Failure>) {
+        if self.errors.len() == MAX_ERRORS {
+            return;
+        }
+        let what = match result {
+            Ok(answer) if answer.status < 400 => return,
+            Ok(answer) => {
+                let text = String::from_utf8_lossy(&answer.body);
+                let text: String = text.trim().chars().take(MAX_TEXT).collect();
+                format!("{} {text}", answer.status)
+            }
+            Err(failure) => failure.name().to_owned(),
+        };
+        let at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        self.errors.push(Error { at, what });
+    }
+
     pub(super) fn merge(&mut self, other: &Self) {
         self.answered += other.answered;
         self.connections += other.connections;
@@ -101,6 +136,9 @@ impl Tally {
         for (key, n) in &other.counts {
             count(&mut self.counts, key.clone(), *n);
         }
+        self.errors.extend_from_slice(&other.errors);
+        self.errors.sort_by(|a, b| a.at.cmp(&b.at));
+        self.errors.truncate(MAX_ERRORS);
     }
 
     pub(super) fn summary(self, args: &Args, elapsed: Duration) -> Summary {
@@ -115,6 +153,7 @@ impl Tally {
             status: self.status,
             failures: self.failures,
             counts: self.counts,
+            errors: self.errors,
             connections: self.connections,
             elapsed_s,
             rate: if elapsed_s > 0.0 {

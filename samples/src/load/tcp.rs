@@ -28,6 +28,9 @@ pub(super) async fn work(args: &Args, schedule: &Schedule) -> Tally {
         };
         tally.connections += u64::from(!matches!(result, Err(Failure::Connect | Failure::Resolve)));
         let failed = result.is_err();
+        if let Err(failure) = &result {
+            tally.look(Err(failure));
+        }
         let count = matches!(args.count, Some(CountBy::Body));
         tally.add(
             result.as_ref().map(|line| {
