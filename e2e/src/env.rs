@@ -9,6 +9,13 @@ pub fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
+/// `CARGO_HOME`: where cargo keeps what it downloaded, else `.cargo` in the home directory.
+#[must_use]
+pub fn cargo_home() -> Option<PathBuf> {
+    let given = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    given.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+}
+
 /// `MESH_ENVOY`: an Envoy binary to use instead of the fetched one.
 #[must_use]
 pub fn envoy() -> Option<PathBuf> {

@@ -6,6 +6,7 @@
 mod archive;
 pub mod build;
 pub mod closure;
+mod programs;
 pub mod set;
 
 use std::collections::BTreeMap;

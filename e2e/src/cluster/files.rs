@@ -140,6 +140,8 @@ fn kubelet(layout: &Layout, number: Number) -> Value {
         "configMapAndSecretChangeDetectionStrategy": "Watch",
         "maxPods": 200,
         "serializeImagePulls": false,
+        // Access logs of a test with load are read from their beginning.
+        "containerLogMaxSize": "64Mi",
     })
 }
 

@@ -1,19 +1,17 @@
 //! `cargo xtask images`: builds the programs and writes one archive an image.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
+use super::programs;
 use super::set::{self, Source};
 use crate::cli::output::say;
 use crate::start::{binaries, envoy};
 
 /// Registry and path of images whose manifests name neither.
 pub const HUB: &str = "docker.io/keelson";
-/// Cargo's profile for programs in images: optimised, without symbols.
-const PROFILE: &str = "image";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -42,9 +40,9 @@ pub fn run(args: &Args, target: &Path) -> Result<()> {
     let directory = args.output.clone().unwrap_or_else(|| target.join("images"));
     let source = Source {
         programs: if args.debug {
-            stripped(target)?
+            programs::development(target)?
         } else {
-            binaries::build_profile(PROFILE)?
+            programs::optimised(target)?
         },
         envoy: envoy::find(None, target)?,
         hub: args.hub.clone(),
@@ -88,7 +86,7 @@ pub fn tagged(target: &Path, tag: &str, names: &[&str]) -> Result<Vec<PathBuf>> 
 
 fn debug_source(target: &Path) -> Result<Source> {
     Ok(Source {
-        programs: stripped(target)?,
+        programs: programs::development(target)?,
         envoy: envoy::find(None, target)?,
         hub: HUB.to_owned(),
         tag: version().to_owned(),
@@ -116,30 +114,6 @@ fn write(source: &Source, wanted: &[String], directory: &Path) -> Result<Vec<Row
             Ok((path, name.clone(), written))
         })
         .collect()
-}
-
-/// The programs of a development build without their symbols, which are most of them.
-fn stripped(target: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let directory = target.join("images/programs");
-    std::fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
-    let mut programs = BTreeMap::new();
-    for (name, program) in binaries::build_profile("dev")? {
-        let copy = directory.join(&name);
-        let output = Command::new("strip")
-            .arg("-o")
-            .arg(&copy)
-            .arg(&program)
-            .output()
-            .context("start strip (package binutils)")?;
-        ensure!(
-            output.status.success(),
-            "strip {}: {}",
-            program.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        programs.insert(name, copy);
-    }
-    Ok(programs)
 }
 
 /// The commit that is built, with a mark when files differ from it; empty outside of git.

@@ -22,7 +22,7 @@ pub fn workspace() -> &'static Path {
 /// # Errors
 /// When cargo fails or leaves a binary out.
 pub fn build(release: bool) -> Result<BTreeMap<String, PathBuf>> {
-    let built = build_profile(if release { "release" } else { "dev" })?;
+    let built = build_profile(if release { "release" } else { "dev" }, None)?;
     select(|package| built.get(package).cloned())
 }
 
@@ -31,17 +31,18 @@ pub fn build(release: bool) -> Result<BTreeMap<String, PathBuf>> {
 /// # Errors
 /// When cargo fails or the package has no binary of its name.
 pub fn build_package(package: &str) -> Result<PathBuf> {
-    let mut built = build_profile("dev")?;
+    let mut built = build_profile("dev", None)?;
     built
         .remove(package)
         .with_context(|| format!("package {package} has no binary of its name"))
 }
 
-/// Builds every binary of the workspace in one of cargo's profiles. Returns name to path.
+/// Builds every binary of the workspace in one of cargo's profiles, with these flags of the compiler
+/// and no others if they are given. Returns name to path.
 ///
 /// # Errors
 /// When cargo fails.
-pub fn build_profile(profile: &str) -> Result<BTreeMap<String, PathBuf>> {
+pub fn build_profile(profile: &str, flags: Option<&[String]>) -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = Command::new(crate::env::cargo());
     cargo
         .arg("build")
@@ -54,6 +55,9 @@ pub fn build_profile(profile: &str) -> Result<BTreeMap<String, PathBuf>> {
         .arg("--profile")
         .arg(profile)
         .stdout(Stdio::piped());
+    if let Some(flags) = flags {
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    }
     let mut child = cargo.spawn().context("start cargo")?;
     let output = child.stdout.take().context("cargo has no output")?;
     let mut built = BTreeMap::new();

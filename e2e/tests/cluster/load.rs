@@ -94,7 +94,7 @@ impl Report {
     /// the proxies know of it.
     pub(crate) fn is_whole(&self, machine: &Machine) -> Result<()> {
         self.check()
-            .map_err(|error| error.context(refusals(machine)))
+            .map_err(|error| error.context(refusals(machine, self.elapsed)))
     }
 
     fn check(&self) -> Result<()> {
@@ -121,13 +121,14 @@ impl Report {
 }
 
 /// Lines of the proxies' access logs about answers from 500 on, and about none.
-fn refusals(machine: &Machine) -> String {
+fn refusals(machine: &Machine, elapsed: Duration) -> String {
     let mut told = String::new();
+    let since = format!("--since={}s", elapsed.as_secs() + 5);
     for of in ["default/", GATEWAY] {
         let (namespace, _) = of.split_once('/').unwrap_or_default();
         let names = machine.kubectl(&["get", "pods", "-o", "name", "-n", namespace]);
         for pod in names.unwrap_or_default().lines() {
-            let log = machine.kubectl(&["logs", pod, "-n", namespace, "-c", "istio-proxy"]);
+            let log = machine.kubectl(&["logs", pod, "-n", namespace, "-c", "istio-proxy", &since]);
             let log = log.unwrap_or_else(|error| format!("{error:#}"));
             let is_refusal = |line: &&str| {
                 let status = line.split("\" ").nth(1).unwrap_or_default();

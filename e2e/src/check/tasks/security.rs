@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 
 use crate::check::stage::{CLIENT, Seen, Stage};
 use crate::http::Http;
 
 /// A Pod without a sidecar.
 const OUTSIDER: &str = "legacy/sleep";
+/// Envoy's count of connections to the server.
+const CONNECTIONS: &str =
+    r"^cluster\.outbound\|8000\|\|httpbin\.default\.svc\.cluster\.local;?\.upstream_cx_total$";
 const URL: &str = "http://httpbin.default:8000/headers";
 /// Whom the server must see.
 const IDENTITY: &str = "URI=spiffe://cluster.local/ns/default/sa/sleep";
@@ -18,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Whether the request is answered, and what identity of the caller the server saw.
 async fn identity(http: &Http) -> Result<Option<String>> {
     let answer = http.get(URL).await?;
-    anyhow::ensure!(answer.status == 200, "status {}", answer.status.as_u16());
+    ensure!(answer.status == 200, "status {}", answer.status.as_u16());
     let body = answer.json()?;
     let header = body.pointer("/headers/X-Forwarded-Client-Cert");
     Ok(header.and_then(|value| value.as_str()).map(str::to_owned))
@@ -37,6 +40,17 @@ async fn seen_as(http: &Http, wanted: bool) -> Result<Seen> {
         .next()
         .unwrap_or_default();
     Ok((right, format!("200, identity {by}")))
+}
+
+/// Connections that the client's proxy has made so far, after a few requests over one. A request
+/// that finds it closed, or is told that it closes, costs another.
+async fn connections(stage: &Stage<'_>, http: &Http) -> Result<u64> {
+    for _ in 0..5 {
+        ensure!(identity(http).await?.is_some(), "no mutual TLS");
+    }
+    let stats = stage.mesh.envoy(CLIENT).stats(CONNECTIONS).await?;
+    let made = stats.values().next();
+    made.copied().context("no statistics of connections")
 }
 
 async fn refused(http: &Http) -> Result<Seen> {
@@ -66,6 +80,7 @@ pub(super) async fn mutual_tls(stage: &mut Stage<'_>) -> Result<()> {
         "200, the server sees the caller's SPIFFE identity",
         seen,
     );
+    let before = connections(stage, &inside).await?;
 
     stage
         .apply("tasks/mutual-tls/peer-authentication-permissive.yaml")
@@ -84,6 +99,12 @@ pub(super) async fn mutual_tls(stage: &mut Stage<'_>) -> Result<()> {
         .await?;
     let seen = stage.until(LIMIT, || refused(&outside)).await;
     stage.row("STRICT again", "connection refused by the proxy", seen);
+    let made = connections(stage, &inside).await? - before;
+    stage.row(
+        "STRICT to PERMISSIVE and back, connections of the mesh",
+        "stay: none is made",
+        Ok((made == 0, format!("{made} made"))),
+    );
     stage
         .apply("tasks/mutual-tls/peer-authentication-httpbin-port-disable.yaml")
         .await?;

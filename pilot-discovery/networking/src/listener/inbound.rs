@@ -9,7 +9,7 @@ use istio_api::envoy::config::{
     listener::v3::{FilterChain, FilterChainMatch, Listener},
 };
 use pilot_model::{
-    authn::{MtlsMode, WorkloadMtls},
+    authn::WorkloadMtls,
     class::{InboundClass, Server},
     mesh::Mesh,
     proxy::Interception,
@@ -27,6 +27,7 @@ mod inspection;
 mod port;
 
 use chain::Server as Chains;
+use inspection::Needs;
 use port::Port;
 
 use super::outbound::ACCEPTS_PER_EVENT;
@@ -109,10 +110,8 @@ fn virtual_inbound(inputs: &Inputs<'_>) -> Resource {
         filters: tcp::to_cluster_unlogged(name::BLACK_HOLE_CLUSTER),
         ..Default::default()
     }];
-    let passthrough = |matched: Option<u32>, mode: MtlsMode| {
-        Chains::passthrough(matched, class.http10).build(mode, mesh)
-    };
-    chains.extend(passthrough(None, mtls.default));
+    let passthrough = |matched| Chains::passthrough(matched, class.http10);
+    let mut servers = vec![(passthrough(None), mtls.default)];
     let captured: Vec<&Port> = inputs
         .ports
         .iter()
@@ -120,11 +119,20 @@ fn virtual_inbound(inputs: &Inputs<'_>) -> Resource {
         .collect();
     for (number, mode) in &mtls.ports {
         if !captured.iter().any(|port| port.number == *number) {
-            chains.extend(passthrough(Some(*number), *mode));
+            servers.push((passthrough(Some(*number)), *mode));
         }
     }
     for port in &captured {
-        chains.extend(Chains::of_port(port, class).build(mtls.port(port.number), mesh));
+        servers.push((Chains::of_port(port, class), mtls.port(port.number)));
+    }
+    let mut needs = vec![Needs {
+        port: Some(mesh.inbound_port),
+        tls: false,
+        http: false,
+    }];
+    for (server, mode) in &servers {
+        chains.extend(server.build(*mode, mesh));
+        needs.push(server.needs(*mode));
     }
 
     let mut listener_filters = vec![filter::original_dst()];
@@ -132,7 +140,7 @@ fn virtual_inbound(inputs: &Inputs<'_>) -> Resource {
     if tproxy {
         listener_filters.push(filter::original_src());
     }
-    listener_filters.extend(inspection::inspectors(&chains));
+    listener_filters.extend(inspection::inspectors(&needs));
     let listener = Listener {
         name: name::VIRTUAL_INBOUND.to_owned(),
         address: Some(filter::socket(class.ip_mode.wildcard(), mesh.inbound_port)),
@@ -155,12 +163,13 @@ fn bound(inputs: &Inputs<'_>, port: &Port) -> Resource {
         .bind
         .as_deref()
         .unwrap_or_else(|| class.ip_mode.wildcard());
-    let chains = Chains::of_port(port, class).build(mtls.port(port.number), mesh);
+    let (server, mode) = (Chains::of_port(port, class), mtls.port(port.number));
+    let chains = server.build(mode, mesh);
     let name = name::listener(bind, port.number);
     let listener = Listener {
         name: name.clone(),
         address: Some(filter::socket(bind, port.number)),
-        ..base(mesh, inspection::inspectors(&chains), chains)
+        ..base(mesh, inspection::inspectors(&[server.needs(mode)]), chains)
     };
     let refs = port.sources.iter().chain(&mtls.sources).cloned();
     Resource::new(name, &listener, sources(refs))

@@ -5,9 +5,13 @@
 //!
 //! | class | PERMISSIVE | STRICT | DISABLE |
 //! |---|---|---|---|
-//! | HTTP | tls with mesh ALPN → HTTP mTLS; raw → HTTP | tls → HTTP mTLS | raw → HTTP |
-//! | TCP | tls with mesh ALPN → TCP mTLS; tls → TCP as it is; raw → TCP | tls → TCP mTLS | raw → TCP |
-//! | detected | tls with mesh HTTP → HTTP mTLS; raw HTTP → HTTP; tls with mesh TCP → TCP mTLS; raw → TCP; tls → TCP as it is | tls with mesh HTTP → HTTP mTLS; tls → TCP mTLS | raw HTTP → HTTP; raw → TCP |
+//! | HTTP | tls → HTTP mTLS; raw → HTTP | tls → HTTP mTLS | raw → HTTP |
+//! | TCP | tls with mesh ALPN → TCP mTLS; tls → TCP as it is; raw → TCP | tls with mesh ALPN, tls → TCP mTLS | raw → TCP |
+//! | detected | tls with mesh HTTP → HTTP mTLS; raw HTTP → HTTP; tls with mesh TCP → TCP mTLS; raw → TCP; tls → TCP as it is | tls with mesh HTTP → HTTP mTLS; tls with mesh TCP, tls → TCP mTLS | raw HTTP → HTTP; raw → TCP |
+//!
+//! STRICT repeats what mesh traffic meets in PERMISSIVE, although its last chain would do: Envoy
+//! keeps the connections of chains that stay as they are, so that going from one to the other
+//! closes nothing but plain text.
 
 use istio_api::envoy::config::{
     listener::v3::{Filter, FilterChain, FilterChainMatch},
@@ -21,7 +25,7 @@ use istio_api::envoy::config::{
 use pilot_model::{authn::MtlsMode, class::InboundClass, mesh::Mesh, protocol::Protocol};
 use prost_types::Duration;
 
-use super::port::Port;
+use super::{inspection::Needs, port::Port};
 use crate::{
     listener::{
         http_connection_manager::{self as manager, Place, Routes},
@@ -101,6 +105,16 @@ impl Server {
         }
     }
 
+    /// Which inspectors the port's connections need. Those of PERMISSIVE and STRICT are the same:
+    /// a change of listener filters would close every connection of the listener.
+    pub(super) fn needs(&self, mode: MtlsMode) -> Needs {
+        Needs {
+            port: self.matched,
+            tls: mode != MtlsMode::Disable,
+            http: self.protocol.is_auto(),
+        }
+    }
+
     /// The chains in the order of the table.
     pub(super) fn build(&self, mode: MtlsMode, mesh: &Mesh) -> Vec<FilterChain> {
         use Becomes::{Http, Tcp};
@@ -109,10 +123,9 @@ impl Server {
         let http = self.protocol.is_http();
         let detected = self.protocol.is_auto();
         let rows: &[(Begins, Becomes)] = match mode {
-            MtlsMode::Permissive if http => &[
-                (Tls(tls::ALPN_FROM_MESH), Http { mtls: true }),
-                (Raw, Http { mtls: false }),
-            ],
+            MtlsMode::Permissive if http => {
+                &[(Tls(ANY), Http { mtls: true }), (Raw, Http { mtls: false })]
+            }
             MtlsMode::Permissive if detected => &[
                 (Tls(tls::ALPN_FROM_MESH_HTTP), Http { mtls: true }),
                 (RawHttp, Http { mtls: false }),
@@ -128,9 +141,13 @@ impl Server {
             MtlsMode::Strict if http => &[(Tls(ANY), Http { mtls: true })],
             MtlsMode::Strict if detected => &[
                 (Tls(tls::ALPN_FROM_MESH_HTTP), Http { mtls: true }),
+                (Tls(tls::ALPN_FROM_MESH_TCP), Tcp { mtls: true }),
                 (Tls(ANY), Tcp { mtls: true }),
             ],
-            MtlsMode::Strict => &[(Tls(ANY), Tcp { mtls: true })],
+            MtlsMode::Strict => &[
+                (Tls(tls::ALPN_FROM_MESH), Tcp { mtls: true }),
+                (Tls(ANY), Tcp { mtls: true }),
+            ],
             MtlsMode::Disable if http => &[(Raw, Http { mtls: false })],
             MtlsMode::Disable if detected => {
                 &[(RawHttp, Http { mtls: false }), (Raw, Tcp { mtls: false })]
@@ -270,10 +287,7 @@ mod tests {
     fn permissive_ports_take_both() {
         assert_eq!(
             table(Protocol::Http, MtlsMode::Permissive),
-            [
-                format!("tls [{MESH}] http mtls"),
-                "raw_buffer [] http".to_owned()
-            ]
+            ["tls [] http mtls", "raw_buffer [] http"]
         );
         assert_eq!(
             table(Protocol::Tcp, MtlsMode::Permissive),
@@ -301,14 +315,43 @@ mod tests {
             table(Protocol::Grpc, MtlsMode::Strict),
             ["tls [] http mtls"]
         );
-        assert_eq!(table(Protocol::Tls, MtlsMode::Strict), ["tls [] tcp mtls"]);
+        assert_eq!(
+            table(Protocol::Tls, MtlsMode::Strict),
+            [
+                format!("tls [{MESH}] tcp mtls"),
+                "tls [] tcp mtls".to_owned()
+            ]
+        );
         assert_eq!(
             table(Protocol::Auto, MtlsMode::Strict),
             [
                 format!("tls [{MESH_HTTP}] http mtls"),
+                "tls [istio-peer-exchange istio] tcp mtls".to_owned(),
                 "tls [] tcp mtls".to_owned()
             ]
         );
+    }
+
+    #[test]
+    fn chains_of_the_mesh_are_the_same_in_permissive_and_strict() {
+        for protocol in [Protocol::Http, Protocol::Tcp, Protocol::Auto] {
+            let server = Server {
+                protocol,
+                ..Server::passthrough(Some(80), false)
+            };
+            let chains = |mode| server.build(mode, &Mesh::default());
+            let strict = chains(MtlsMode::Strict);
+            let mut kept = chains(MtlsMode::Permissive);
+            kept.retain(|chain| chain.transport_socket.is_some());
+            assert!(!kept.is_empty());
+            for chain in kept {
+                assert!(strict.contains(&chain), "{protocol:?}: {chain:?}");
+            }
+            assert_eq!(
+                server.needs(MtlsMode::Permissive),
+                server.needs(MtlsMode::Strict)
+            );
+        }
     }
 
     #[test]

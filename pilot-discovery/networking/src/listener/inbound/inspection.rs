@@ -1,13 +1,13 @@
 //! On which ports the first bytes of a connection are looked at.
 //!
 //! A server that speaks first would wait for ever behind an inspector, so each is turned off
-//! where no filter chain asks for what it finds.
+//! where nobody asks for what it finds.
 
 use std::collections::BTreeMap;
 
 use istio_api::envoy::{
     config::listener::v3::{
-        FilterChain, ListenerFilter, ListenerFilterChainMatchPredicate,
+        ListenerFilter, ListenerFilterChainMatchPredicate,
         listener_filter_chain_match_predicate::{MatchSet, Rule},
     },
     r#type::v3::Int32Range,
@@ -15,29 +15,24 @@ use istio_api::envoy::{
 
 use crate::listener::filter;
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Needs {
-    tls: bool,
-    http: bool,
+/// What has to be known of the connections to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Needs {
+    /// `None` = any port that is not listed.
+    pub(super) port: Option<u32>,
+    /// Whether they begin with TLS, and what it announces.
+    pub(super) tls: bool,
+    /// Whether they begin with HTTP.
+    pub(super) http: bool,
 }
 
-/// The TLS inspector, then the HTTP inspector, as far as some chain needs them.
-pub(super) fn inspectors(chains: &[FilterChain]) -> Vec<ListenerFilter> {
-    // 0 stands for every port without chains of its own.
-    let mut ports: BTreeMap<u32, Needs> = BTreeMap::new();
-    for chain in chains {
-        let Some(matched) = &chain.filter_chain_match else {
-            continue;
-        };
-        let needs = ports
-            .entry(matched.destination_port.unwrap_or(0))
-            .or_default();
-        needs.tls |= matched.transport_protocol == "tls";
-        needs.http |= matched
-            .application_protocols
-            .iter()
-            .any(|protocol| protocol == "http/1.1" || protocol == "h2c");
-    }
+/// The TLS inspector, then the HTTP inspector, as far as some port needs them.
+pub(super) fn inspectors(needs: &[Needs]) -> Vec<ListenerFilter> {
+    // 0 stands for every port that is not listed.
+    let ports: BTreeMap<u32, Needs> = needs
+        .iter()
+        .map(|needs| (needs.port.unwrap_or(0), *needs))
+        .collect();
     let mut filters = Vec::new();
     if ports.values().any(|needs| needs.tls) {
         let elsewhere = ports.get(&0).is_some_and(|needs| needs.tls);
@@ -94,33 +89,20 @@ fn predicate(rule: Rule) -> ListenerFilterChainMatchPredicate {
 
 #[cfg(test)]
 mod tests {
-    use istio_api::envoy::config::listener::v3::FilterChainMatch;
-
     use super::*;
 
-    fn chain(port: Option<u32>, transport: &str, alpn: &[&str]) -> FilterChain {
-        FilterChain {
-            filter_chain_match: Some(FilterChainMatch {
-                destination_port: port,
-                transport_protocol: transport.to_owned(),
-                application_protocols: alpn.iter().map(|&a| a.to_owned()).collect(),
-                ..Default::default()
-            }),
-            ..Default::default()
-        }
+    fn needs(port: Option<u32>, tls: bool, http: bool) -> Needs {
+        Needs { port, tls, http }
     }
 
     #[test]
     fn plain_listeners_need_no_inspector() {
-        assert!(inspectors(&[chain(Some(80), "raw_buffer", &[])]).is_empty());
+        assert!(inspectors(&[needs(Some(80), false, false)]).is_empty());
     }
 
     #[test]
-    fn inspectors_are_off_where_no_chain_asks() {
-        let filters = inspectors(&[
-            chain(None, "raw_buffer", &["http/1.1"]),
-            chain(Some(80), "tls", &[]),
-        ]);
+    fn inspectors_are_off_where_nobody_asks() {
+        let filters = inspectors(&[needs(None, false, true), needs(Some(80), true, false)]);
         assert_eq!(filters.len(), 2);
         // Only port 80 wants TLS looked at.
         assert!(matches!(
