@@ -30,7 +30,7 @@ pub(super) fn optimised(target: &Path) -> Result<BTreeMap<String, PathBuf>> {
     );
     let mut flags = vec![
         remap(target, "/target"),
-        remap(&binaries::workspace(), "/keelson"),
+        remap(binaries::workspace(), "/keelson"),
     ];
     for source in sources()? {
         flags.push(remap(&source, "/registry"));
