@@ -38,11 +38,12 @@ pub struct Args {
 /// When the build fails or a file cannot be written.
 pub fn run(args: &Args, target: &Path) -> Result<()> {
     let directory = args.output.clone().unwrap_or_else(|| target.join("images"));
+    let packages = set::packages(&args.names)?;
     let source = Source {
         programs: if args.debug {
             programs::development(target)?
         } else {
-            programs::optimised(target)?
+            programs::optimised(target, &packages)?
         },
         envoy: envoy::find(None, target)?,
         hub: args.hub.clone(),

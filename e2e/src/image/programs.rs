@@ -1,6 +1,6 @@
 //! The programs that go into images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,12 +12,15 @@ use crate::start::binaries;
 /// Cargo's profile for images that are meant to leave this machine: optimised, without symbols.
 const PROFILE: &str = "image";
 
-/// Optimised programs by name. Nothing in them tells where they were built, or the same commit would
-/// give another digest elsewhere.
+/// Optimised programs of these packages, by name. Nothing in them tells where they were built, or the
+/// same commit would give another digest elsewhere.
 ///
 /// # Errors
 /// When the build fails.
-pub(super) fn optimised(target: &Path) -> Result<BTreeMap<String, PathBuf>> {
+pub(super) fn optimised(
+    target: &Path,
+    packages: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, PathBuf>> {
     // The directories of sources have to be there to be named.
     let fetch = Command::new(env::cargo())
         .args(["fetch", "--locked", "--manifest-path"])
@@ -35,7 +38,8 @@ pub(super) fn optimised(target: &Path) -> Result<BTreeMap<String, PathBuf>> {
     for source in sources()? {
         flags.push(remap(&source, "/registry"));
     }
-    binaries::build_profile(PROFILE, Some(&flags))
+    let only: Vec<&str> = packages.iter().copied().collect();
+    binaries::build_programs(PROFILE, &only, Some(&flags))
 }
 
 /// Where cargo unpacks crates: a directory for each registry, named after its address.
@@ -64,7 +68,7 @@ pub(super) fn development(target: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let directory = target.join("images/programs");
     std::fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
     let mut programs = BTreeMap::new();
-    for (name, program) in binaries::build_profile("dev", None)? {
+    for (name, program) in binaries::build_profile("dev")? {
         let copy = directory.join(&name);
         let output = Command::new("strip")
             .arg("-o")

@@ -1,6 +1,6 @@
 //! The images of the project: which program is where, and what else it needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -106,23 +106,41 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     RECIPES.iter().map(|recipe| recipe.name)
 }
 
+/// Packages of the programs in these images, all if none is named.
+///
+/// # Errors
+/// When there is no such image.
+pub fn packages(images: &[String]) -> Result<BTreeSet<&'static str>> {
+    let recipes: Vec<&Recipe> = if images.is_empty() {
+        RECIPES.iter().collect()
+    } else {
+        images
+            .iter()
+            .map(|name| recipe(name))
+            .collect::<Result<_>>()?
+    };
+    let programs = recipes.iter().flat_map(|recipe| recipe.programs);
+    Ok(programs.map(|(package, _)| *package).collect())
+}
+
+fn recipe(name: &str) -> Result<&'static Recipe> {
+    let found = RECIPES.iter().find(|recipe| recipe.name == name);
+    found.with_context(|| {
+        let known: Vec<_> = names().collect();
+        format!(
+            "{name:?} is no image of the project: want {}",
+            known.join(", ")
+        )
+    })
+}
+
 impl Source {
     /// The image called `name`.
     ///
     /// # Errors
     /// When there is no such image, or a file that goes into it is not here.
     pub fn image(&self, name: &str) -> Result<Image> {
-        let recipe = RECIPES
-            .iter()
-            .find(|recipe| recipe.name == name)
-            .with_context(|| {
-                let known: Vec<_> = names().collect();
-                format!(
-                    "{name:?} is no image of the project: want {}",
-                    known.join(", ")
-                )
-            })?;
-        self.assemble(recipe)
+        self.assemble(recipe(name)?)
             .with_context(|| format!("image {name}"))
     }
 

@@ -22,7 +22,7 @@ pub fn workspace() -> &'static Path {
 /// # Errors
 /// When cargo fails or leaves a binary out.
 pub fn build(release: bool) -> Result<BTreeMap<String, PathBuf>> {
-    let built = build_profile(if release { "release" } else { "dev" }, None)?;
+    let built = build_profile(if release { "release" } else { "dev" })?;
     select(|package| built.get(package).cloned())
 }
 
@@ -31,18 +31,30 @@ pub fn build(release: bool) -> Result<BTreeMap<String, PathBuf>> {
 /// # Errors
 /// When cargo fails or the package has no binary of its name.
 pub fn build_package(package: &str) -> Result<PathBuf> {
-    let mut built = build_profile("dev", None)?;
+    let mut built = build_profile("dev")?;
     built
         .remove(package)
         .with_context(|| format!("package {package} has no binary of its name"))
 }
 
-/// Builds every binary of the workspace in one of cargo's profiles, with these flags of the compiler
-/// and no others if they are given. Returns name to path.
+/// Builds every binary of the workspace in one of cargo's profiles. Returns name to path.
 ///
 /// # Errors
 /// When cargo fails.
-pub fn build_profile(profile: &str, flags: Option<&[String]>) -> Result<BTreeMap<String, PathBuf>> {
+pub fn build_profile(profile: &str) -> Result<BTreeMap<String, PathBuf>> {
+    build_programs(profile, &[], None)
+}
+
+/// As [`build_profile`], `only` these binaries if any is named, and with these flags of the compiler
+/// and no others if they are given.
+///
+/// # Errors
+/// When cargo fails.
+pub fn build_programs(
+    profile: &str,
+    only: &[&str],
+    flags: Option<&[String]>,
+) -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = Command::new(crate::env::cargo());
     cargo
         .arg("build")
@@ -51,10 +63,15 @@ pub fn build_profile(profile: &str, flags: Option<&[String]>) -> Result<BTreeMap
         .arg(workspace().join("Cargo.toml"))
         // A part of the workspace would be built with other features, and all of it twice.
         .arg("--workspace")
-        .arg("--bins")
         .arg("--profile")
         .arg(profile)
         .stdout(Stdio::piped());
+    if only.is_empty() {
+        cargo.arg("--bins");
+    }
+    for name in only {
+        cargo.args(["--bin", name]);
+    }
     if let Some(flags) = flags {
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     }
