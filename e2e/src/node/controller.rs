@@ -1,22 +1,28 @@
 //! The one writer of the cluster's state: applies objects, keeps the wanted Pods running,
 //! derives endpoints, names and what the control plane is told.
 
+mod services;
+mod told;
+mod views;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
+use self::services::ServiceAddresses;
+use self::told::Told;
+use self::views::publish;
+pub use self::views::{ClusterView, PodView, Views};
 use super::Context;
-use super::cluster_ip::{ClusterIps, Protocol};
+use super::cluster_ip::ClusterIps;
 use super::dns::Table;
-use super::export::{Exporter, is_credential, is_exported};
+use super::export::{Exporter, is_credential};
 use super::network::Addresses;
-use super::pod::status::{Phase, PodStatus};
+use super::pod::status::Phase;
 use super::pod::{self, Handle, Order};
 use super::publish::Routes;
 use super::service::{self, Backend};
@@ -57,64 +63,6 @@ pub enum Request {
     },
 }
 
-/// One Pod as clients see it.
-#[derive(Clone, Debug)]
-pub struct PodView {
-    /// The object behind it.
-    pub workload: Key,
-    /// What it does.
-    pub status: PodStatus,
-}
-
-/// All Pods at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct ClusterView {
-    /// Grows with each change.
-    pub generation: u64,
-    /// Whether every wanted Pod runs and is ready, and no other one is left.
-    pub settled: bool,
-    /// In order of namespace and name.
-    pub pods: Vec<PodView>,
-}
-
-/// What the controller publishes for the other parts of the node.
-#[derive(Debug)]
-pub struct Views {
-    /// All Pods.
-    pub cluster: watch::Sender<Arc<ClusterView>>,
-    /// Cluster DNS.
-    pub names: watch::Sender<Arc<Table>>,
-    /// Published addresses.
-    pub routes: watch::Sender<Arc<Routes>>,
-    /// ClusterIPs.
-    pub cluster_ips: watch::Sender<Arc<ClusterIps>>,
-    /// A ready injector.
-    pub injector: watch::Sender<Option<SocketAddr>>,
-    /// Counts changes of the store.
-    pub generation: watch::Sender<u64>,
-}
-
-impl Views {
-    /// Nothing is there yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            cluster: watch::Sender::default(),
-            names: watch::Sender::default(),
-            routes: watch::Sender::default(),
-            cluster_ips: watch::Sender::default(),
-            injector: watch::Sender::new(None),
-            generation: watch::Sender::new(0),
-        }
-    }
-}
-
-impl Default for Views {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Gives a client its answer.
 type Answer = Box<dyn FnOnce() + Send>;
 
@@ -146,9 +94,8 @@ pub struct Controller {
     pods: Vec<Entry>,
     next_index: u64,
     pod_addresses: Addresses,
-    service_addresses: Addresses,
-    cluster_ips: BTreeMap<Key, Ipv4Addr>,
-    created: BTreeMap<Key, String>,
+    service_addresses: ServiceAddresses,
+    told: Told,
     generation: u64,
 }
 
@@ -166,9 +113,8 @@ impl Controller {
             pods: Vec::new(),
             next_index: 1,
             pod_addresses: Addresses::pods(),
-            service_addresses: Addresses::services(),
-            cluster_ips: BTreeMap::new(),
-            created: BTreeMap::new(),
+            service_addresses: ServiceAddresses::new(),
+            told: Told::default(),
             generation: 0,
         }
     }
@@ -233,7 +179,7 @@ impl Controller {
                     workload::read(key, object)?;
                 }
                 ("", "Service") => {
-                    read_service(object).with_context(|| key.to_string())?;
+                    services::read(object).with_context(|| key.to_string())?;
                 }
                 ("apps", "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", _) => {
                     anyhow::bail!("{key}: only Deployments and Pods are run here");
@@ -276,14 +222,14 @@ impl Controller {
             .retain(|entry| entry.handle.status.borrow().phase != Phase::Ended);
         let settled = self.reconcile_workloads();
         let backends = self.backends();
-        let services = self.services();
+        let services = self.service_addresses.services(&self.context.store);
         let mut names = Table::new();
         let mut routes = Routes::new();
         let mut cluster_ips = ClusterIps::new();
         for service in services.values() {
             service::add_names(&mut names, service, &backends);
-            add_routes(&mut routes, service, &backends);
-            add_cluster_ips(&mut cluster_ips, service, &backends);
+            services::add_routes(&mut routes, service, &backends);
+            services::add_cluster_ips(&mut cluster_ips, service, &backends);
         }
         let injector = routes.iter().find(|((namespace, name, port), addresses)| {
             namespace == CONTROL_PLANE
@@ -298,7 +244,9 @@ impl Controller {
         publish(&self.views.names, Arc::new(names));
         publish(&self.views.routes, Arc::new(routes));
         publish(&self.views.cluster_ips, Arc::new(cluster_ips));
-        let exported = self.exported(&services, &backends);
+        let exported =
+            self.told
+                .objects(&self.context.store, self.namespaces(), &services, &backends);
         let credentials = self.context.store.all().into_iter();
         let credentials = credentials
             .filter(|(key, object)| is_credential(key, object))
@@ -465,111 +413,6 @@ impl Controller {
             })
             .collect()
     }
-
-    /// All Services, with their addresses.
-    fn services(&mut self) -> BTreeMap<Key, Service> {
-        let objects = self.context.store.of_kind("", "Service");
-        self.cluster_ips
-            .retain(|key, _| objects.iter().any(|(held, _)| held == key));
-        let mut services = BTreeMap::new();
-        for (key, object) in objects {
-            let mut service = match read_service(&object) {
-                Ok(service) => service,
-                Err(error) => {
-                    tracing::error!("{key}: {error:#}");
-                    continue;
-                }
-            };
-            let spec = service.spec.get_or_insert_default();
-            let given = spec.cluster_ip.as_deref().is_some_and(|ip| !ip.is_empty());
-            if !given && spec.type_.as_deref() != Some("ExternalName") {
-                let ip = self.cluster_ips.get(&key).copied().or_else(|| {
-                    let taken = &self.cluster_ips;
-                    self.service_addresses
-                        .take(|ip| taken.values().any(|held| *held == ip))
-                });
-                if let Some(ip) = ip {
-                    self.cluster_ips.insert(key.clone(), ip);
-                    spec.cluster_ip = Some(ip.to_string());
-                    spec.cluster_ips = Some(vec![ip.to_string()]);
-                }
-            }
-            services.insert(key, service);
-        }
-        services
-    }
-
-    /// The objects that the control plane is told about.
-    fn exported(
-        &mut self,
-        services: &BTreeMap<Key, Service>,
-        backends: &[Backend],
-    ) -> BTreeMap<Key, Value> {
-        let store = self.context.store.clone();
-        let told = |namespace: &str| {
-            store.namespace_label(namespace, super::OUTSIDE).as_deref() != Some("true")
-        };
-        let mut objects = BTreeMap::new();
-        for namespace in self
-            .namespaces()
-            .into_iter()
-            .filter(|namespace| told(namespace))
-        {
-            let key = Key::core("Namespace", "", &namespace);
-            objects.insert(
-                key,
-                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
-            );
-        }
-        for (key, object) in self.context.store.all() {
-            let own = matches!(
-                (key.group.as_str(), key.kind.as_str()),
-                ("", "Pod" | "Service")
-            );
-            let namespace = if key.kind == "Namespace" {
-                &key.name
-            } else {
-                &key.namespace
-            };
-            if is_exported(&key) && !own && told(namespace) {
-                objects.insert(key, (*object).clone());
-            }
-        }
-        for (key, service) in services.iter().filter(|(key, _)| told(&key.namespace)) {
-            insert(&mut objects, key.clone(), service, "v1", "Service");
-            for slice in service::endpoint_slices(service, backends) {
-                if let Ok(key) = Key::of(&slice) {
-                    objects.insert(key, slice);
-                }
-            }
-        }
-        for backend in backends {
-            let metadata = &backend.pod.metadata;
-            let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
-                continue;
-            };
-            if told(namespace) {
-                let key = Key::core("Pod", namespace, name);
-                insert(&mut objects, key, &with_status(backend), "v1", "Pod");
-            }
-        }
-        self.stamp(&mut objects);
-        objects
-    }
-
-    /// Gives every object a creation time that stays.
-    fn stamp(&mut self, objects: &mut BTreeMap<Key, Value>) {
-        self.created.retain(|key, _| objects.contains_key(key));
-        for (key, object) in objects {
-            let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
-                continue;
-            };
-            if !metadata.contains_key("creationTimestamp") {
-                let time = self.created.entry(key.clone()).or_insert_with(now);
-                metadata.insert("creationTimestamp".to_owned(), json!(time));
-            }
-        }
-    }
 }
 
 fn leave(entry: &mut Entry) {
@@ -577,119 +420,4 @@ fn leave(entry: &mut Entry) {
         entry.leaving = true;
         entry.order(Order::Terminate);
     }
-}
-
-fn publish<T: PartialEq>(view: &watch::Sender<T>, value: T) {
-    view.send_if_modified(|held| {
-        let news = *held != value;
-        if news {
-            *held = value;
-        }
-        news
-    });
-}
-
-fn read_service(object: &Value) -> Result<Service> {
-    let service: Service = serde_json::from_value(object.clone())?;
-    for port in service
-        .spec
-        .iter()
-        .flat_map(|spec| spec.ports.iter().flatten())
-    {
-        anyhow::ensure!(
-            u16::try_from(port.port).is_ok_and(|port| port > 0),
-            "spec.ports: {} is not a port number",
-            port.port
-        );
-    }
-    Ok(service)
-}
-
-fn add_routes(routes: &mut Routes, service: &Service, backends: &[Backend]) {
-    let (Some(name), Some(namespace)) = (&service.metadata.name, &service.metadata.namespace)
-    else {
-        return;
-    };
-    for port in service
-        .spec
-        .iter()
-        .flat_map(|spec| spec.ports.iter().flatten())
-    {
-        if let Ok(number) = u16::try_from(port.port) {
-            let addresses = service::ready_addresses(service, port, backends);
-            routes.insert((namespace.clone(), name.clone(), number), addresses);
-        }
-    }
-}
-
-fn add_cluster_ips(cluster_ips: &mut ClusterIps, service: &Service, backends: &[Backend]) {
-    let Some(spec) = &service.spec else { return };
-    let Some(ip) = spec
-        .cluster_ip
-        .as_deref()
-        .and_then(|text| text.parse().ok())
-    else {
-        return;
-    };
-    for port in spec.ports.iter().flatten() {
-        let protocol = match port.protocol.as_deref() {
-            None | Some("TCP") => Protocol::Tcp,
-            Some("UDP") => Protocol::Udp,
-            Some(_) => continue,
-        };
-        if let Ok(number) = u16::try_from(port.port) {
-            let addresses = service::ready_addresses(service, port, backends);
-            cluster_ips.insert((ip, protocol, number), addresses);
-        }
-    }
-}
-
-fn insert(
-    objects: &mut BTreeMap<Key, Value>,
-    key: Key,
-    object: &impl serde::Serialize,
-    version: &str,
-    kind: &str,
-) {
-    match serde_json::to_value(object) {
-        Ok(Value::Object(mut map)) => {
-            map.insert("apiVersion".to_owned(), json!(version));
-            map.insert("kind".to_owned(), json!(kind));
-            objects.insert(key, Value::Object(map));
-        }
-        Ok(_) => {}
-        Err(error) => tracing::error!("{key}: {error}"),
-    }
-}
-
-fn with_status(backend: &Backend) -> Pod {
-    use k8s_openapi::api::core::v1::{PodCondition, PodIP, PodStatus as Told};
-    let mut pod = (*backend.pod).clone();
-    let ready = if backend.ready { "True" } else { "False" };
-    pod.status = Some(Told {
-        phase: Some("Running".to_owned()),
-        pod_ip: Some(backend.ip.to_string()),
-        pod_ips: Some(vec![PodIP {
-            ip: backend.ip.to_string(),
-        }]),
-        host_ip: Some(super::network::NODE_IP.to_string()),
-        conditions: Some(vec![PodCondition {
-            type_: "Ready".to_owned(),
-            status: ready.to_owned(),
-            ..PodCondition::default()
-        }]),
-        ..Told::default()
-    });
-    pod
-}
-
-fn now() -> String {
-    time::OffsetDateTime::from(SystemTime::now())
-        .replace_nanosecond(0)
-        .ok()
-        .and_then(|time| {
-            time.format(&time::format_description::well_known::Rfc3339)
-                .ok()
-        })
-        .unwrap_or_default()
 }
