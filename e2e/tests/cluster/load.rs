@@ -20,6 +20,8 @@ use crate::fixture::Machine;
 pub(crate) const CLIENT: &str = "default/sleep";
 /// The Service that pages come through.
 pub(crate) const GATEWAY: &str = "istio-ingress/istio-ingressgateway";
+/// Where the proxies are that requests pass.
+const NAMESPACES: [&str; 2] = ["default", "istio-ingress"];
 /// Requests a second in the mesh.
 const RATE: u32 = 100;
 /// Lines of one proxy's access log that a failure tells.
@@ -122,24 +124,24 @@ impl Report {
 
 /// Lines of the proxies' access logs about answers from 500 on, and about none.
 fn refusals(machine: &Machine, elapsed: Duration) -> String {
-    let mut told = String::new();
     let since = format!("--since={}s", elapsed.as_secs() + 5);
-    for of in ["default/", GATEWAY] {
-        let (namespace, _) = of.split_once('/').unwrap_or_default();
+    let is_refusal = |line: &&str| {
+        let outcome = line.split("\" ").nth(1).unwrap_or_default();
+        // A raw connection has no status: without flags nothing is wrong with it.
+        outcome.starts_with('5') || outcome.starts_with("0 ") && !outcome.starts_with("0 - ")
+    };
+    let told = |text: Result<String>| text.unwrap_or_else(|error| format!("{error:#}"));
+    let mut lines = Vec::new();
+    for namespace in NAMESPACES {
         let names = machine.kubectl(&["get", "pods", "-o", "name", "-n", namespace]);
-        for pod in names.unwrap_or_default().lines() {
+        for pod in told(names).lines() {
             let log = machine.kubectl(&["logs", pod, "-n", namespace, "-c", "istio-proxy", &since]);
-            let log = log.unwrap_or_else(|error| format!("{error:#}"));
-            let is_refusal = |line: &&str| {
-                let status = line.split("\" ").nth(1).unwrap_or_default();
-                status.starts_with('5') || status.starts_with("0 ")
-            };
-            for line in log.lines().filter(is_refusal).take(MAX_LINES) {
-                told.push_str(&format!("{pod}: {line}\n"));
-            }
+            let log = told(log);
+            let refused = log.lines().filter(is_refusal).take(MAX_LINES);
+            lines.extend(refused.map(|line| format!("{pod}: {line}")));
         }
     }
-    told
+    lines.join("\n")
 }
 
 /// The product page, ten times a second until `stop`; how many, and what failed.
