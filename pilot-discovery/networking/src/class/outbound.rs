@@ -1,5 +1,7 @@
 //! What clients that see the same services the same way are sent.
 
+mod difference;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -15,14 +17,16 @@ use pilot_model::{
     snapshot::Snapshot,
 };
 
+use difference::{exchange, is_untouched, note, replace, replace_all, same};
+
 use super::{
     cache::{Cache, Made},
     dirt::Dirt,
 };
 use crate::{
     cluster, endpoint, gateway, listener,
-    manifest::{Manifests, Set, put},
-    resource::{Built, Resource, Skipped},
+    manifest::{Manifests, put},
+    resource::Built,
     route::{self, outbound::RouteName},
 };
 
@@ -502,79 +506,4 @@ fn sidecar<'a>(
 ) -> Option<&'a Arc<pilot_model::config::Config<istio_api::networking::v1alpha3::Sidecar>>> {
     let (namespace, name) = class.sidecar.as_deref()?.split_once('/')?;
     snapshot.sidecars.get(&ObjectKey::new(namespace, name))
-}
-
-/// Makes the set what was built; gives what was left out.
-fn replace_all(set: &mut Set, built: Built) -> Vec<Skipped> {
-    let resources: Vec<Arc<Resource>> = built.resources.into_iter().map(Arc::new).collect();
-    let old: Vec<Arc<Resource>> = set.values().cloned().collect();
-    exchange(set, &old, &resources);
-    built.skipped
-}
-
-/// Takes `old` out of the set and puts `new` in; what is in both stays untouched.
-fn exchange<'a>(
-    set: &mut Set,
-    old: impl IntoIterator<Item = &'a Arc<Resource>>,
-    new: impl IntoIterator<Item = &'a Arc<Resource>>,
-) {
-    let new: BTreeMap<&Arc<str>, &Arc<Resource>> = new
-        .into_iter()
-        .map(|resource| (&resource.name, resource))
-        .collect();
-    for resource in old {
-        if !new.contains_key(&resource.name) {
-            set.remove(&resource.name);
-        }
-    }
-    for resource in new.into_values() {
-        put(set, resource.clone());
-    }
-}
-
-/// Puts `new` in its place and gives what was there; `None` when it is there already, and then
-/// changes nothing, so that forks go on sharing.
-fn replace<K: Ord + Clone, T>(
-    map: &mut OrdMap<K, Arc<T>>,
-    key: &K,
-    new: Option<&Arc<T>>,
-) -> Option<Option<Arc<T>>> {
-    match (map.get(key), new) {
-        (None, None) => None,
-        (Some(old), Some(new)) if Arc::ptr_eq(old, new) => None,
-        (_, Some(new)) => Some(map.insert(key.clone(), new.clone())),
-        (_, None) => Some(map.remove(key)),
-    }
-}
-
-/// Keeps what one unit of work left out; nothing when it left out nothing.
-fn note<'a>(next: &mut Manifests, unit: String, skipped: impl IntoIterator<Item = &'a Skipped>) {
-    let skipped: Arc<[Skipped]> = skipped.into_iter().cloned().collect();
-    if skipped.is_empty() {
-        // Looked up first: removing copies nodes even when there is nothing to remove.
-        if next.skipped.contains_key(unit.as_str()) {
-            next.skipped.remove(unit.as_str());
-        }
-    } else {
-        next.skipped.insert(unit.into(), skipped);
-    }
-}
-
-/// Not even provenance differs.
-fn is_untouched(old: &Manifests, new: &Manifests) -> bool {
-    old.clusters.ptr_eq(&new.clusters)
-        && old.endpoints.ptr_eq(&new.endpoints)
-        && old.listeners.ptr_eq(&new.listeners)
-        && old.routes.ptr_eq(&new.routes)
-        && old.secrets.ptr_eq(&new.secrets)
-}
-
-fn same(old: &Manifests, new: &Manifests) -> bool {
-    let unchanged = |old: &Set, new: &Set| crate::manifest::differences(old, new).is_empty();
-    unchanged(&old.clusters, &new.clusters)
-        && unchanged(&old.endpoints, &new.endpoints)
-        && unchanged(&old.listeners, &new.listeners)
-        && unchanged(&old.routes, &new.routes)
-        && unchanged(&old.secrets, &new.secrets)
-        && (old.skipped.ptr_eq(&new.skipped) || old.skipped == new.skipped)
 }
