@@ -13,13 +13,13 @@ const SOON: Duration = Duration::from_millis(1);
 
 /// Addresses by name, `None` for a lookup that fails; and the streams that are open.
 #[derive(Clone, Default)]
-struct Fake {
+struct Ports {
     found: Arc<Mutex<BTreeMap<String, Option<Vec<u16>>>>>,
     open: watch::Sender<BTreeSet<(usize, u16)>>,
 }
 
 /// Closes when dropped.
-struct Open(Fake, (usize, u16));
+struct Open(Ports, (usize, u16));
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -29,7 +29,7 @@ impl Drop for Open {
     }
 }
 
-impl Network for Fake {
+impl Network for Ports {
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         let found = self.found.lock().get(name).cloned().flatten();
         let found = found.ok_or_else(|| io::Error::other("no such name"));
@@ -39,16 +39,16 @@ impl Network for Fake {
     }
 
     fn report(&self, name: usize, address: SocketAddr) -> BoxFuture<'static, ()> {
-        let (fake, id) = (self.clone(), (name, address.port()));
+        let (network, id) = (self.clone(), (name, address.port()));
         Box::pin(async move {
-            fake.open.send_modify(|open| assert!(open.insert(id)));
-            let _open = Open(fake, id);
+            network.open.send_modify(|open| assert!(open.insert(id)));
+            let _open = Open(network, id);
             std::future::pending().await
         })
     }
 }
 
-impl Fake {
+impl Ports {
     fn set(&self, name: &str, ports: Option<&[u16]>) {
         let ports = ports.map(<[u16]>::to_vec);
         self.found.lock().insert(name.to_owned(), ports);
@@ -65,42 +65,42 @@ impl Fake {
     }
 }
 
-fn start(fake: &Fake, names: &[&str]) -> (drain::Trigger, JoinHandle<()>) {
+fn start(network: &Ports, names: &[&str]) -> (drain::Trigger, JoinHandle<()>) {
     let (trigger, drain) = drain::channel();
     let names = names.iter().map(|name| (*name).to_owned()).collect();
     (
         trigger,
-        tokio::spawn(keep(names, fake.clone(), SOON, drain)),
+        tokio::spawn(keep(names, network.clone(), SOON, drain)),
     )
 }
 
 #[tokio::test]
 async fn each_address_has_a_stream_for_as_long_as_it_is_there() {
-    let fake = Fake::default();
-    fake.set("a:1", Some(&[1, 2]));
-    let (_trigger, task) = start(&fake, &["a:1", "b:1"]);
-    fake.until(&[(0, 1), (0, 2)]).await;
-    fake.set("b:1", Some(&[7, 7]));
-    fake.until(&[(0, 1), (0, 2), (1, 7)]).await;
-    fake.set("a:1", Some(&[2, 3]));
-    fake.until(&[(0, 2), (0, 3), (1, 7)]).await;
+    let network = Ports::default();
+    network.set("a:1", Some(&[1, 2]));
+    let (_trigger, task) = start(&network, &["a:1", "b:1"]);
+    network.until(&[(0, 1), (0, 2)]).await;
+    network.set("b:1", Some(&[7, 7]));
+    network.until(&[(0, 1), (0, 2), (1, 7)]).await;
+    network.set("a:1", Some(&[2, 3]));
+    network.until(&[(0, 2), (0, 3), (1, 7)]).await;
     // A lookup that fails says nothing of what is there.
-    fake.set("a:1", None);
-    fake.set("b:1", Some(&[8]));
-    fake.until(&[(0, 2), (0, 3), (1, 8)]).await;
+    network.set("a:1", None);
+    network.set("b:1", Some(&[8]));
+    network.until(&[(0, 2), (0, 3), (1, 8)]).await;
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
-    fake.until(&[]).await;
+    network.until(&[]).await;
 }
 
 #[tokio::test]
 async fn streams_are_bounded() {
-    let fake = Fake::default();
+    let network = Ports::default();
     let ports: Vec<u16> = (1..100).collect();
-    fake.set("a:1", Some(&ports));
-    let (_trigger, _task) = start(&fake, &["a:1"]);
+    network.set("a:1", Some(&ports));
+    let (_trigger, _task) = start(&network, &["a:1"]);
     let wanted: Vec<_> = (1..=u16::try_from(MAX_GALLEYS).unwrap())
         .map(|port| (0, port))
         .collect();
-    fake.until(&wanted).await;
+    network.until(&wanted).await;
 }
