@@ -31,9 +31,10 @@ pub(super) fn optimised(
         fetch.success(),
         "cargo fetch failed; its messages are above"
     );
+    // The last that fits counts, and the target directory may lie in the workspace.
     let mut flags = vec![
-        remap(target, "/target"),
         remap(binaries::workspace(), "/keelson"),
+        remap(target, "/target"),
     ];
     for source in sources()? {
         flags.push(remap(&source, "/registry"));
@@ -42,11 +43,15 @@ pub(super) fn optimised(
     binaries::build_programs(PROFILE, &only, Some(&flags))
 }
 
-/// Where cargo unpacks crates: a directory for each registry, named after its address.
+/// Where cargo unpacks crates: a directory for each registry, named after its address. None when they
+/// come from elsewhere, such as the workspace.
 fn sources() -> Result<Vec<PathBuf>> {
     let all = env::cargo_home()
         .context("neither CARGO_HOME nor a home directory is known")?
         .join("registry/src");
+    if !all.exists() {
+        return Ok(Vec::new());
+    }
     let entries = std::fs::read_dir(&all).with_context(|| format!("read {}", all.display()))?;
     let mut found = Vec::new();
     for entry in entries {
