@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand};
-use mesh_common::args::{KubeArgs, LogArgs, MonitoringArgs};
+use mesh_common::args::{KubeArgs, LogArgs, MonitoringArgs, OwnerArgs};
 use mesh_common::duration::parse as duration;
 use mesh_common::version;
 
@@ -77,6 +77,9 @@ pub struct ClusterArgs {
         default_value = "istio-ca-root-cert"
     )]
     pub root_cert_configmap: String,
+    /// Who owns the ConfigMaps and the Lease.
+    #[command(flatten)]
+    pub owner: OwnerArgs,
     /// As 1.1 spelled --kubeconfig.
     #[arg(long, default_value = "", hide = true)]
     pub kube_config: String,

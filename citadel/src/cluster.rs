@@ -26,6 +26,7 @@ use anyhow::Result;
 use mesh_common::args::KubeArgs;
 use mesh_common::kubeclient::{self, Client};
 use mesh_common::lease::{self, Leadership};
+use mesh_common::owner::Owner;
 use mesh_common::readiness::Gate;
 use mesh_common::{drain, list_watch};
 use tokio::sync::watch;
@@ -72,6 +73,8 @@ pub(crate) struct Cluster {
     api: list_watch::Api,
     /// Namespace of the control plane.
     namespace: String,
+    /// Owner of what is made.
+    owner: Owner,
     timing: Timing,
     metrics: Metrics,
 }
@@ -91,6 +94,7 @@ impl Cluster {
     pub(crate) async fn new(
         args: &KubeArgs,
         namespace: &str,
+        owner: Owner,
         timing: Timing,
         metrics: Metrics,
     ) -> Result<Self> {
@@ -101,6 +105,7 @@ impl Cluster {
             api: list_watch::Api::new(client.clone(), timing.lists, metrics.lists.clone()),
             client,
             namespace: namespace.to_owned(),
+            owner,
             timing,
             metrics,
         })
@@ -171,6 +176,7 @@ impl Cluster {
             name: LEASE.to_owned(),
             // Two processes of one name are two.
             identity: format!("{pod}_{:016x}", rand::random::<u64>()),
+            owner: self.owner.clone(),
             timing: self.timing.lease,
         };
         let keep = lease::keep(self.client.clone(), settings, announce, drain.clone());
@@ -186,6 +192,7 @@ impl Cluster {
             api: self.api.clone(),
             name: duties.root_map,
             authority: Arc::clone(&duties.authority),
+            owner: self.owner.clone(),
             errors: self.metrics.root_map_errors.clone(),
             pauses: self.timing.pauses,
         };
@@ -209,6 +216,7 @@ impl Cluster {
                         roots.client.clone(),
                         &namespace,
                         Arc::clone(&duties.authority),
+                        roots.owner.clone(),
                         roots.errors.clone(),
                         roots.pauses,
                     );

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use mesh_common::admin::Admin;
 use mesh_common::metrics::Registry;
+use mesh_common::owner::Owner;
 use mesh_common::readiness::Readiness;
 use mesh_common::spiffe::Identity;
 use mesh_common::{ctrlz, drain, process};
@@ -116,7 +117,10 @@ async fn serve_with(
     )
     .context("--citadel-storage-namespace")?;
     let cluster = match &settings.cluster {
-        Some(kube) => Some(Cluster::new(kube, &namespace, timing, metrics.clone()).await?),
+        Some(kube) => {
+            let owner = Owner::from(&args.cluster.owner);
+            Some(Cluster::new(kube, &namespace, owner, timing, metrics.clone()).await?)
+        }
         None => None,
     };
     let source = Arc::new(Source::choose(

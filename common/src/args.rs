@@ -135,6 +135,19 @@ pub struct KubeArgs {
     pub kubeconfig: String,
 }
 
+/// Who owns what a process makes in a cluster.
+#[derive(Args, Clone, Debug, Default)]
+pub struct OwnerArgs {
+    /// ClusterRole that owns the objects which this process makes, so that they go when it is
+    /// uninstalled; empty: nobody, and they stay.
+    #[arg(
+        long = "owner-cluster-role",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub cluster_role: String,
+}
+
 /// The longest duration that Go knows, Istio's word for "never".
 const NEVER: Duration = Duration::from_nanos(i64::MAX as u64);
 

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::drain;
 use crate::kubeclient::Client;
 use crate::mcp::LogLimit;
+use crate::owner::Owner;
 use election::Election;
 
 /// The times of an election; others than the defaults are for tests.
@@ -54,6 +55,8 @@ pub struct Settings {
     pub name: String,
     /// Name of this process, unlike that of every other one.
     pub identity: String,
+    /// Who owns the Lease, if this process makes it.
+    pub owner: Owner,
     /// Times.
     pub timing: Timing,
 }
@@ -129,7 +132,8 @@ impl Leadership {
 /// not wait.
 pub async fn keep(client: Client, settings: Settings, announce: Announce, drain: drain::Watch) {
     let mut keeper = Keeper {
-        api: Api::namespaced(client, &settings.namespace),
+        api: Api::namespaced(client.clone(), &settings.namespace),
+        client,
         election: Election::new(settings.identity.clone(), settings.timing),
         announce: announce.0,
         settings,
@@ -157,6 +161,7 @@ const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
 const RELEASE: Duration = Duration::from_secs(1);
 
 struct Keeper {
+    client: Client,
     api: Api<Lease>,
     election: Election,
     announce: watch::Sender<Option<Instant>>,
@@ -237,7 +242,11 @@ impl Keeper {
         wanted.metadata.name = Some(name.clone());
         let params = PostParams::default();
         let written = match found {
-            None => self.api.create(&params, &wanted).await?,
+            None => {
+                wanted.metadata.owner_references =
+                    self.settings.owner.references(&self.client).await?;
+                self.api.create(&params, &wanted).await?
+            }
             Some(_) => self.api.replace(&name, &params, &wanted).await?,
         };
         Ok(Some(written))

@@ -18,6 +18,7 @@ pub mod list_watch;
 pub mod log;
 pub mod mcp;
 pub mod metrics;
+pub mod owner;
 pub mod process;
 pub mod readiness;
 pub mod signal;

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, PostParams};
 use mesh_common::kubeclient::Client;
 use mesh_common::list_watch::Failure;
+use mesh_common::owner::Owner;
 
 /// Of all requests about one ConfigMap.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -23,6 +25,8 @@ pub(crate) struct Content {
     pub(crate) value: String,
     /// Whether it gets the label.
     pub(crate) is_labelled: bool,
+    /// Who owns it, if it is made.
+    pub(crate) owner: Owner,
 }
 
 /// Why it is not written.
@@ -40,6 +44,9 @@ pub(crate) enum PutError {
     /// Somebody else wrote at the same time.
     #[error("somebody else changed it at the same time")]
     Conflict,
+    /// Who owns it is not known.
+    #[error("its owner, --owner-cluster-role, cannot be read: {0}")]
+    NoOwner(Failure),
     /// What else there is.
     #[error("{0}")]
     Other(Failure),
@@ -53,18 +60,25 @@ pub(crate) async fn put(
     content: &Content,
     is_there: bool,
 ) -> Result<bool, PutError> {
-    let api = Api::namespaced(client.clone(), namespace);
-    let written = tokio::time::timeout(LIMIT, put_in(&api, content, is_there)).await;
+    let written = put_in(client, namespace, content, is_there);
+    let written = tokio::time::timeout(LIMIT, written).await;
     // Something may hang for this object only.
     written.unwrap_or(Err(PutError::Other(Failure::Silent)))
 }
 
-async fn put_in(api: &Api<ConfigMap>, content: &Content, hint: bool) -> Result<bool, PutError> {
+async fn put_in(
+    client: &Client,
+    namespace: &str,
+    content: &Content,
+    hint: bool,
+) -> Result<bool, PutError> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let params = PostParams::default();
     // The hint may be out of date, once.
     for is_there in [hint, !hint] {
         if !is_there {
-            let new = changed(ConfigMap::default(), content);
+            let mut new = changed(ConfigMap::default(), content);
+            new.metadata.owner_references = owner(client, content).await?;
             match api.create(&params, &new).await {
                 Ok(_) => return Ok(true),
                 Err(kube::Error::Api(status)) if status.code == 409 => continue,
@@ -82,6 +96,17 @@ async fn put_in(api: &Api<ConfigMap>, content: &Content, hint: bool) -> Result<b
         return Ok(true);
     }
     Err(PutError::Conflict)
+}
+
+async fn owner(
+    client: &Client,
+    content: &Content,
+) -> Result<Option<Vec<OwnerReference>>, PutError> {
+    let references = content.owner.references(client).await;
+    references.map_err(|error| match Failure::from(error) {
+        failure @ Failure::Unreachable(_) => PutError::Away(failure),
+        failure => PutError::NoOwner(failure),
+    })
 }
 
 fn value<'a>(map: &'a ConfigMap, key: &str) -> Option<&'a String> {
@@ -165,6 +190,7 @@ mod tests {
             key: "key",
             value: "new".to_owned(),
             is_labelled: true,
+            owner: Owner::default(),
         };
         let changed = serde_json::to_value(changed(found, &content)).unwrap();
         assert_eq!(changed["data"], json!({"mine": "1", "key": "new"}));

@@ -19,6 +19,7 @@ use mesh_common::kubeclient::Client;
 use mesh_common::list_watch::{Api, Target};
 use mesh_common::mcp::LogLimit;
 use mesh_common::metrics::IntCounter;
+use mesh_common::owner::Owner;
 use tokio::sync::{mpsc, watch};
 
 use super::at;
@@ -51,6 +52,8 @@ pub(crate) struct Options {
     /// Name of the ConfigMap.
     pub(crate) name: String,
     pub(crate) authority: Arc<Authority>,
+    /// Owner of the ConfigMaps.
+    pub(crate) owner: Owner,
     pub(crate) errors: IntCounter,
     /// Pauses while the API server is away: first and longest.
     pub(crate) pauses: (Duration, Duration),
@@ -106,7 +109,7 @@ impl Keeper {
         let mut changes = options.authority.subscribe();
         changes.mark_unchanged();
         Self {
-            content: Arc::new(content(&options.name, &options.authority)),
+            content: Arc::new(content(&options)),
             board: Board::default(),
             changes,
             backoff: Backoff::new(options.pauses.0, options.pauses.1),
@@ -140,7 +143,7 @@ impl Keeper {
                 Some(fact) = maps.recv() => self.maps(fact),
                 Some(written) = writes.next() => self.written(written),
                 Ok(()) = self.changes.changed() => {
-                    self.content = Arc::new(content(&self.options.name, &self.options.authority));
+                    self.content = Arc::new(content(&self.options));
                     self.board.root_changed();
                 }
                 () = at(wake) => {}
@@ -215,18 +218,19 @@ impl Keeper {
                 }
             }
             PutError::Conflict | PutError::Other(_) => self.board.failed(&namespace, false, now),
-            PutError::NoNamespace | PutError::Forbidden(_) => {
+            PutError::NoNamespace | PutError::Forbidden(_) | PutError::NoOwner(_) => {
                 self.board.failed(&namespace, true, now);
             }
         }
     }
 }
 
-fn content(name: &str, authority: &Authority) -> Content {
+fn content(options: &Options) -> Content {
     Content {
-        name: name.to_owned(),
+        name: options.name.clone(),
         key: KEY,
-        value: authority.bundle().root_pem().to_owned(),
+        value: options.authority.bundle().root_pem().to_owned(),
         is_labelled: true,
+        owner: options.owner.clone(),
     }
 }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use mesh_common::backoff::Backoff;
 use mesh_common::kubeclient::Client;
 use mesh_common::metrics::IntCounter;
+use mesh_common::owner::Owner;
 
 use super::config_map::{self, Content};
 use crate::ca::Authority;
@@ -20,6 +21,7 @@ pub(crate) async fn run(
     client: Client,
     namespace: &str,
     authority: Arc<Authority>,
+    owner: Owner,
     errors: IntCounter,
     pauses: (Duration, Duration),
 ) {
@@ -32,6 +34,7 @@ pub(crate) async fn run(
             key: KEY,
             value: STANDARD.encode(authority.bundle().root_pem()),
             is_labelled: false,
+            owner: owner.clone(),
         };
         let pause = match config_map::put(&client, namespace, &content, true).await {
             Ok(_) => {

@@ -21,6 +21,7 @@ pub(crate) const MAPS: &str = "/api/v1/configmaps";
 pub(crate) const NAMESPACES: &str = "/api/v1/namespaces";
 pub(crate) const ACCOUNTS: &str = "/api/v1/serviceaccounts";
 pub(crate) const LEASES: &str = "/apis/coordination.k8s.io/v1/leases";
+pub(crate) const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 
 /// The Secret with the root, by its names in the API server.
 pub(crate) const ROOT: &str = "istio-system/istio-ca-secret";

@@ -84,6 +84,7 @@ fn start(server: &Server, identity: &str, certain: Duration) -> Replica {
         namespace: "istio-system".to_owned(),
         name: "leader".to_owned(),
         identity: identity.to_owned(),
+        owner: Owner::default(),
         timing: Timing {
             duration: Duration::from_secs(3600),
             certain,

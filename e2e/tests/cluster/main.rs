@@ -6,12 +6,14 @@
 
 mod fixture;
 
+mod admission;
 mod charts;
 mod injection;
 mod load;
 mod order;
 mod outage;
 mod rights;
+mod scrape;
 mod tasks;
 mod upgrade;
 mod workloads;

@@ -11,16 +11,12 @@ use crate::fixture::{ISTIO, LIMIT, Machine, RELEASES, Turn, is_asked, path};
 /// A certificate that appears after its Pod has started takes the kubelet up to two minutes.
 const LATE: Duration = Duration::from_secs(240);
 
-/// What stays on purpose: definitions with what users wrote, the key of the mesh, and what every
-/// namespace was given of it.
-const KEPT: [&str; 7] = [
+/// What stays on purpose: definitions with what users wrote, and the key of the mesh.
+const KEPT: [&str; 4] = [
     "customresourcedefinition.apiextensions.k8s.io/",
     // Made by the API server for the definitions.
     "apiservice.apiregistration.k8s.io/",
     "secret/istio-ca-secret",
-    "configmap/istio-ca-root-cert",
-    "configmap/istio-security",
-    "lease.coordination.k8s.io/istio-",
     "namespace/istio-system",
 ];
 /// What Kubernetes itself makes for a namespace, and what only tells of what happened.

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::fixture::{ISTIO, LIMIT, Machine, RELEASES, Turn, is_asked, runtime};
 use crate::load::{CLIENT, GATEWAY, Load};
+use crate::scrape::scrape;
 
 const SCALED: &str = "e2e/tests/cluster/values-scaled.yaml";
 /// Deployments of the control plane.
@@ -20,8 +21,8 @@ const PARTS: [(&str, u32); 4] = [
     ("istio-pilot", 3),
     ("istio-sidecar-injector", 2),
 ];
-/// How long a part is away.
-const AWAY: Duration = Duration::from_secs(15);
+/// How long a part is away, after the moment in which its Pods still serve.
+const AWAY: Duration = Duration::from_secs(20);
 /// How long the API server is away.
 const API_AWAY: Duration = Duration::from_secs(120);
 
@@ -54,26 +55,7 @@ fn disturb(machine: &Machine, part: &str, replicas: u32) -> Result<()> {
 
 /// What all pilots say in their metrics of `family`, summed up.
 fn pilots(machine: &Machine, family: &str) -> Result<u64> {
-    let mut sum = 0.0;
-    for pod in machine.pods("istio=pilot")? {
-        let address = pod["status"]["podIP"]
-            .as_str()
-            .context("a Pod without address")?;
-        let url = format!("http://{address}:15014/metrics");
-        let answer = runtime()?.block_on(e2e::http::Http::from_host(false).get(&url))?;
-        sum += answer
-            .text()
-            .lines()
-            .filter(|line| line.starts_with(family))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum::<f64>();
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "counters are whole numbers from zero on"
-    )]
-    Ok(sum as u64)
+    Ok(scrape(machine, "pilot", family)?.values().sum())
 }
 
 /// Proxies are connected to the pilots that there are now, as many as before.

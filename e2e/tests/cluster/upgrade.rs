@@ -1,8 +1,9 @@
-//! One component at a time goes to another version and back, while requests go on.
+//! One component at a time goes to another version and back, while requests go on and webhooks are asked.
 
 use anyhow::Result;
 use e2e::image::build;
 
+use crate::admission::Questions;
 use crate::fixture::{Turn, is_asked, path, runtime};
 use crate::load::Load;
 
@@ -33,6 +34,7 @@ fn a_component_goes_to_the_next_version_and_back_alone() -> Result<()> {
         .to_string();
     let runtime = runtime()?;
     let load = Load::start(&machine, &runtime)?;
+    let questions = Questions::start(&machine, &runtime);
     let outcome = (|| -> Result<()> {
         for (release, image) in COMPONENTS {
             let tag = format!("global.tag={NEXT}");
@@ -66,6 +68,8 @@ fn a_component_goes_to_the_next_version_and_back_alone() -> Result<()> {
         Ok(())
     })();
     let report = load.stop(&runtime);
+    let answered = questions.stop(&runtime);
     outcome?;
-    report?.is_whole(&machine)
+    report?.is_whole(&machine)?;
+    answered
 }

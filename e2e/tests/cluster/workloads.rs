@@ -7,6 +7,7 @@ use e2e::cluster::patience::{Seen, until};
 use serde_json::Value;
 
 use crate::fixture::{LIMIT, Machine, Turn, is_asked, path, runtime};
+use crate::scrape::scrape;
 
 const NAMESPACE: &str = "workloads";
 
@@ -358,13 +359,17 @@ fn a_broken_template_changes_nothing() -> Result<()> {
         let patch = serde_json::json!({"data": {"config": config}}).to_string();
         machine.kubectl(&[&["patch"], &name[..], &["--type=merge", "-p", &patch]].concat())
     };
-    let refused = || -> Result<u64> {
-        injector_metric(&machine, "injector_config_reload_total{result=\"failure\"}")
+    let refused = || {
+        let family = "injector_config_reload_total{result=\"failure\"}";
+        scrape(&machine, "sidecar-injector", family)
     };
     let before = refused()?;
+    ensure!(!before.is_empty(), "there is no injector");
     set("templates: {sidecar: '{{ .NoSuch '}")?;
     let seen = until("the refusal of a broken template", LIMIT, || {
-        Ok(Seen::when(refused()? > before, "not counted"))
+        let now = refused()?;
+        let all = before.iter().all(|(pod, count)| now.get(pod) > Some(count));
+        Ok(Seen::when(all, format!("{before:?}, now {now:?}")))
     })
     .and_then(|()| {
         let text = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: odd, namespace: default}}\nspec: {{{PLAIN}}}\n");
@@ -375,23 +380,4 @@ fn a_broken_template_changes_nothing() -> Result<()> {
     });
     set(&good)?;
     seen
-}
-
-fn injector_metric(machine: &Machine, name: &str) -> Result<u64> {
-    let address = machine.kubectl(&[
-        "get",
-        "service",
-        "istio-sidecar-injector",
-        "--namespace",
-        crate::fixture::ISTIO,
-        "-o",
-        "jsonpath={.spec.clusterIP}",
-    ])?;
-    let url = format!("http://{address}:15014/metrics");
-    let answer = runtime()?.block_on(e2e::http::Http::from_host(false).get(&url))?;
-    let text = answer.text();
-    let value = text.lines().find_map(|line| line.strip_prefix(name));
-    Ok(value
-        .and_then(|value| value.trim().parse().ok())
-        .unwrap_or(0))
 }

@@ -1,6 +1,7 @@
 //! Flags of statuses.
 
 use clap::{ArgAction, Args, value_parser};
+use mesh_common::args::OwnerArgs;
 
 /// Flags of statuses.
 #[derive(Debug, Clone, Args)]
@@ -14,4 +15,7 @@ pub struct StatusArgs {
     #[arg(long = "status-writes-per-second", default_value_t = 10,
           value_parser = value_parser!(u32).range(1..=1000))]
     pub writes_per_second: u32,
+    /// Who owns the Lease.
+    #[command(flatten)]
+    pub owner: OwnerArgs,
 }

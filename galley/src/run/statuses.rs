@@ -10,6 +10,7 @@ use mesh_common::lease;
 use mesh_common::mcp::sink;
 use mesh_common::mcp::source::{Admission, Snapshots};
 use mesh_common::metrics::Registry;
+use mesh_common::owner::Owner;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -99,6 +100,7 @@ pub(super) fn start(
             namespace: namespace.clone(),
             name: LEASE.to_owned(),
             identity: format!("{}_{}", env::pod_name(), super::epoch::epoch()),
+            owner: Owner::from(&args.status.owner),
             timing: timing.lease,
         };
         let election = lease::keep(client.clone(), settings, announce, drain.clone());

@@ -110,6 +110,22 @@ livenessProbe:
   failureThreshold: 6
 {{- end -}}
 
+{{- /* Not everybody knows at once that a Pod is going: a connection that is made meanwhile would be lost in it, and the
+object of an API server with that. Until they know it goes on serving. */ -}}
+{{- define "istio.preStop" -}}
+{{- with int .values.preStopSeconds }}
+lifecycle:
+  preStop:
+    sleep:
+      seconds: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- /* How long a Pod may take to end: what `istio.preStop` waits for comes out of it, too. */ -}}
+{{- define "istio.gracePeriod" -}}
+terminationGracePeriodSeconds: {{ add 30 (int .values.preStopSeconds) }}
+{{- end -}}
+
 {{- /* The certificate of the component. The Secret may come later: the process waits for it. */ -}}
 {{- define "istio.certificateVolume" -}}
 {{- $certs := .values.certs -}}

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{LEASES, MAPS, NAMESPACES, ROOT, World};
+use super::{LEASES, MAPS, NAMESPACES, ROLES, ROOT, World};
 use crate::harness::Citadel;
 
 async fn has_root(world: &World, namespaces: &[&str]) {
@@ -147,5 +147,55 @@ async fn the_map_of_1_1_has_the_root_too() {
             world.object(MAPS, "istio-system/mesh-root")["data"]["root-cert.pem"] == root
         })
         .await;
+    citadel.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_made_goes_with_its_owner() {
+    let world = World::new();
+    let role = |uid: &str| {
+        let metadata = json!({"name": "istio-citadel", "uid": uid});
+        world.apply(ROLES, json!({ "metadata": metadata }));
+    };
+    let owner = |path: &str, name: &str| world.object(path, name)["metadata"].clone();
+    let owned_by = |uid: &str| {
+        json!([{
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "name": "istio-citadel",
+            "uid": uid,
+        }])
+    };
+    // Nothing is made that nobody would remove.
+    let citadel = world.start(&["--owner-cluster-role=istio-citadel"]).await;
+    let path = format!("{ROLES}/istio-citadel");
+    world
+        .until("the owner looked for, twice", |world| world.gets(&path) > 1)
+        .await;
+    let made = world.writes().into_iter();
+    let made: Vec<_> = made.filter(|write| !write.contains("/secrets")).collect();
+    assert!(made.is_empty(), "{made:?}");
+
+    role("one");
+    has_root(&world, &["istio-system"]).await;
+    for (path, name) in [
+        (MAPS, "istio-system/istio-ca-root-cert"),
+        (LEASES, "istio-system/istio-namespace-controller-election"),
+    ] {
+        let metadata = owner(path, name);
+        assert_eq!(metadata["ownerReferences"], owned_by("one"), "{name}");
+    }
+    world
+        .until("the map of 1.1", |_| {
+            owner(MAPS, "istio-system/istio-security")["ownerReferences"] == owned_by("one")
+        })
+        .await;
+
+    // Another owner of that name: Kubernetes removes what the former had.
+    role("two");
+    world.delete(MAPS, "istio-system/istio-ca-root-cert");
+    has_root(&world, &["istio-system"]).await;
+    let metadata = owner(MAPS, "istio-system/istio-ca-root-cert");
+    assert_eq!(metadata["ownerReferences"], owned_by("two"));
     citadel.stop().await;
 }

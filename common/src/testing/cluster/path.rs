@@ -26,9 +26,12 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// `<root>/namespaces/<namespace>/<plural>[/<name>[/status]]`
+    /// `<root>/namespaces/<namespace>/<plural>[/<name>[/status]]`, or `<root>/<plural>/<name>` of
+    /// an object without a namespace.
     pub(super) fn parse(path: &str) -> Option<Self> {
-        let (root, rest) = path.split_once("/namespaces/")?;
+        let Some((root, rest)) = path.split_once("/namespaces/") else {
+            return Self::without_namespace(path);
+        };
         let mut parts = rest.split('/');
         let (namespace, plural) = (parts.next()?, parts.next()?);
         Some(Self {
@@ -39,7 +42,23 @@ impl Path {
         })
     }
 
+    /// The root is `/api/v1` or `/apis/<group>/<version>`.
+    fn without_namespace(path: &str) -> Option<Self> {
+        let depth = if path.starts_with("/apis/") { 5 } else { 4 };
+        let (collection, name) = path.rsplit_once('/')?;
+        (path.split('/').count() == depth + 1).then(|| Self {
+            collection: collection.to_owned(),
+            namespace: String::new(),
+            name: name.to_owned(),
+            is_status: false,
+        })
+    }
+
+    /// As objects are kept by it.
     pub(super) fn full_name(&self) -> String {
+        if self.namespace.is_empty() {
+            return self.name.clone();
+        }
         format!("{}/{}", self.namespace, self.name)
     }
 }
