@@ -102,7 +102,9 @@ pub(super) fn all(tools: &Tools, layout: &Layout, number: Number) -> Vec<Program
                 fixed(&[
                     "--bind-address=127.0.0.1",
                     "--use-service-account-credentials=true",
-                    "--leader-elect=false",
+                    // As clusters have it: one that was cut off from the API server begins anew, and so
+                    // gives the node time to tell of itself before it calls all Pods unready.
+                    "--leader-elect=true",
                     "--allocate-node-cidrs=false",
                     "--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",
                     "--profiling=false",
@@ -116,7 +118,7 @@ pub(super) fn all(tools: &Tools, layout: &Layout, number: Number) -> Vec<Program
                 credentials("scheduler.conf"),
                 fixed(&[
                     "--bind-address=127.0.0.1",
-                    "--leader-elect=false",
+                    "--leader-elect=true",
                     "--profiling=false",
                 ]),
             ]
