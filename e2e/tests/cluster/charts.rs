@@ -1,6 +1,7 @@
 //! The charts as text: what Helm and the API server say of them before anything is installed.
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use crate::fixture::{ISTIO, Turn, cases, is_asked, path};
 
@@ -78,6 +79,29 @@ fn a_value_that_nobody_knows_is_refused() -> Result<()> {
             format!("{error:#}").contains("noSuchValue"),
             "{chart}: {error:#}"
         );
+    }
+    Ok(())
+}
+
+/// Values of a component stand in its section or without it: the schema must name both.
+#[test]
+fn every_value_of_a_component_may_stand_without_its_section() -> Result<()> {
+    for (chart, section) in [
+        ("citadel", "citadel"),
+        ("galley", "galley"),
+        ("pilot", "pilot"),
+        ("sidecar-injector", "sidecarInjectorWebhook"),
+        ("gateway", "gateway"),
+    ] {
+        let file = path(&format!("helm/{chart}/values.schema.json"));
+        let schema: Value = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+        let inside = schema["$defs"][section]["properties"].as_object();
+        let inside = inside.with_context(|| format!("{chart} has no section"))?;
+        for name in inside.keys() {
+            let wanted = format!("#/$defs/{section}/properties/{name}");
+            let stands = schema["properties"][name]["$ref"] == wanted.as_str();
+            ensure!(stands, "{chart}: {name} is known in {section} only");
+        }
     }
     Ok(())
 }

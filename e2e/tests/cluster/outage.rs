@@ -22,7 +22,7 @@ const PARTS: [(&str, u32); 4] = [
     ("istio-sidecar-injector", 2),
 ];
 /// How long a part is away, after the moment in which its Pods still serve.
-const AWAY: Duration = Duration::from_secs(20);
+const AWAY: Duration = Duration::from_secs(25);
 /// How long the API server is away.
 const API_AWAY: Duration = Duration::from_secs(120);
 
