@@ -1,7 +1,9 @@
-//! AdmissionReview, as API servers send it: the envelope, and reading it from a request.
+//! AdmissionReview, as API servers send it: the envelope, reading it from a request, and serving.
 //!
 //! `admission.k8s.io/v1`, and `v1beta1` for servers that are older; an answer has the version of
 //! its question.
+
+mod server;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -9,6 +11,8 @@ use axum::http::{StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
+
+pub use server::serve;
 
 /// The version of today.
 pub const VERSION: &str = "admission.k8s.io/v1";

@@ -216,7 +216,7 @@ impl Keeper {
                 lease,
                 left_out,
                 "the lease cannot be kept: {error}; the account needs get, create and update of \
-                 leases (coordination.k8s.io)"
+                 leases (coordination.k8s.io), and get of the ClusterRole that owns it, if one does"
             );
         }
     }

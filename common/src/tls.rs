@@ -10,7 +10,7 @@ mod server;
 pub use channel::{Connector, channel};
 pub use client::{ClientFiles, ReloadingClientConfig, Verify, client_config};
 pub use files::{CertFiles, KeyPair, certificates, load_pair, load_roots, not_after};
-pub use incoming::{Incoming, Limits, PeerInfo, TlsConnection, incoming};
+pub use incoming::{Incoming, Limits, Open, PeerInfo, TlsConnection, incoming};
 pub use reload::Status;
 pub use server::{ClientAuth, ReloadingServerConfig, ServerOptions, server_config};
 

@@ -12,7 +12,7 @@ use mesh_common::admin::Admin;
 use mesh_common::metrics::Registry;
 use mesh_common::readiness::{Gate, Readiness};
 use mesh_common::tls::{CertFiles, Limits, ReloadingServerConfig, ServerOptions, incoming};
-use mesh_common::{ctrlz, drain, fswatch, kubeclient};
+use mesh_common::{admission, ctrlz, drain, fswatch, kubeclient};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -181,8 +181,7 @@ async fn serve_webhook(
     });
     let connections = incoming(listener, tls, Limits::default())?;
     certified.open();
-    axum::serve(connections, webhook::router(webhook))
-        .with_graceful_shutdown(shutdown.signaled())
+    admission::serve(connections, webhook::router(webhook), shutdown)
         .await
         .context("webhook failed")
 }

@@ -11,7 +11,7 @@ use futures::Stream;
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
@@ -58,7 +58,43 @@ impl PeerInfo {
 pub struct TlsConnection {
     stream: TlsStream<TcpStream>,
     peer: PeerInfo,
+    _place: Place,
+}
+
+/// What a connection takes, and gives back at its end.
+#[derive(Debug)]
+struct Place {
     _permit: OwnedSemaphorePermit,
+    open: watch::Sender<usize>,
+}
+
+impl Place {
+    fn new(permit: OwnedSemaphorePermit, open: &watch::Sender<usize>) -> Self {
+        open.send_modify(|count| *count += 1);
+        Self {
+            _permit: permit,
+            open: open.clone(),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.send_modify(|count| *count -= 1);
+    }
+}
+
+/// How many connections are open, with those in their handshake.
+#[derive(Clone, Debug)]
+pub struct Open(watch::Receiver<usize>);
+
+impl Open {
+    /// Returns when none is; at once if none is now.
+    pub async fn none(mut self) {
+        // An error means that nobody accepts any more and that the last one is closed.
+        let _: Result<_, watch::error::RecvError> =
+            self.0.wait_for(|count| *count == 0).await.map(|_| ());
+    }
 }
 
 /// Accepted connections: a stream for tonic, a listener for axum.
@@ -68,6 +104,15 @@ pub struct TlsConnection {
 pub struct Incoming {
     accepted: mpsc::Receiver<TlsConnection>,
     local: SocketAddr,
+    open: Open,
+}
+
+impl Incoming {
+    /// Tells how many connections are open.
+    #[must_use]
+    pub fn open(&self) -> Open {
+        self.open.clone()
+    }
 }
 
 /// Starts to accept. Each handshake is a task of its own, with the configuration that is current
@@ -82,8 +127,13 @@ pub fn incoming(
 ) -> io::Result<Incoming> {
     let local = listener.local_addr()?;
     let (accepted_tx, accepted) = mpsc::channel(16);
-    tokio::spawn(accept(listener, config, limits, accepted_tx));
-    Ok(Incoming { accepted, local })
+    let (count, open) = watch::channel(0);
+    tokio::spawn(accept(listener, config, limits, accepted_tx, count));
+    Ok(Incoming {
+        accepted,
+        local,
+        open: Open(open),
+    })
 }
 
 /// After an error of `accept`, usually for want of file descriptors.
@@ -94,6 +144,7 @@ async fn accept(
     config: ReloadingServerConfig,
     limits: Limits,
     accepted: mpsc::Sender<TlsConnection>,
+    open: watch::Sender<usize>,
 ) {
     let permits = Arc::new(Semaphore::new(limits.connections));
     loop {
@@ -111,10 +162,11 @@ async fn accept(
                 }
             },
         };
+        let place = Place::new(permit, &open);
         let acceptor = TlsAcceptor::from(config.current());
         let accepted = accepted.clone();
         tokio::spawn(async move {
-            match handshake(acceptor, stream, remote, limits.handshake, permit).await {
+            match handshake(acceptor, stream, remote, limits.handshake, place).await {
                 // An error says that the server is gone; the connection goes with it.
                 Ok(connection) => _ = accepted.send(connection).await,
                 Err(error) => {
@@ -130,7 +182,7 @@ async fn handshake(
     stream: TcpStream,
     remote: SocketAddr,
     limit: Duration,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 ) -> io::Result<TlsConnection> {
     stream.set_nodelay(true)?;
     let stream = tokio::time::timeout(limit, acceptor.accept(stream))
@@ -149,7 +201,7 @@ async fn handshake(
             remote,
             certificates,
         },
-        _permit: permit,
+        _place: place,
     })
 }
 

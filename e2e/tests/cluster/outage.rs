@@ -58,6 +58,25 @@ fn pilots(machine: &Machine, family: &str) -> Result<u64> {
     Ok(scrape(machine, "pilot", family)?.values().sum())
 }
 
+/// Pods with a proxy, which are as many as there are streams.
+fn proxies(machine: &Machine) -> Result<u64> {
+    let pods = machine
+        .cluster()
+        .kubectl()
+        .json(&["get", "pods", "--all-namespaces"])?;
+    let has_proxy = |pod: &&Value| {
+        let lists = ["/spec/containers", "/spec/initContainers"];
+        let mut containers = lists
+            .iter()
+            .filter_map(|list| pod.pointer(list)?.as_array())
+            .flatten();
+        let runs = pod["status"]["phase"] == "Running";
+        runs && containers.any(|container| container["name"] == "istio-proxy")
+    };
+    let pods = pods["items"].as_array().context("no list of Pods")?;
+    Ok(pods.iter().filter(has_proxy).count().try_into()?)
+}
+
 /// Proxies are connected to the pilots that there are now, as many as before.
 fn connected(machine: &Machine, wanted: u64) -> Result<()> {
     until("all proxies connected", LIMIT, || {
@@ -118,8 +137,10 @@ fn no_request_fails_while_every_part_comes_and_goes() -> Result<()> {
     for (release, chart) in &RELEASES[2..] {
         machine.install(release, chart, &["-f", &values, "--wait", "--timeout=2m"])?;
     }
-    let proxies = pilots(&machine, "pilot_xds{")?;
+    let proxies = proxies(&machine)?;
     ensure!(proxies >= 10, "{proxies} proxies");
+    // Pods of the former pilot serve on for a while.
+    connected(&machine, proxies)?;
     let world = machine.world();
     let runtime = runtime()?;
     let before = runtime.block_on(certificates(&world))?;

@@ -58,8 +58,8 @@ pub async fn serve(
         before = now.clone();
     });
     let connections = tls::incoming(listener, config, tls::Limits::default())?;
-    let serve = axum::serve(connections, router(metrics)).with_graceful_shutdown(drain.signaled());
-    let (served, ()) = tokio::join!(async { serve.await }, follow);
+    let serve = admission::serve(connections, router(metrics), drain);
+    let (served, ()) = tokio::join!(serve, follow);
     served.context("serve the webhook")
 }
 
