@@ -21,11 +21,12 @@ pub mod report;
 use std::sync::Arc;
 
 use pilot_model::snapshot::Snapshot;
-
-use crate::{
-    world::{classes::Held, proxies::Place, writer::Writer},
-    xds::kind::Kind,
+use pilot_networking::class::{
+    fleet::Membership,
+    group::{ClassState, ProxyId},
 };
+
+use crate::{world::writer::Writer, xds::kind::Kind};
 
 /// A number for each type of resource.
 type ByKind<T> = [T; Kind::ALL.len()];
@@ -37,19 +38,22 @@ pub type Taken = ByKind<Option<u64>>;
 #[derive(Clone, Debug)]
 pub struct Look {
     pub snapshot: Arc<Snapshot>,
-    pub classes: Vec<Held>,
+    pub classes: Vec<ClassState>,
     /// Proxies by connection.
-    pub members: Vec<(u64, Place)>,
+    pub members: Vec<(ProxyId, Membership)>,
 }
 
 impl Look {
     /// Costs a few pointers for each class and each proxy.
     pub fn of(writer: &Writer) -> Self {
-        let members = writer.proxies.connections();
         Self {
             snapshot: writer.snapshot.clone(),
-            classes: writer.classes.held(),
-            members: members.map(|(id, member)| (id, member.place)).collect(),
+            classes: writer.fleet.class_states(),
+            members: writer
+                .fleet
+                .proxies()
+                .map(|(id, member)| (id, member.membership))
+                .collect(),
         }
     }
 }

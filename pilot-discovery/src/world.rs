@@ -12,13 +12,15 @@
 //! reads what it publishes: [`Published`] through an atomic pointer, views through a channel that
 //! keeps only the newest.
 
-pub mod classes;
 pub mod command;
 pub mod handle;
 pub mod pace;
-pub mod proxies;
+pub mod views;
 pub mod writer;
 
 pub use command::{Batch, Command, FromCluster};
 pub use handle::{Connection, Handle, Published};
-pub use proxies::Accounts;
+pub use pilot_networking::class::fleet::Accounts;
+
+#[cfg(test)]
+mod tests;

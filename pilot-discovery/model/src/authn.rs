@@ -10,6 +10,7 @@ use istio_api::security::v1beta1::{PeerAuthentication, peer_authentication::mutu
 use crate::{
     config::{Config, ConfigRef, Labels, selects},
     key::ObjectKey,
+    lookup::Lookup,
 };
 
 /// Mutual TLS of an inbound port.
@@ -54,8 +55,13 @@ pub struct PeerAuthentications {
 type Policies = OrdMap<ObjectKey, Arc<Config<PeerAuthentication>>>;
 
 impl PeerAuthentications {
-    pub fn replace(&mut self, key: &ObjectKey, new: Option<Arc<Config<PeerAuthentication>>>) {
-        put(&mut self.by_key, key, new);
+    /// Sets or removes a policy; returns the one before.
+    pub fn replace(
+        &mut self,
+        key: &ObjectKey,
+        new: Option<Arc<Config<PeerAuthentication>>>,
+    ) -> Option<Arc<Config<PeerAuthentication>>> {
+        put(&mut self.by_key, key, new)
     }
 
     /// As [`Self::replace`], for what was made of policies of 1.1.
@@ -63,17 +69,8 @@ impl PeerAuthentications {
         &mut self,
         key: &ObjectKey,
         new: Option<Arc<Config<PeerAuthentication>>>,
-    ) {
-        put(&mut self.converted, key, new);
-    }
-
-    /// Label keys that policies choose workloads by.
-    pub fn selector_keys(&self) -> impl Iterator<Item = &String> {
-        self.by_key
-            .values()
-            .chain(self.converted.values())
-            .flat_map(|policy| selector(policy).map(|s| s.keys()))
-            .flatten()
+    ) -> Option<Arc<Config<PeerAuthentication>>> {
+        put(&mut self.converted, key, new)
     }
 
     /// Whether any workload of `namespace` can be told to take no mutual TLS at all.
@@ -135,11 +132,24 @@ impl PeerAuthentications {
     }
 }
 
-fn put(policies: &mut Policies, key: &ObjectKey, new: Option<Arc<Config<PeerAuthentication>>>) {
+fn put(
+    policies: &mut Policies,
+    key: &ObjectKey,
+    new: Option<Arc<Config<PeerAuthentication>>>,
+) -> Option<Arc<Config<PeerAuthentication>>> {
     match new {
         Some(new) => policies.insert(key.clone(), new),
         None => policies.remove(key),
-    };
+    }
+}
+
+/// Label keys by which a policy selects workloads.
+pub(crate) fn lookup(policy: &Config<PeerAuthentication>) -> Lookup {
+    let keys = selector(policy).into_iter().flat_map(Labels::keys);
+    Lookup {
+        workloads: keys.cloned().collect(),
+        ..Lookup::default()
+    }
 }
 
 /// The policies of a namespace.

@@ -4,7 +4,10 @@ mod alias;
 mod credentials;
 mod policies;
 mod read;
+mod routes;
+mod services;
 
+use crate::hashed::Hashed;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -17,20 +20,21 @@ use istio_api::{
 use crate::{
     authn::legacy::{Policies, Unit},
     changes::Changes,
-    class::Target,
-    config::{Config, ConfigName, ConfigRef, Created, is_synthetic, is_traced},
-    destination_rule::{DestinationRule, failover_labels},
+    config::{ConfigName, Created, is_synthetic, is_traced},
+    destination_rule::DestinationRule,
+    gateway,
     host::Host,
     key::ObjectKey,
+    lookup::Lookups,
     mesh::Mesh,
-    service::{Endpoints, Registry, Resolution, Service, ServiceKey},
+    service::ServiceKey,
     service_entry::{Declared, convert},
-    snapshot::{Snapshot, sidecar_selector},
-    virtual_service::{VirtualService, delegate},
+    snapshot::Snapshot,
+    virtual_service::VirtualService,
 };
 
 pub use read::Refused;
-use read::{decode, refused, version};
+use read::{decode, refused};
 
 /// A declaration of a service: which object made it decides between several.
 type DeclarationId = (Created, ObjectKey, bool);
@@ -40,11 +44,16 @@ type DeclarationId = (Created, ObjectKey, bool);
 pub struct Builder {
     next: Snapshot,
     changes: Changes,
+    /// The mesh settings of `next` were set, and are counted in `lookups`.
+    is_started: bool,
     /// Hosts and namespaces that each ServiceEntry declares; the flag marks synthetic ones.
     entries: BTreeMap<(bool, ObjectKey), (Created, Vec<ServiceKey>)>,
     declared: BTreeMap<ServiceKey, BTreeMap<DeclarationId, Declared>>,
     /// VirtualServices before their delegates are merged in.
-    roots: BTreeMap<ObjectKey, Arc<VirtualService>>,
+    roots: BTreeMap<ObjectKey, Arc<Hashed<VirtualService>>>,
+    /// Roots by the delegates that they name, whether or not these exist.
+    delegators: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    lookups: Lookups,
     /// Policies and MeshPolicies of 1.1.
     policies: Policies,
     /// Namespaces of which Policies target something that was decided differently.
@@ -58,8 +67,7 @@ pub struct Builder {
 impl Builder {
     pub fn new(mesh: Mesh) -> Self {
         let mut builder = Self::default();
-        builder.next.mesh = Arc::new(mesh);
-        builder.changes.everything = true;
+        builder.take_mesh(mesh);
         builder
     }
 
@@ -115,23 +123,31 @@ impl Builder {
 
     /// Keys that `collection` holds.
     pub fn keys(&self, collection: &'static Collection) -> Vec<ObjectKey> {
-        self.objects
-            .keys()
-            .filter(|(name, _)| *name == collection.name)
+        let first = (collection.name, ObjectKey::new("", ""));
+        let of_collection = self.objects.range(first..).map(|(id, _)| id);
+        of_collection
+            .take_while(|(name, _)| *name == collection.name)
             .map(|(_, key)| key.clone())
             .collect()
     }
 
     /// Takes a new mesh config: every object is read again under it.
     pub fn set_mesh(&mut self, mesh: Mesh) {
-        self.next.mesh = Arc::new(mesh);
-        self.changes.everything = true;
+        self.take_mesh(mesh);
         let objects: Vec<Object> = self.objects.values().cloned().collect();
         for object in objects {
             let key = ObjectKey::new(&object.meta.namespace, &object.meta.name);
             // It was decoded before, so it is decoded again.
             let _decoded = self.index(object.collection, &key, Some(&object));
         }
+    }
+
+    fn take_mesh(&mut self, mesh: Mesh) {
+        let old = self.is_started.then(|| self.next.mesh.lookup());
+        self.is_started = true;
+        self.lookups.replace(old, Some(mesh.lookup()));
+        self.next.mesh = Arc::new(Hashed::new(mesh));
+        self.changes.everything = true;
     }
 
     /// Whether endpoint lists are all that changed since the last snapshot.
@@ -148,13 +164,10 @@ impl Builder {
     pub fn publish(&mut self) -> (Arc<Snapshot>, Changes) {
         self.settle();
         self.next.version += 1;
-        if self.changes.selectors {
-            let mentioned = self.mentioned_labels();
-            if *self.next.mentioned_labels == mentioned {
-                self.changes.selectors = false;
-            } else {
-                self.next.mentioned_labels = Arc::new(mentioned);
-            }
+        let lookup = self.lookups.total();
+        if *self.next.lookup != lookup {
+            self.next.lookup = Arc::new(lookup);
+            self.changes.lookup = true;
         }
         (
             Arc::new(self.next.clone()),
@@ -182,28 +195,26 @@ impl Builder {
             }
             "VirtualService" => {
                 let config = decode::<api::VirtualService>(collection, object)?;
-                self.virtual_service(key, config, version(object));
+                self.virtual_service(key, config);
             }
             "DestinationRule" => {
                 let config = decode::<api::DestinationRule>(collection, object)?;
-                let rule = config.map(|config| {
-                    Arc::new(DestinationRule::new(
-                        config,
-                        &self.next.mesh,
-                        version(object),
-                    ))
-                });
-                self.changes.selectors = true;
-                self.changes
-                    .rules
-                    .extend(self.next.destination_rules.replace(key, rule));
+                let rule =
+                    config.map(|config| Arc::new(DestinationRule::new(config, &self.next.mesh)));
+                let new = rule.as_ref().map(|rule| rule.lookup());
+                let (old, hosts) = self.next.destination_rules.replace(key, rule);
+                self.lookups.replace(old.map(|rule| rule.lookup()), new);
+                self.changes.rules.extend(hosts);
             }
             "Gateway" => {
-                match decode::<api::Gateway>(collection, object)? {
-                    Some(config) => self.next.gateways.insert(key.clone(), Arc::new(config)),
+                let config = decode::<api::Gateway>(collection, object)?.map(Arc::new);
+                let new = config.as_ref().map(|config| gateway::lookup(config));
+                let old = match config {
+                    Some(config) => self.next.gateways.insert(key.clone(), config),
                     None => self.next.gateways.remove(key),
                 };
-                self.changes.selectors = true;
+                let old = old.as_ref().map(|config| gateway::lookup(config));
+                self.lookups.replace(old, new);
                 self.changes.gateways = true;
             }
             "Sidecar" => {
@@ -211,14 +222,11 @@ impl Builder {
                     Some(config) => self.next.sidecars.insert(key.clone(), Arc::new(config)),
                     None => self.next.sidecars.remove(key),
                 };
-                self.changes.selectors = true;
                 self.changes.sidecars.insert(key.namespace.clone());
             }
             "PeerAuthentication" => {
                 let config = decode(collection, object)?.map(Arc::new);
-                self.next.peer_authentications.replace(key, config);
-                self.changes.selectors = true;
-                self.changes.policies.insert(key.namespace.clone());
+                self.peer_authentication(key, config);
             }
             "Policy" | "MeshPolicy" => {
                 let source = object.map(Source::read).transpose();
@@ -230,325 +238,14 @@ impl Builder {
         }
         Ok(())
     }
-
-    fn service_entry(
-        &mut self,
-        synthetic: bool,
-        key: &ObjectKey,
-        created: Created,
-        declared: Vec<Declared>,
-    ) {
-        let id = (synthetic, key.clone());
-        let mut touched: BTreeSet<ServiceKey> = BTreeSet::new();
-        if let Some((created, services)) = self.entries.remove(&id) {
-            for service in services {
-                if let Some(declarations) = self.declared.get_mut(&service) {
-                    declarations.remove(&(created, key.clone(), synthetic));
-                    if declarations.is_empty() {
-                        self.declared.remove(&service);
-                    }
-                }
-                touched.insert(service);
-            }
-        }
-        let mut services = Vec::with_capacity(declared.len());
-        for declared in declared {
-            let service = declared.service.key.clone();
-            self.declared
-                .entry(service.clone())
-                .or_default()
-                .insert((created, key.clone(), synthetic), declared);
-            touched.insert(service.clone());
-            services.push(service);
-        }
-        if !services.is_empty() {
-            self.entries.insert(id, (created, services));
-        }
-        for service in touched {
-            self.remerge(&service);
-        }
-    }
-
-    /// Unites the declarations of one service and records what came out different.
-    fn remerge(&mut self, key: &ServiceKey) {
-        let merged = self.declared.get(key).and_then(|declarations| {
-            // A Kubernetes Service is never overruled by a ServiceEntry.
-            let kubernetes = declarations
-                .values()
-                .any(|declared| declared.service.registry == Registry::Kubernetes);
-            let wanted: Vec<&Declared> = declarations
-                .values()
-                .filter(|declared| !kubernetes || declared.service.registry == Registry::Kubernetes)
-                .collect();
-            unite(&wanted)
-        });
-        let old_service = self.next.service(key).cloned();
-        let old_endpoints = self.next.endpoints.get(key).cloned();
-        let (service, endpoints) = match merged {
-            Some((service, endpoints)) => {
-                let service = self.with_alias(service);
-                (Some(Arc::new(service)), Some(Arc::new(endpoints)))
-            }
-            None => (None, None),
-        };
-        let definition = old_service.as_ref().map(|s| s.version)
-            != service.as_ref().map(|s: &Arc<Service>| s.version);
-        let list = old_endpoints.as_ref().map(|e| e.version)
-            != endpoints.as_ref().map(|e: &Arc<Endpoints>| e.version);
-        if !definition && !list {
-            return;
-        }
-        if list {
-            self.changes.endpoints.insert(key.host.clone());
-            self.reindex_addresses(key, old_endpoints.as_deref(), endpoints.as_deref());
-        }
-        let inline = service.as_ref().is_some_and(|service| {
-            // Their addresses are part of clusters or listeners.
-            service.resolution != Resolution::ClientSideLb
-        });
-        // Both are part of clusters: whom servers may be, and whether all take mutual TLS.
-        let identities = |endpoints: &Option<Arc<Endpoints>>| {
-            endpoints
-                .as_ref()
-                .map(|e| (e.service_accounts(), e.list.iter().all(|one| one.mtls)))
-                .unwrap_or_default()
-        };
-        if definition || inline || identities(&old_endpoints) != identities(&endpoints) {
-            self.changes.services.insert(key.host.clone());
-        }
-        match endpoints {
-            Some(endpoints) => self.next.endpoints.insert(key.clone(), endpoints),
-            None => self.next.endpoints.remove(key),
-        };
-        let was_known = self.next.services.contains_key(&key.host);
-        self.index_alias(key, old_service.as_deref(), service.as_deref());
-        self.place(key, service);
-        self.follow_service(key);
-        self.follow_presence(&key.host, was_known);
-    }
-
-    fn place(&mut self, key: &ServiceKey, service: Option<Arc<Service>>) {
-        let mut declarations: Vec<Arc<Service>> = self
-            .next
-            .services
-            .get(&key.host)
-            .map(|services| services.iter().filter(|s| s.key != *key).cloned().collect())
-            .unwrap_or_default();
-        if let Some(service) = service {
-            self.next.node_local_services |= service.node_local;
-            declarations.push(service);
-        }
-        declarations.sort_by(|a, b| a.by_age(b));
-        if declarations.is_empty() {
-            self.next.services.remove(&key.host);
-        } else {
-            self.next
-                .services
-                .insert(key.host.clone(), declarations.into());
-        }
-    }
-
-    fn reindex_addresses(
-        &mut self,
-        key: &ServiceKey,
-        old: Option<&Endpoints>,
-        new: Option<&Endpoints>,
-    ) {
-        let targets = |endpoints: Option<&Endpoints>| -> BTreeSet<(Arc<str>, Target)> {
-            endpoints
-                .map(|endpoints| endpoints.list.as_slice())
-                .unwrap_or_default()
-                .iter()
-                .map(|endpoint| {
-                    let target = Target {
-                        service: key.clone(),
-                        port_name: endpoint.port_name.clone(),
-                        port: endpoint.port,
-                    };
-                    (endpoint.address.clone(), target)
-                })
-                .collect()
-        };
-        let (old, new) = (targets(old), targets(new));
-        for (address, target) in old.difference(&new) {
-            if let Some(known) = self.next.by_address.get(address) {
-                let mut left = BTreeSet::clone(known);
-                left.remove(target);
-                if left.is_empty() {
-                    self.next.by_address.remove(address);
-                } else {
-                    self.next.by_address.insert(address.clone(), Arc::new(left));
-                }
-            }
-            self.changes.addresses.insert(address.clone());
-        }
-        for (address, target) in new.difference(&old) {
-            let mut known = self
-                .next
-                .by_address
-                .get(address)
-                .map(|k| BTreeSet::clone(k))
-                .unwrap_or_default();
-            known.insert(target.clone());
-            self.next
-                .by_address
-                .insert(address.clone(), Arc::new(known));
-            self.changes.addresses.insert(address.clone());
-        }
-    }
-
-    fn virtual_service(
-        &mut self,
-        key: &ObjectKey,
-        config: Option<Config<api::VirtualService>>,
-        version: u64,
-    ) {
-        let root =
-            config.map(|config| Arc::new(VirtualService::new(config, &self.next.mesh, version)));
-        match root {
-            Some(root) => self.roots.insert(key.clone(), root),
-            None => self.roots.remove(key),
-        };
-        // The object itself, and the roots that delegate to it.
-        let mut affected: Vec<ObjectKey> = self
-            .roots
-            .iter()
-            .filter(|(_, root)| delegate::refers_to(root, key))
-            .map(|(root, _)| root.clone())
-            .collect();
-        affected.push(key.clone());
-        for key in affected {
-            let merged = self
-                .roots
-                .get(&key)
-                .map(|root| delegate::merge(root, |wanted| self.roots.get(wanted).cloned()));
-            let old = self.next.virtual_services.get(&key).cloned();
-            for vs in old.iter().chain(&merged) {
-                self.changes
-                    .virtual_service_hosts
-                    .extend(vs.hosts.iter().cloned());
-            }
-            self.changes.virtual_services.insert(key.clone());
-            self.next.virtual_services.replace(&key, merged);
-        }
-        self.changes.selectors = true;
-    }
-
-    /// Label keys by which any object picks workloads or clients.
-    fn mentioned_labels(&self) -> BTreeSet<String> {
-        let snapshot = &self.next;
-        let mut keys: BTreeSet<String> = snapshot
-            .peer_authentications
-            .selector_keys()
-            .chain(snapshot.destination_rules.selector_keys())
-            .cloned()
-            .collect();
-        keys.extend(
-            snapshot
-                .gateways
-                .values()
-                .flat_map(|g| g.spec.selector.keys().cloned()),
-        );
-        keys.extend(
-            snapshot
-                .destination_rules
-                .failover_keys()
-                .map(str::to_owned),
-        );
-        let mesh = snapshot.mesh.locality_lb.iter().flat_map(failover_labels);
-        keys.extend(mesh.map(str::to_owned));
-        for sidecar in snapshot.sidecars.values() {
-            keys.extend(
-                sidecar_selector(&sidecar.spec)
-                    .into_iter()
-                    .flat_map(|s| s.keys().cloned()),
-            );
-        }
-        for vs in snapshot.virtual_services.iter() {
-            let spec = &vs.config.spec;
-            let http = spec
-                .http
-                .iter()
-                .flat_map(|r| &r.r#match)
-                .map(|m| &m.source_labels);
-            let tls = spec
-                .tls
-                .iter()
-                .flat_map(|r| &r.r#match)
-                .map(|m| &m.source_labels);
-            let tcp = spec
-                .tcp
-                .iter()
-                .flat_map(|r| &r.r#match)
-                .map(|m| &m.source_labels);
-            keys.extend(
-                http.chain(tls)
-                    .chain(tcp)
-                    .flat_map(|labels| labels.keys().cloned()),
-            );
-        }
-        keys
-    }
 }
 
-/// One service out of its declarations, the oldest deciding its attributes.
-fn unite(declarations: &[&Declared]) -> Option<(Service, Endpoints)> {
-    let (first, others) = declarations.split_first()?;
-    let mut service = first.service.clone();
-    let mut endpoints = first.endpoints.clone();
-    let mut sources: Vec<ConfigRef> = service.sources.to_vec();
-    for other in others {
-        for address in &other.service.addresses {
-            if !service.addresses.contains(address) {
-                service.addresses.push(address.clone());
-            }
-        }
-        for port in &other.service.ports {
-            if service.port(port.number).is_none() {
-                service.ports.push(port.clone());
-            }
-        }
-        for name in &other.service.subject_alt_names {
-            if !service.subject_alt_names.contains(name) {
-                service.subject_alt_names.push(name.clone());
-            }
-        }
-        for endpoint in &other.endpoints {
-            let known = endpoints.iter().any(|e| {
-                e.address == endpoint.address
-                    && e.port == endpoint.port
-                    && e.port_name == endpoint.port_name
-            });
-            if !known {
-                endpoints.push(endpoint.clone());
-            }
-        }
-        sources.extend(other.service.sources.iter().cloned());
-    }
-    endpoints.sort_by(|a, b| {
-        (&a.port_name, &a.address, a.port).cmp(&(&b.port_name, &b.address, b.port))
-    });
-    service.sources = sources.into();
-    Some((service.hashed(), Endpoints::new(endpoints)))
-}
-
-/// Hosts of services that a DestinationRule host covers.
+/// Hosts of services that a host of a DestinationRule or VirtualService covers.
 pub fn covered<'a>(snapshot: &'a Snapshot, rule: &'a Host) -> Box<dyn Iterator<Item = Host> + 'a> {
     if rule.is_wildcard() {
-        Box::new(
-            snapshot
-                .services
-                .keys()
-                .filter(move |host| host.subset_of(rule))
-                .cloned(),
-        )
+        Box::new(snapshot.hosts_below(rule).cloned())
     } else {
-        Box::new(
-            snapshot
-                .services
-                .get(rule)
-                .map(|_| rule.clone())
-                .into_iter(),
-        )
+        let known = snapshot.services.get_key_value(rule);
+        Box::new(known.map(|(host, _)| host.clone()).into_iter())
     }
 }

@@ -29,8 +29,8 @@ pub struct Changes {
     pub rights: BTreeSet<Account>,
     /// Addresses at which other service ports are implemented now.
     pub addresses: BTreeSet<Arc<str>>,
-    /// The labels by which objects pick workloads changed.
-    pub selectors: bool,
+    /// What configuration looks at of proxies changed: they may belong to other classes now.
+    pub lookup: bool,
     /// What of 1.1 could not be converted; touches no proxy.
     pub unconverted: bool,
     /// Versions of objects; touches no proxy by itself.

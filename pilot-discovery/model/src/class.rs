@@ -1,6 +1,7 @@
 //! Proxies that must receive the same resources share a class; generators read the class and
 //! never a proxy.
 
+use crate::hashed::Hashed;
 use std::sync::Arc;
 
 use istio_api::networking::v1alpha3 as api;
@@ -13,7 +14,7 @@ use crate::{
     host::Host,
     proxy::{Interception, IpMode, Proxy, ProxyType},
     scope::Scope,
-    service::{Endpoints, Locality, Service, ServiceKey, ServicePort},
+    service::{Endpoints, Locality, Service, ServicePort, Target},
     snapshot::Snapshot,
     virtual_service::VirtualService,
 };
@@ -23,7 +24,7 @@ use crate::{
 pub struct OutboundClass {
     pub kind: ProxyType,
     pub namespace: Arc<str>,
-    /// Name of the Sidecar that rules it, as `namespace/name`.
+    /// Name of the Sidecar that rules what it sees, as `namespace/name`.
     pub sidecar: Option<Arc<str>>,
     /// `<namespace>.svc.<suffix>`.
     pub dns_domain: Arc<str>,
@@ -31,10 +32,11 @@ pub struct OutboundClass {
     pub interception: Interception,
     pub cluster_id: Arc<str>,
     pub network: Arc<str>,
+    /// Set only while endpoints are ordered by distance.
     pub locality: Locality,
     /// Set only while some service is node-local.
     pub node_name: Arc<str>,
-    /// Only the labels that some configuration object selects clients by.
+    /// Only the labels by which configuration tells clients apart.
     pub labels: Arc<Labels>,
     /// Service ports that a gateway implements, sorted; empty for sidecars.
     pub targets: Arc<[Target]>,
@@ -46,16 +48,6 @@ pub struct OutboundClass {
     pub prometheus_port: u32,
 }
 
-/// A port of a service that a workload implements.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Target {
-    pub service: ServiceKey,
-    /// Name of the service port.
-    pub port_name: Arc<str>,
-    /// Port at the workload.
-    pub port: u32,
-}
-
 /// Everything that inbound resources may depend on, besides the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InboundClass {
@@ -65,7 +57,7 @@ pub struct InboundClass {
     pub interception: Interception,
     /// Sorted.
     pub targets: Arc<[Target]>,
-    /// Only the labels that some policy selects workloads by.
+    /// Only the labels that some policy or rule selects serving workloads by.
     pub labels: Arc<Labels>,
     /// First address, only when a Sidecar ingress listener needs it.
     pub address: Arc<str>,
@@ -83,16 +75,16 @@ pub struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    pub fn service(&self, host: &Host) -> Option<&'a Arc<Service>> {
+    pub fn service(&self, host: &Host) -> Option<&'a Arc<Hashed<Service>>> {
         self.scope.services.get(host)
     }
 
     /// The VirtualService that rules `host` here.
-    pub fn virtual_service(&self, host: &Host) -> Option<&'a Arc<VirtualService>> {
+    pub fn virtual_service(&self, host: &Host) -> Option<&'a Arc<Hashed<VirtualService>>> {
         self.scope.virtual_service(self.snapshot, host)
     }
 
-    pub fn destination_rule(&self, service: &Service) -> Option<&'a Arc<Rule>> {
+    pub fn destination_rule(&self, service: &Service) -> Option<&'a Arc<Hashed<Rule>>> {
         self.snapshot.destination_rules.for_service(
             &self.class.namespace,
             &self.class.labels,
@@ -102,7 +94,7 @@ impl<'a> Client<'a> {
     }
 
     /// Endpoints of `service`; none when nobody implements it.
-    pub fn endpoints(&self, service: &Service) -> Option<&'a Arc<Endpoints>> {
+    pub fn endpoints(&self, service: &Service) -> Option<&'a Arc<Hashed<Endpoints>>> {
         self.snapshot.endpoints.get(&service.key)
     }
 }
@@ -110,7 +102,7 @@ impl<'a> Client<'a> {
 /// A service port that a workload implements, with what was found for it.
 #[derive(Clone, Debug)]
 pub struct ServiceTarget<'a> {
-    pub service: &'a Arc<Service>,
+    pub service: &'a Arc<Hashed<Service>>,
     pub service_port: &'a ServicePort,
     /// Port at the workload.
     pub port: u32,
@@ -164,36 +156,34 @@ impl<'a> Server<'a> {
 
 /// Classes of one proxy under a snapshot.
 pub fn classify(snapshot: &Snapshot, proxy: &Proxy) -> (OutboundClass, Option<InboundClass>) {
-    let labels: Arc<Labels> = Arc::new(
-        proxy
-            .labels
-            .iter()
-            .filter(|(key, _)| snapshot.mentioned_labels.contains(*key))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
-    );
+    let lookup = &*snapshot.lookup;
+    let is_gateway = proxy.kind == ProxyType::Router;
     let sidecar = match proxy.kind {
-        ProxyType::Sidecar => snapshot
-            .sidecar_for(&proxy.namespace, &proxy.labels)
-            .map(|s| Arc::from(format!("{}/{}", s.namespace(), s.name()))),
+        ProxyType::Sidecar => snapshot.sidecar_for(&proxy.namespace, &proxy.labels),
         ProxyType::Router => None,
     };
     let outbound = OutboundClass {
         kind: proxy.kind,
         namespace: proxy.namespace.clone(),
-        sidecar: sidecar.clone(),
+        sidecar: sidecar.filter(|s| rules_clients(&s.spec)).map(sidecar_name),
         dns_domain: proxy.dns_domain.clone(),
         ip_mode: proxy.ip_mode,
         interception: proxy.interception,
         cluster_id: proxy.cluster_id.clone(),
         network: proxy.network.clone(),
-        locality: proxy.locality.clone(),
-        node_name: if snapshot.node_local_services {
+        locality: if lookup.locality {
+            proxy.locality.clone()
+        } else {
+            Locality::default()
+        },
+        node_name: if lookup.node {
             proxy.node_name.clone()
         } else {
             "".into()
         },
-        labels: labels.clone(),
+        labels: labels(proxy, |key| {
+            lookup.clients.contains(key) || is_gateway && lookup.gateways.contains(key)
+        }),
         targets: match proxy.kind {
             ProxyType::Sidecar => Arc::default(),
             ProxyType::Router => snapshot.targets(&proxy.ips, &proxy.namespace),
@@ -209,20 +199,36 @@ pub fn classify(snapshot: &Snapshot, proxy: &Proxy) -> (OutboundClass, Option<In
     };
     let inbound = (proxy.kind == ProxyType::Sidecar).then(|| InboundClass {
         namespace: proxy.namespace.clone(),
+        sidecar: sidecar.map(sidecar_name),
         ip_mode: proxy.ip_mode,
         interception: proxy.interception,
         targets: snapshot.targets(&proxy.ips, &proxy.namespace),
-        labels,
-        address: match (&sidecar, proxy.ips.first()) {
+        labels: labels(proxy, |key| lookup.workloads.contains(key)),
+        address: match (sidecar, proxy.ips.first()) {
             (Some(_), Some(ip)) => ip.to_string().into(),
             _ => "".into(),
         },
-        sidecar,
         http10: proxy.http10,
         status_port: proxy.status_port,
         prometheus_port: proxy.prometheus_port,
     });
     (outbound, inbound)
+}
+
+/// The labels of a proxy that configuration looks at.
+fn labels(proxy: &Proxy, is_looked_at: impl Fn(&str) -> bool) -> Arc<Labels> {
+    let labels = proxy.labels.iter().filter(|(key, _)| is_looked_at(key));
+    let labels = labels.map(|(key, value)| (key.clone(), value.clone()));
+    Arc::new(labels.collect())
+}
+
+fn sidecar_name(sidecar: &Arc<Config<api::Sidecar>>) -> Arc<str> {
+    format!("{}/{}", sidecar.namespace(), sidecar.name()).into()
+}
+
+/// Whether a Sidecar says anything about what its workloads see as clients.
+fn rules_clients(sidecar: &api::Sidecar) -> bool {
+    !sidecar.egress.is_empty() || sidecar.outbound_traffic_policy.is_some()
 }
 
 /// The account of a proxy, if it is of the namespace whose Secrets the proxy asks for.

@@ -1,7 +1,14 @@
 //! A piece of configuration with where it came from.
 
-use std::{cmp::Ordering, collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
+use crate::hashed::Spec;
 use istio_api::collections::{Collection, SYNTHETIC_SERVICE_ENTRIES};
 
 /// Labels of a workload or an object.
@@ -95,7 +102,22 @@ pub struct Config<T> {
     pub created: Created,
     pub labels: Labels,
     pub annotations: Labels,
-    pub spec: T,
+    pub spec: Spec<T>,
+}
+
+// By hand only because a derive would ask for `T: Hash`, which messages are not; the pattern
+// names every field.
+impl<T: prost::Message> Hash for Config<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self {
+            reference,
+            created,
+            labels,
+            annotations,
+            spec,
+        } = self;
+        (reference, created, labels, annotations, spec).hash(state);
+    }
 }
 
 impl<T> Config<T> {

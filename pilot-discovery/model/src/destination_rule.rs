@@ -1,14 +1,16 @@
 //! DestinationRules: merged per namespace and host, and looked up for a client and a service.
 
-use std::{collections::BTreeMap, sync::Arc};
+use crate::hashed::{Hashed, Spec};
+use std::{collections::BTreeSet, sync::Arc};
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use istio_api::networking::v1alpha3 as api;
 
 use crate::{
     config::{Config, ConfigRef, Labels, Visibility, selects},
-    host::{Host, most_specific},
+    host::Host,
     key::ObjectKey,
+    lookup::{Lookup, failover_labels},
     mesh::Mesh,
     service::Service,
 };
@@ -21,12 +23,10 @@ pub struct DestinationRule {
     pub export_to: Visibility,
     /// Clients that it is for; empty = all of the namespaces that see it.
     pub selector: Labels,
-    /// Hash of the spec.
-    pub version: u64,
 }
 
 impl DestinationRule {
-    pub fn new(config: Config<api::DestinationRule>, mesh: &Mesh, version: u64) -> Self {
+    pub fn new(config: Config<api::DestinationRule>, mesh: &Mesh) -> Self {
         let namespace = config.reference.namespace.clone();
         let selector: Labels = config
             .spec
@@ -49,20 +49,44 @@ impl DestinationRule {
             export_to,
             selector,
             config,
-            version,
+        }
+    }
+
+    /// What of clients the rule looks at.
+    pub(crate) fn lookup(&self) -> Lookup {
+        let spec = &self.config.spec;
+        let subsets = spec.subsets.iter().map(|subset| &subset.traffic_policy);
+        let policies = || subsets.clone().chain([&spec.traffic_policy]).flatten();
+        let balancers = policies().flat_map(|policy| {
+            let ports = policy.port_level_settings.iter();
+            let ports = ports.map(|port| &port.load_balancer);
+            ports.chain([&policy.load_balancer]).flatten()
+        });
+        let settings: Vec<&api::LocalityLoadBalancerSetting> = balancers
+            .filter_map(|balancer| balancer.locality_lb_setting.as_ref())
+            .collect();
+        // Endpoints elsewhere take over only where Envoy notices the failed ones.
+        let fails_over = policies().any(|policy| {
+            let mut ports = policy.port_level_settings.iter();
+            policy.outlier_detection.is_some() || ports.any(|port| port.outlier_detection.is_some())
+        });
+        let failover = settings.iter().copied().flat_map(failover_labels);
+        Lookup {
+            clients: self.selector.keys().cloned().chain(failover).collect(),
+            workloads: self.selector.keys().cloned().collect(),
+            locality: fails_over || settings.iter().any(|one| !one.distribute.is_empty()),
+            ..Lookup::default()
         }
     }
 }
 
 /// What applies to one service for one client: the rules of one host merged, oldest first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Rule {
     pub host: Host,
     /// Subsets united by name; the traffic policy of the oldest rule that has one.
-    pub spec: api::DestinationRule,
+    pub spec: Spec<api::DestinationRule>,
     pub sources: Arc<[ConfigRef]>,
-    /// Hash over the versions of its sources, in order.
-    pub version: u64,
     /// Names of subsets that an older rule had already.
     pub duplicate_subsets: Vec<String>,
     export_to: Visibility,
@@ -78,10 +102,6 @@ impl Rule {
         let first = rules.first()?;
         let mut spec = first.config.spec.clone();
         let mut duplicate_subsets = Vec::new();
-        let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        for rule in rules {
-            hash.update(&rule.version.to_le_bytes());
-        }
         for rule in rules.iter().skip(1) {
             if spec.traffic_policy.is_none() {
                 spec.traffic_policy
@@ -102,7 +122,6 @@ impl Rule {
                 .iter()
                 .map(|rule| rule.config.reference.clone())
                 .collect(),
-            version: hash.digest(),
             duplicate_subsets,
             export_to: first.export_to.clone(),
             selector: first.selector.clone(),
@@ -113,18 +132,43 @@ impl Rule {
 /// The merged rules of one namespace, by host.
 #[derive(Clone, Debug, Default)]
 struct NamespaceRules {
-    rules: BTreeMap<ObjectKey, Arc<DestinationRule>>,
+    rules: OrdMap<ObjectKey, Arc<DestinationRule>>,
+    /// Rules by their hosts.
+    by_host: OrdMap<Host, OrdSet<ObjectKey>>,
     /// Rules for chosen workloads before those for all, then oldest first.
-    merged: BTreeMap<Host, Vec<Arc<Rule>>>,
+    merged: OrdMap<Host, Arc<[Arc<Hashed<Rule>>]>>,
+    /// Hosts of `merged` that start with `*`.
+    wildcards: OrdSet<Host>,
 }
 
 impl NamespaceRules {
+    /// Sets or removes a rule; returns the one before.
+    fn replace(
+        &mut self,
+        key: &ObjectKey,
+        new: Option<Arc<DestinationRule>>,
+    ) -> Option<Arc<DestinationRule>> {
+        let old = self.rules.remove(key);
+        if let Some(old) = &old
+            && let Some(keys) = self.by_host.get_mut(&old.host)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_host.remove(&old.host);
+            }
+        }
+        if let Some(new) = new {
+            let keys = self.by_host.entry(new.host.clone()).or_default();
+            keys.insert(key.clone());
+            self.rules.insert(key.clone(), new);
+        }
+        old
+    }
+
     fn remerge(&mut self, host: &Host) {
-        let mut rules: Vec<&Arc<DestinationRule>> = self
-            .rules
-            .values()
-            .filter(|rule| rule.host == *host)
-            .collect();
+        let keys = self.by_host.get(host).into_iter().flatten();
+        let mut rules: Vec<&Arc<DestinationRule>> =
+            keys.filter_map(|key| self.rules.get(key)).collect();
         rules.sort_by(|a, b| a.config.by_age(&b.config));
         // Only rules for the same clients are merged.
         let mut groups: Vec<Vec<&Arc<DestinationRule>>> = Vec::new();
@@ -139,72 +183,65 @@ impl NamespaceRules {
                 None => groups.push(vec![rule]),
             }
         }
-        let mut merged: Vec<Arc<Rule>> = groups
+        let mut merged: Vec<Arc<Hashed<Rule>>> = groups
             .iter()
             .filter_map(|group| Rule::merge(group))
-            .map(Arc::new)
+            .map(|rule| Arc::new(Hashed::new(rule)))
             .collect();
         merged.sort_by_key(|rule| rule.selector.is_empty());
         if merged.is_empty() {
             self.merged.remove(host);
+            self.wildcards.remove(host);
         } else {
-            self.merged.insert(host.clone(), merged);
+            self.merged.insert(host.clone(), merged.into());
+            if host.is_wildcard() {
+                self.wildcards.insert(host.clone());
+            }
         }
     }
 
     /// The rule of the most specific host that covers `service` and that `accept` lets through.
-    fn find(&self, service: &Host, accept: impl Fn(&Rule) -> bool) -> Option<&Arc<Rule>> {
+    fn find(&self, service: &Host, accept: impl Fn(&Rule) -> bool) -> Option<&Arc<Hashed<Rule>>> {
         let accepted = |host: &Host| {
             self.merged
                 .get(host)
                 .and_then(|rules| rules.iter().find(|rule| accept(rule)))
         };
-        if let Some(rule) = accepted(service) {
-            return Some(rule);
+        let exact = accepted(service);
+        if exact.is_some() || self.wildcards.is_empty() {
+            return exact;
         }
-        let wildcards = self
-            .merged
-            .range(Host::new("*")..)
-            .map(|(host, _)| host)
-            .take_while(|host| host.is_wildcard())
-            .filter(|host| accepted(host).is_some());
-        most_specific(service, wildcards).and_then(accepted)
+        service.find_wildcard(|wildcard| {
+            let is_ruled = self.wildcards.contains(wildcard);
+            is_ruled.then(|| accepted(wildcard)).flatten()
+        })
     }
 }
 
 /// All DestinationRules by namespace.
 #[derive(Clone, Debug, Default)]
 pub struct DestinationRules {
-    namespaces: OrdMap<Arc<str>, Arc<NamespaceRules>>,
+    namespaces: OrdMap<Arc<str>, NamespaceRules>,
 }
 
 impl DestinationRules {
-    /// Puts `new` in the place of what `key` held; gives the hosts whose rules may differ now.
-    pub fn replace(&mut self, key: &ObjectKey, new: Option<Arc<DestinationRule>>) -> Vec<Host> {
-        let mut namespace = self
-            .namespaces
-            .get(&key.namespace)
-            .map_or_else(NamespaceRules::default, |rules| (**rules).clone());
-        let mut hosts: Vec<Host> = Vec::new();
-        if let Some(old) = namespace.rules.remove(key) {
-            hosts.push(old.host.clone());
-        }
-        if let Some(new) = new {
-            hosts.push(new.host.clone());
-            namespace.rules.insert(key.clone(), new);
-        }
-        hosts.sort();
-        hosts.dedup();
+    /// Sets or removes a rule; returns the one before, and the hosts whose rules may differ now.
+    pub fn replace(
+        &mut self,
+        key: &ObjectKey,
+        new: Option<Arc<DestinationRule>>,
+    ) -> (Option<Arc<DestinationRule>>, BTreeSet<Host>) {
+        let namespace = self.namespaces.entry(key.namespace.clone()).or_default();
+        let mut hosts: BTreeSet<Host> = new.iter().map(|new| new.host.clone()).collect();
+        let old = namespace.replace(key, new);
+        hosts.extend(old.iter().map(|old| old.host.clone()));
         for host in &hosts {
             namespace.remerge(host);
         }
         if namespace.rules.is_empty() {
             self.namespaces.remove(&key.namespace);
-        } else {
-            self.namespaces
-                .insert(key.namespace.clone(), Arc::new(namespace));
         }
-        hosts
+        (old, hosts)
     }
 
     /// The rule for `service` as a client of `namespace` with `labels` sees it: the client's own
@@ -216,7 +253,7 @@ impl DestinationRules {
         labels: &Labels,
         service: &Service,
         root: &str,
-    ) -> Option<&Arc<Rule>> {
+    ) -> Option<&Arc<Hashed<Rule>>> {
         let visible = |rule: &Rule| {
             rule.export_to.includes(namespace)
                 && (rule.selector.is_empty() || selects(&rule.selector, labels))
@@ -239,41 +276,4 @@ impl DestinationRules {
         own.or_else(|| exported(service.namespace()))
             .or_else(|| exported(root))
     }
-
-    /// Label keys that rules choose clients by.
-    pub fn selector_keys(&self) -> impl Iterator<Item = &String> {
-        self.namespaces
-            .values()
-            .flat_map(|namespace| namespace.rules.values())
-            .flat_map(|rule| rule.selector.keys())
-    }
-
-    /// Label keys by which rules order endpoints relative to the client.
-    pub fn failover_keys(&self) -> impl Iterator<Item = &str> {
-        self.namespaces
-            .values()
-            .flat_map(|namespace| namespace.rules.values())
-            .flat_map(|rule| {
-                let spec = &rule.config.spec;
-                let subsets = spec.subsets.iter().map(|subset| &subset.traffic_policy);
-                subsets.chain([&spec.traffic_policy]).flatten()
-            })
-            .flat_map(|policy| {
-                let ports = policy
-                    .port_level_settings
-                    .iter()
-                    .map(|port| &port.load_balancer);
-                ports.chain([&policy.load_balancer]).flatten()
-            })
-            .filter_map(|balancer| balancer.locality_lb_setting.as_ref())
-            .flat_map(failover_labels)
-    }
-}
-
-/// Keys of the labels in `failoverPriority`, whose entries are `key` or `key=value`.
-pub fn failover_labels(setting: &api::LocalityLoadBalancerSetting) -> impl Iterator<Item = &str> {
-    setting
-        .failover_priority
-        .iter()
-        .map(|entry| entry.split_once('=').map_or(entry.as_str(), |(key, _)| key))
 }

@@ -8,6 +8,7 @@ use crate::{
     class::Client,
     config::{Config, ConfigRef},
     host::Host,
+    lookup::Lookup,
     protocol::Protocol,
     virtual_service::VirtualService,
 };
@@ -337,6 +338,14 @@ fn join(port: &Port<'_>, kind: PortKind, server: &Server<'_>) -> Result<(), Stri
             "protocol {} on port {number}, which an older server uses for another",
             server.protocol.as_str()
         )),
+    }
+}
+
+/// Label keys that a Gateway selects gateways by.
+pub(crate) fn lookup(gateway: &Config<api::Gateway>) -> Lookup {
+    Lookup {
+        gateways: gateway.spec.selector.keys().cloned().collect(),
+        ..Lookup::default()
     }
 }
 

@@ -1,6 +1,10 @@
 //! Mesh-wide settings with their defaults filled in.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use istio_api::{
     mesh::v1alpha1::{
@@ -9,8 +13,11 @@ use istio_api::{
     },
     networking::v1alpha3::{HttpRetry, LocalityLoadBalancerSetting},
 };
-use prost::Message as _;
-use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    hashed::{Spec, hash_of},
+    lookup::{Lookup, failover_labels},
+};
 
 /// What happens to traffic for a host that the mesh does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +59,7 @@ pub struct Mesh {
     pub destination_rule_export_to: Vec<String>,
     /// All of it, for what has no field of its own here.
     pub config: Arc<MeshConfig>,
-    version: u64,
+    version: u128,
 }
 
 impl Mesh {
@@ -102,14 +109,31 @@ impl Mesh {
             service_export_to: config.default_service_export_to.clone(),
             virtual_service_export_to: config.default_virtual_service_export_to.clone(),
             destination_rule_export_to: config.default_destination_rule_export_to.clone(),
-            version: xxh3_64(&config.encode_to_vec()) ^ xxh3_64(domain.as_bytes()),
+            version: hash_of(&(Spec(config.clone()), domain)),
             config: Arc::new(config),
         }
     }
 
+    /// What the settings of the mesh look at.
+    pub(crate) fn lookup(&self) -> Lookup {
+        let setting = self.locality_lb.as_ref();
+        Lookup {
+            clients: setting.into_iter().flat_map(failover_labels).collect(),
+            locality: setting.is_some_and(|setting| !setting.distribute.is_empty()),
+            ..Lookup::default()
+        }
+    }
+
     /// Hash of the whole mesh config.
-    pub fn version(&self) -> u64 {
+    pub fn version(&self) -> u128 {
         self.version
+    }
+}
+
+/// Everything follows from the message and the domain, and only [`Mesh::new`] makes one.
+impl Hash for Mesh {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.version.hash(state);
     }
 }
 

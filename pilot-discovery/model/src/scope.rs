@@ -1,5 +1,6 @@
 //! What one class of clients sees: the services, and per listener which of them.
 
+use crate::hashed::Hashed;
 use std::{collections::BTreeSet, sync::Arc};
 
 use imbl::{OrdMap, OrdSet};
@@ -55,7 +56,7 @@ pub struct EgressListener {
     /// Bound to its own port although traffic is captured (`captureMode: NONE`).
     pub captured: bool,
     /// One service per host: the one of the namespace that wins.
-    pub services: OrdMap<Host, Arc<Service>>,
+    pub services: OrdMap<Host, Arc<Hashed<Service>>>,
     imports: Arc<[Import]>,
     /// Destinations that imported VirtualServices add: host → ports (empty = all).
     implicit: OrdMap<Host, Arc<BTreeSet<u32>>>,
@@ -79,7 +80,12 @@ impl EgressListener {
     }
 
     /// The service that stands for `host` in this listener.
-    fn choose(&self, snapshot: &Snapshot, namespace: &str, host: &Host) -> Option<Arc<Service>> {
+    fn choose(
+        &self,
+        snapshot: &Snapshot,
+        namespace: &str,
+        host: &Host,
+    ) -> Option<Arc<Hashed<Service>>> {
         let candidates = snapshot.services.get(host)?;
         let visible = || {
             candidates
@@ -104,9 +110,9 @@ impl EgressListener {
 
 /// The client's own namespace, else a Kubernetes service, else the oldest.
 fn preferred<'a>(
-    candidates: impl Iterator<Item = &'a Arc<Service>>,
+    candidates: impl Iterator<Item = &'a Arc<Hashed<Service>>>,
     namespace: &str,
-) -> Option<&'a Arc<Service>> {
+) -> Option<&'a Arc<Hashed<Service>>> {
     candidates.min_by(|a, b| {
         let rank = |s: &Service| {
             (
@@ -119,7 +125,7 @@ fn preferred<'a>(
 }
 
 /// The service with only `ports` left; all of them when `ports` is empty.
-fn trim(service: &Arc<Service>, ports: &BTreeSet<u32>) -> Option<Arc<Service>> {
+fn trim(service: &Arc<Hashed<Service>>, ports: &BTreeSet<u32>) -> Option<Arc<Hashed<Service>>> {
     if ports.is_empty()
         || service
             .ports
@@ -133,11 +139,7 @@ fn trim(service: &Arc<Service>, ports: &BTreeSet<u32>) -> Option<Arc<Service>> {
     if trimmed.ports.is_empty() {
         return None;
     }
-    for port in &trimmed.ports {
-        trimmed.version =
-            trimmed.version.rotate_left(7) ^ u64::from(port.number).wrapping_mul(0x9e37_79b9_7f4a);
-    }
-    Some(Arc::new(trimmed))
+    Some(Arc::new(Hashed::new(trimmed)))
 }
 
 /// What clients of one namespace see, under one Sidecar or none.
@@ -148,7 +150,7 @@ pub struct Scope {
     /// In the order of the Sidecar; the catch-all, if any, is last.
     pub listeners: Vec<EgressListener>,
     /// Union over the listeners, the first winning.
-    pub services: OrdMap<Host, Arc<Service>>,
+    pub services: OrdMap<Host, Arc<Hashed<Service>>>,
     /// Hosts of `services` by port number.
     pub by_port: OrdMap<u32, OrdSet<Host>>,
     pub outbound_policy: OutboundPolicy,
@@ -164,10 +166,10 @@ impl Scope {
         let mut scope = Self {
             namespace: namespace.clone(),
             sidecar: sidecar.cloned(),
-            listeners: egress_listeners(sidecar.map(|sidecar| &sidecar.spec), namespace),
+            listeners: egress_listeners(sidecar.map(|sidecar| &*sidecar.spec), namespace),
             services: OrdMap::new(),
             by_port: OrdMap::new(),
-            outbound_policy: outbound_policy(snapshot, sidecar.map(|s| &s.spec)),
+            outbound_policy: outbound_policy(snapshot, sidecar.map(|s| &*s.spec)),
         };
         for listener in &mut scope.listeners {
             listener.implicit = implicit_destinations(snapshot, namespace, listener);
@@ -210,7 +212,7 @@ impl Scope {
     /// Decides again which services stand for `hosts`.
     pub fn refresh(&mut self, snapshot: &Snapshot, hosts: &[Host]) {
         for host in hosts {
-            let mut chosen: Option<Arc<Service>> = None;
+            let mut chosen: Option<Arc<Hashed<Service>>> = None;
             for listener in &mut self.listeners {
                 match listener.choose(snapshot, &self.namespace, host) {
                     Some(service) => {
@@ -233,7 +235,7 @@ impl Scope {
         }
     }
 
-    fn set(&mut self, host: &Host, service: Option<Arc<Service>>) {
+    fn set(&mut self, host: &Host, service: Option<Arc<Hashed<Service>>>) {
         let same = match (self.services.get(host), &service) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (None, None) => true,
@@ -278,7 +280,7 @@ impl Scope {
         &self,
         snapshot: &'a Snapshot,
         host: &Host,
-    ) -> Option<&'a Arc<VirtualService>> {
+    ) -> Option<&'a Arc<Hashed<VirtualService>>> {
         snapshot.virtual_services.for_host(host, |vs| self.sees(vs))
     }
 
@@ -296,7 +298,7 @@ impl Scope {
 }
 
 /// Two trimmed forms of a service, with the ports of both.
-fn unite(first: &Arc<Service>, second: &Arc<Service>) -> Arc<Service> {
+fn unite(first: &Arc<Hashed<Service>>, second: &Arc<Hashed<Service>>) -> Arc<Hashed<Service>> {
     let missing: Vec<ServicePort> = second
         .ports
         .iter()
@@ -308,8 +310,7 @@ fn unite(first: &Arc<Service>, second: &Arc<Service>) -> Arc<Service> {
     }
     let mut united = Service::clone(first);
     united.ports.extend(missing);
-    united.version = united.version.rotate_left(11) ^ second.version;
-    Arc::new(united)
+    Arc::new(Hashed::new(united))
 }
 
 fn egress_listeners(sidecar: Option<&api::Sidecar>, own: &Arc<str>) -> Vec<EgressListener> {

@@ -1,15 +1,11 @@
 //! Services and their endpoints, whichever registry they came from.
 
-use std::{
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
-
-use xxhash_rust::xxh3::Xxh3;
+use std::sync::Arc;
 
 use crate::{
     config::{ConfigRef, Created, Labels, Visibility},
     host::Host,
+    lookup::Lookup,
     protocol::Protocol,
 };
 
@@ -27,6 +23,16 @@ pub enum Registry {
     Kubernetes,
     /// A ServiceEntry.
     External,
+}
+
+/// A port of a service that a workload implements.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    pub service: ServiceKey,
+    /// Name of the service port.
+    pub port_name: Arc<str>,
+    /// Port at the workload.
+    pub port: u32,
 }
 
 /// How clients find the endpoints.
@@ -55,8 +61,8 @@ pub struct ServicePort {
     pub target_port: u32,
 }
 
-/// A service as proxies see it. Immutable; `version` changes with any field.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A service as proxies see it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
     pub key: ServiceKey,
     /// Short name (`reviews`); for ServiceEntries the host.
@@ -84,8 +90,6 @@ pub struct Service {
     pub publish_not_ready: bool,
     /// The objects that declared it, oldest first.
     pub sources: Arc<[ConfigRef]>,
-    /// Hash of all of the above but `sources`; see [`Service::hashed`].
-    pub version: u64,
 }
 
 impl Service {
@@ -97,38 +101,16 @@ impl Service {
         &self.key.namespace
     }
 
-    pub fn port(&self, number: u32) -> Option<&ServicePort> {
-        self.ports.iter().find(|port| port.number == number)
+    /// What of its clients decides about its endpoints.
+    pub(crate) fn lookup(&self) -> Lookup {
+        Lookup {
+            node: self.node_local,
+            ..Lookup::default()
+        }
     }
 
-    /// Sets `version` to the hash of everything that resources may be made from.
-    pub fn hashed(mut self) -> Self {
-        let mut hash = Xxh3::new();
-        (
-            &self.key,
-            &self.name,
-            self.registry,
-            &self.addresses,
-            &self.ports,
-        )
-            .hash(&mut hash);
-        (
-            self.resolution,
-            self.headless,
-            self.mesh_external,
-            self.created,
-        )
-            .hash(&mut hash);
-        (
-            &self.export_to,
-            &self.labels,
-            &self.selector,
-            &self.subject_alt_names,
-        )
-            .hash(&mut hash);
-        (&self.external_name, self.node_local, self.publish_not_ready).hash(&mut hash);
-        self.version = hash.finish();
-        self
+    pub fn port(&self, number: u32) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.number == number)
     }
 
     /// The order of all output: oldest first, then name, then namespace.
@@ -196,23 +178,12 @@ pub struct Endpoint {
 }
 
 /// All endpoints of one service, in a stable order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Endpoints {
     pub list: Vec<Endpoint>,
-    /// Hash of the list.
-    pub version: u64,
 }
 
 impl Endpoints {
-    pub fn new(list: Vec<Endpoint>) -> Self {
-        let mut hash = Xxh3::new();
-        list.hash(&mut hash);
-        Self {
-            list,
-            version: hash.finish(),
-        }
-    }
-
     /// Sorted distinct SPIFFE ids of the endpoints.
     pub fn service_accounts(&self) -> Vec<Arc<str>> {
         let mut ids: Vec<Arc<str>> = self

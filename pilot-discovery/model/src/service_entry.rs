@@ -12,7 +12,8 @@ use istio_api::{
 };
 
 use crate::{
-    config::{Config, Visibility},
+    config::{Config, ConfigRef, Visibility},
+    hashed::hash_of,
     host::Host,
     mesh::Mesh,
     protocol::Protocol,
@@ -67,7 +68,7 @@ pub fn convert(
         .iter()
         .map(|host| {
             let host = Host::new(host);
-            let service = Service {
+            let mut service = Service {
                 key: ServiceKey {
                     host: host.clone(),
                     namespace: namespace.clone(),
@@ -103,10 +104,9 @@ pub fn convert(
                 external_name: facts.external_name.as_deref().map(Host::new),
                 node_local: facts.node_local,
                 publish_not_ready: facts.publish_not_ready,
-                sources: [config.reference.clone()].into(),
-                version: 0,
-            }
-            .hashed();
+                sources: Arc::default(),
+            };
+            service.sources = [source(&service, config, synthetic)].into();
             let endpoints = if synthetic {
                 synthetic_endpoints(config, &ports, &facts, mesh)
             } else {
@@ -116,6 +116,16 @@ pub fn convert(
         })
         .collect();
     Ok(services)
+}
+
+/// The object that declares a service. The version of a synthetic entry changes with every
+/// endpoint; what is made from the Service names the version of the definition instead.
+fn source(service: &Service, config: &Config<api::ServiceEntry>, synthetic: bool) -> ConfigRef {
+    let mut source = config.reference.clone();
+    if synthetic {
+        source.version = format!("{:032x}", hash_of(service)).into();
+    }
+    source
 }
 
 /// VIPs: IPs and CIDR ranges; a range of one address is that address, `0.0.0.0` is none.

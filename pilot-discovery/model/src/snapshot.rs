@@ -1,5 +1,6 @@
 //! One consistent state of the mesh. Never changes; the next state shares what stayed the same.
 
+use crate::hashed::Hashed;
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use imbl::OrdMap;
@@ -7,14 +8,14 @@ use istio_api::{conversion::Complaint, networking::v1alpha3 as api};
 
 use crate::{
     authn::{PeerAuthentications, legacy::Unit},
-    class::Target,
     config::{Config, ConfigName, Labels, selects},
     credential::{ClusterSecrets, Credential},
     destination_rule::DestinationRules,
     host::Host,
     key::ObjectKey,
+    lookup::Lookup,
     mesh::Mesh,
-    service::{Endpoints, Service, ServiceKey},
+    service::{Endpoints, Service, ServiceKey, Target},
     virtual_service::VirtualServices,
 };
 
@@ -23,14 +24,16 @@ use crate::{
 pub struct Snapshot {
     /// Counts up with every published state.
     pub version: u64,
-    pub mesh: Arc<Mesh>,
+    pub mesh: Arc<Hashed<Mesh>>,
     /// Versions of the objects that users wrote, of the kinds that resources are traced to.
     pub configs: OrdMap<ConfigName, Arc<str>>,
     /// Every declaration of a host, oldest first.
-    pub services: OrdMap<Host, Arc<[Arc<Service>]>>,
+    pub services: OrdMap<Host, Arc<[Arc<Hashed<Service>>]>>,
+    /// Hosts of `services` by their letters in reverse, to find those that end alike.
+    pub(crate) hosts_by_end: OrdMap<Arc<str>, Host>,
     /// Services whose external name is this host, which may be unknown.
     pub aliases: OrdMap<Host, Arc<BTreeSet<ServiceKey>>>,
-    pub endpoints: OrdMap<ServiceKey, Arc<Endpoints>>,
+    pub endpoints: OrdMap<ServiceKey, Arc<Hashed<Endpoints>>>,
     /// What is implemented at an address.
     pub by_address: OrdMap<Arc<str>, Arc<BTreeSet<Target>>>,
     pub virtual_services: VirtualServices,
@@ -43,9 +46,8 @@ pub struct Snapshot {
     /// Credentials of the directory, by `namespace/name` of the Secret.
     pub credentials: OrdMap<ObjectKey, Arc<Credential>>,
     pub cluster_secrets: ClusterSecrets,
-    /// Label keys that any object selects workloads by.
-    pub mentioned_labels: Arc<BTreeSet<String>>,
-    pub node_local_services: bool,
+    /// What of proxies the configuration looks at.
+    pub lookup: Arc<Lookup>,
 }
 
 impl Snapshot {
@@ -69,7 +71,18 @@ impl Snapshot {
         found
     }
 
-    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+    /// Hosts of services that a wildcard covers, exact ones and wildcards.
+    pub fn hosts_below(&self, wildcard: &Host) -> impl Iterator<Item = &Host> {
+        let end = Host::new(wildcard.tail().unwrap_or_default()).reversed();
+        let first = end.clone();
+        self.hosts_by_end
+            .range(first..)
+            .take_while(move |(reversed, _)| reversed.starts_with(&*end))
+            .map(|(_, host)| host)
+            .filter(|host| host.subset_of(wildcard))
+    }
+
+    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Hashed<Service>>> {
         self.services
             .get(&key.host)?
             .iter()

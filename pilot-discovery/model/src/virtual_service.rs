@@ -1,14 +1,16 @@
 //! VirtualServices: names resolved, and an index by the hosts that they claim.
 
+use crate::hashed::Hashed;
 use std::{collections::BTreeSet, sync::Arc};
 
 use imbl::{OrdMap, OrdSet};
 use istio_api::networking::v1alpha3 as api;
 
 use crate::{
-    config::{Config, ConfigRef, Visibility},
+    config::{Config, ConfigRef, Labels, Visibility},
     host::Host,
     key::ObjectKey,
+    lookup::Lookup,
     mesh::Mesh,
 };
 
@@ -18,7 +20,7 @@ pub mod delegate;
 pub const MESH_GATEWAY: &str = "mesh";
 
 /// A VirtualService whose hosts, destinations and gateways are written in full.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct VirtualService {
     pub config: Config<api::VirtualService>,
     /// Lower case, resolved in the namespace of the object. Empty for a delegate.
@@ -30,13 +32,11 @@ pub struct VirtualService {
     pub delegates: Vec<ConfigRef>,
     /// Delegates that it names and that cannot be merged, with the reason.
     pub unresolved: Vec<(ObjectKey, &'static str)>,
-    /// Hash of the spec as it is here.
-    pub version: u64,
 }
 
 impl VirtualService {
     /// Resolves every name of `config` in its own namespace.
-    pub fn new(mut config: Config<api::VirtualService>, mesh: &Mesh, version: u64) -> Self {
+    pub fn new(mut config: Config<api::VirtualService>, mesh: &Mesh) -> Self {
         let namespace = config.reference.namespace.clone();
         let domain = mesh.domain.clone();
         let resolve = |host: &mut String| {
@@ -93,12 +93,27 @@ impl VirtualService {
             delegates: Vec::new(),
             unresolved: Vec::new(),
             config,
-            version,
         }
     }
 
     pub fn namespace(&self) -> &str {
         self.config.namespace()
+    }
+
+    /// Label keys of clients that routes look at.
+    pub(crate) fn lookup(&self) -> Lookup {
+        let spec = &self.config.spec;
+        let http = spec.http.iter().flat_map(|route| &route.r#match);
+        let tls = spec.tls.iter().flat_map(|route| &route.r#match);
+        let tcp = spec.tcp.iter().flat_map(|route| &route.r#match);
+        let labels = http
+            .map(|matched| &matched.source_labels)
+            .chain(tls.map(|matched| &matched.source_labels))
+            .chain(tcp.map(|matched| &matched.source_labels));
+        Lookup {
+            clients: labels.flat_map(Labels::keys).cloned().collect(),
+            ..Lookup::default()
+        }
     }
 
     pub fn binds(&self, gateway: &str) -> bool {
@@ -202,21 +217,25 @@ pub fn resolve_gateway(name: &str, namespace: &str) -> String {
 /// All VirtualServices, by object, by exact host and by gateway.
 #[derive(Clone, Debug, Default)]
 pub struct VirtualServices {
-    by_key: OrdMap<ObjectKey, Arc<VirtualService>>,
+    by_key: OrdMap<ObjectKey, Arc<Hashed<VirtualService>>>,
     /// Oldest first; wildcard hosts too, under their own text.
-    by_host: OrdMap<Host, Arc<[Arc<VirtualService>]>>,
+    by_host: OrdMap<Host, Arc<[Arc<Hashed<VirtualService>>]>>,
+    /// Hosts of `by_host` by their letters in reverse, to find those that end alike.
+    by_end: OrdMap<Arc<str>, Host>,
     /// Hosts of `by_host` that start with `*`.
-    wildcards: Arc<[Host]>,
+    wildcards: OrdSet<Host>,
+    /// Objects bound to a gateway, by its `<namespace>/<name>`.
+    by_gateway: OrdMap<Arc<str>, OrdSet<ObjectKey>>,
     /// Which objects send traffic to a host.
     by_destination: OrdMap<Host, OrdSet<ObjectKey>>,
 }
 
 impl VirtualServices {
-    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<VirtualService>> {
+    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<Hashed<VirtualService>>> {
         self.by_key.get(key)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Hashed<VirtualService>>> {
         self.by_key.values()
     }
 
@@ -229,18 +248,16 @@ impl VirtualServices {
     }
 
     /// Puts `new` in the place of what `key` held; `None` removes.
-    pub fn replace(&mut self, key: &ObjectKey, new: Option<Arc<VirtualService>>) {
+    pub fn replace(&mut self, key: &ObjectKey, new: Option<Arc<Hashed<VirtualService>>>) {
         if let Some(old) = self.by_key.remove(key) {
             for host in &old.hosts {
                 self.unlist(host, key);
             }
             for host in old.all_destinations() {
-                if let Some(keys) = self.by_destination.get_mut(&host) {
-                    keys.remove(key);
-                    if keys.is_empty() {
-                        self.by_destination.remove(&host);
-                    }
-                }
+                unlink(&mut self.by_destination, &host, key);
+            }
+            for gateway in &old.gateways {
+                unlink(&mut self.by_gateway, gateway, key);
             }
         }
         if let Some(new) = new {
@@ -253,12 +270,45 @@ impl VirtualServices {
                     .or_default()
                     .insert(key.clone());
             }
+            for gateway in &new.gateways {
+                let bound = self.by_gateway.entry(gateway.clone()).or_default();
+                bound.insert(key.clone());
+            }
             self.by_key.insert(key.clone(), new);
         }
     }
 
+    /// Objects of which some host covers some name that `host` covers: who of them rules it may
+    /// depend on the others.
+    pub fn overlapping(&self, host: &Host) -> BTreeSet<ObjectKey> {
+        let mut found = BTreeSet::new();
+        let mut add = |host: &Host| {
+            let claims = self
+                .by_host
+                .get(host)
+                .into_iter()
+                .flat_map(|all| all.iter());
+            found.extend(claims.map(|claim| ObjectKey::of(&claim.config)));
+        };
+        add(host);
+        if !self.wildcards.is_empty() {
+            host.find_wildcard(|wildcard| {
+                add(wildcard);
+                None::<()>
+            });
+        }
+        if let Some(tail) = host.tail() {
+            let end = Host::new(tail).reversed();
+            let below = self.by_end.range(end.clone()..);
+            below
+                .take_while(|(reversed, _)| reversed.starts_with(&*end))
+                .for_each(|(_, host)| add(host));
+        }
+        found
+    }
+
     /// Objects that send traffic to `host`.
-    pub fn sending_to(&self, host: &Host) -> impl Iterator<Item = &Arc<VirtualService>> {
+    pub fn sending_to(&self, host: &Host) -> impl Iterator<Item = &Arc<Hashed<VirtualService>>> {
         self.by_destination
             .get(host)
             .into_iter()
@@ -266,7 +316,7 @@ impl VirtualServices {
             .filter_map(|key| self.by_key.get(key))
     }
 
-    fn list(&mut self, host: &Host, new: &Arc<VirtualService>) {
+    fn list(&mut self, host: &Host, new: &Arc<Hashed<VirtualService>>) {
         let mut claims: Vec<_> = self.by_host.get(host).map_or_else(Vec::new, |c| c.to_vec());
         if claims
             .iter()
@@ -275,8 +325,9 @@ impl VirtualServices {
             return;
         }
         if claims.is_empty() && host.is_wildcard() {
-            self.wildcards = self.wildcards.iter().chain([host]).cloned().collect();
+            self.wildcards.insert(host.clone());
         }
+        self.by_end.insert(host.reversed(), host.clone());
         claims.push(new.clone());
         claims.sort_by(|a, b| a.config.by_age(&b.config));
         self.by_host.insert(host.clone(), claims.into());
@@ -293,12 +344,8 @@ impl VirtualServices {
             .collect();
         if left.is_empty() {
             self.by_host.remove(host);
-            self.wildcards = self
-                .wildcards
-                .iter()
-                .filter(|w| *w != host)
-                .cloned()
-                .collect();
+            self.by_end.remove(&host.reversed());
+            self.wildcards.remove(host);
         } else {
             self.by_host.insert(host.clone(), left);
         }
@@ -310,29 +357,29 @@ impl VirtualServices {
         &self,
         host: &Host,
         accept: impl Fn(&VirtualService) -> bool,
-    ) -> Option<&Arc<VirtualService>> {
+    ) -> Option<&Arc<Hashed<VirtualService>>> {
         let oldest = |host: &Host| {
             self.by_host
                 .get(host)
                 .and_then(|claims| claims.iter().find(|claim| accept(claim)))
         };
-        oldest(host).or_else(|| {
-            self.wildcards
-                .iter()
-                .filter(|wildcard| host.subset_of(wildcard))
-                .filter_map(|wildcard| oldest(wildcard).map(|found| (wildcard, found)))
-                .min_by(|(a, _), (b, _)| a.by_specificity(b))
-                .map(|(_, found)| found)
+        let exact = oldest(host);
+        if exact.is_some() || self.wildcards.is_empty() {
+            return exact;
+        }
+        host.find_wildcard(|wildcard| {
+            let is_claimed = self.wildcards.contains(wildcard);
+            is_claimed.then(|| oldest(wildcard)).flatten()
         })
     }
 
     /// Those bound to `gateway` (`<namespace>/<name>`) and visible in `namespace`: private ones,
     /// then exported ones, then public ones, each oldest first.
-    pub fn for_gateway(&self, gateway: &str, namespace: &str) -> Vec<Arc<VirtualService>> {
-        let mut bound: Vec<(u8, Arc<VirtualService>)> = self
-            .by_key
-            .values()
-            .filter(|vs| !vs.hosts.is_empty() && vs.binds(gateway))
+    pub fn for_gateway(&self, gateway: &str, namespace: &str) -> Vec<Arc<Hashed<VirtualService>>> {
+        let bound = self.by_gateway.get(gateway).into_iter().flatten();
+        let mut bound: Vec<(u8, Arc<Hashed<VirtualService>>)> = bound
+            .filter_map(|key| self.by_key.get(key))
+            .filter(|vs| !vs.hosts.is_empty())
             .filter(|vs| vs.export_to.includes(namespace))
             .map(|vs| {
                 let rank = match &vs.export_to {
@@ -347,5 +394,14 @@ impl VirtualServices {
             rank_a.cmp(rank_b).then_with(|| a.config.by_age(&b.config))
         });
         bound.into_iter().map(|(_, vs)| vs).collect()
+    }
+}
+
+fn unlink<K: Ord + Clone>(index: &mut OrdMap<K, OrdSet<ObjectKey>>, of: &K, key: &ObjectKey) {
+    if let Some(keys) = index.get_mut(of) {
+        keys.remove(key);
+        if keys.is_empty() {
+            index.remove(of);
+        }
     }
 }

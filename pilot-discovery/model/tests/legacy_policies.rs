@@ -193,8 +193,8 @@ fn a_target_is_followed_to_the_ports_of_its_workloads() {
     world.put("Service", "foo/web", 0, &service("web", "web", 8080, &[]));
     let changes = world.publish();
     assert_eq!(changes.policies, [Arc::from("foo")].into());
-    assert!(changes.unconverted && changes.selectors);
-    assert!(world.snapshot.mentioned_labels.contains("app"));
+    assert!(changes.unconverted && changes.lookup);
+    assert!(world.snapshot.lookup.workloads.contains("app"));
     assert_eq!(world.complaints(), Vec::<String>::new());
     let mtls = world.mtls("foo", "web");
     assert_eq!(mtls.ports, [(8080, MtlsMode::Strict)]);

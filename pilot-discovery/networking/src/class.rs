@@ -12,5 +12,7 @@
 
 pub mod cache;
 pub mod dirt;
+pub mod fleet;
+pub mod group;
 pub mod inbound;
 pub mod outbound;

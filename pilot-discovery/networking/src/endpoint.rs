@@ -3,6 +3,7 @@
 //! One assignment for each cluster that takes its endpoints from us. The client's place counts
 //! only where a locality policy makes it count, so that clients elsewhere share the bytes.
 
+use pilot_model::hashed::Hashed;
 use std::{collections::BTreeMap, sync::Arc};
 
 use istio_api::{
@@ -35,7 +36,7 @@ use prost_types::{Struct, Value, value::Kind};
 use crate::{
     cluster::{discovery::Discovery, policy::Policy},
     name::Outbound,
-    resource::{Key, Resource, sources},
+    resource::{Built, Resource, sources},
 };
 
 pub mod locality;
@@ -43,12 +44,13 @@ pub mod locality;
 use locality::Group;
 
 /// Everything that the endpoints of one service may depend on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Inputs<'a> {
-    service: &'a Arc<Service>,
-    endpoints: Option<&'a Arc<Endpoints>>,
-    rule: Option<&'a Arc<Rule>>,
-    mesh: &'a Mesh,
+    uses: Uses,
+    service: &'a Arc<Hashed<Service>>,
+    endpoints: Option<&'a Arc<Hashed<Endpoints>>>,
+    rule: Option<&'a Arc<Hashed<Rule>>>,
+    mesh: &'a Hashed<Mesh>,
     kind: ProxyType,
     /// Positions in `endpoints` of those whose workload refuses mutual TLS; ascending.
     refusing: Vec<usize>,
@@ -58,6 +60,22 @@ pub struct Inputs<'a> {
     cluster: Option<&'a str>,
     /// Set when some cluster of the service orders its endpoints by distance.
     place: Option<Place<'a>>,
+}
+
+/// In which ways a class sends traffic to a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Uses {
+    /// Requests and connections are routed to its clusters.
+    pub routed: bool,
+    /// A gateway forwards mesh TLS to it unopened.
+    pub passed_through: bool,
+}
+
+impl Uses {
+    /// Whether there is any.
+    pub fn any(self) -> bool {
+        self.routed || self.passed_through
+    }
 }
 
 /// Where the client is.
@@ -71,12 +89,17 @@ pub struct Place<'a> {
 }
 
 /// Collects what the endpoints of `service` depend on for `client`.
-pub fn gather<'a>(client: &Client<'a>, service: &'a Arc<Service>) -> Inputs<'a> {
+pub fn gather<'a>(
+    client: &Client<'a>,
+    service: &'a Arc<Hashed<Service>>,
+    uses: Uses,
+) -> Inputs<'a> {
     let snapshot = client.snapshot;
-    let mesh: &Mesh = &snapshot.mesh;
+    let mesh: &Hashed<Mesh> = &snapshot.mesh;
     let endpoints = client.endpoints(service);
     let rule = client.destination_rule(service);
     Inputs {
+        uses,
         refusing: endpoints.map(|e| refusing(client, e)).unwrap_or_default(),
         node: service.node_local.then_some(&*client.class.node_name),
         cluster: is_cluster_local(service.host(), mesh).then_some(&*client.class.cluster_id),
@@ -95,21 +118,6 @@ pub fn gather<'a>(client: &Client<'a>, service: &'a Arc<Service>) -> Inputs<'a> 
 }
 
 impl Inputs<'_> {
-    pub fn key(&self) -> u128 {
-        let key = Key::new("endpoint")
-            .with(self.service.version)
-            .with(&self.service.sources)
-            .with(self.endpoints.map(|endpoints| endpoints.version))
-            .with(self.rule.map(|rule| (rule.version, &rule.sources)))
-            .with(self.mesh.version())
-            .with(self.kind)
-            .with(&self.refusing)
-            .with(self.node)
-            .with(self.cluster)
-            .with(self.place);
-        key.finish()
-    }
-
     fn sources(&self) -> Arc<[ConfigRef]> {
         let rule = self.rule.iter().flat_map(|rule| rule.sources.iter());
         sources(self.service.sources.iter().chain(rule).cloned())
@@ -201,7 +209,18 @@ impl Inputs<'_> {
 }
 
 /// Makes the assignment of each cluster of the service that asks for one.
-pub fn build(inputs: &Inputs<'_>) -> Vec<Resource> {
+pub fn build(inputs: &Inputs<'_>) -> Built {
+    let mut built = Built::default();
+    if inputs.uses.routed {
+        built.resources = build_routed(inputs);
+    }
+    if inputs.uses.passed_through {
+        built.resources.extend(build_sni_dnat(inputs));
+    }
+    built
+}
+
+fn build_routed(inputs: &Inputs<'_>) -> Vec<Resource> {
     let sources = inputs.sources();
     clusters(inputs)
         .map(|(port, subset, labels, policy)| {
@@ -220,7 +239,7 @@ pub fn build(inputs: &Inputs<'_>) -> Vec<Resource> {
 
 /// Makes the assignments of the SNI-DNAT clusters of a gateway: only endpoints that take mutual
 /// TLS, since the connection is not opened on the way.
-pub fn build_sni_dnat(inputs: &Inputs<'_>) -> Vec<Resource> {
+fn build_sni_dnat(inputs: &Inputs<'_>) -> Vec<Resource> {
     let sources = inputs.sources();
     clusters(inputs)
         .map(|(port, subset, labels, policy)| {
@@ -262,7 +281,7 @@ type OneCluster<'a> = (&'a ServicePort, &'a str, Option<&'a Labels>, Policy<'a>)
 /// The clusters of the service that take their endpoints from us, in their order.
 fn clusters<'a>(inputs: &Inputs<'a>) -> impl Iterator<Item = OneCluster<'a>> {
     let (service, kind) = (inputs.service, inputs.kind);
-    let rule = inputs.rule.map(|rule| &**rule);
+    let rule = inputs.rule.map(|rule| &***rule);
     let subsets = rule.map_or(&[][..], |rule| &rule.spec.subsets);
     service
         .ports
@@ -308,11 +327,11 @@ fn refusing(client: &Client<'_>, endpoints: &Endpoints) -> Vec<usize> {
     refusing
 }
 
-fn depends_on_place(service: &Service, rule: Option<&Arc<Rule>>, mesh: &Mesh) -> bool {
+fn depends_on_place(service: &Service, rule: Option<&Arc<Hashed<Rule>>>, mesh: &Mesh) -> bool {
     if service.resolution == Resolution::Alias {
         return false;
     }
-    let rule = rule.map(|rule| &**rule);
+    let rule = rule.map(|rule| &***rule);
     let subsets = rule.map_or(&[][..], |rule| &rule.spec.subsets);
     service.ports.iter().any(|port| {
         std::iter::once(None)

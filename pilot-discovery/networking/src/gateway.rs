@@ -100,7 +100,7 @@ fn automatic_services<'a>(
         .scope
         .services
         .values()
-        .map(|service| &**service)
+        .map(|service| &***service)
         .filter(move |service| offered(service))
 }
 

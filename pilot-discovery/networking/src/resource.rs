@@ -1,10 +1,10 @@
 //! An encoded resource with where it came from.
 
-use std::{hash::Hash, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pilot_model::config::ConfigRef;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// One Envoy resource, encoded once and shared by everybody who is sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Resource {
 }
 
 /// Something that a generator left out, and why. Counted and shown; never stops the rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Skipped {
     /// Metric that counts it, e.g. `pilot_conflict_outbound_listener_tcp_over_current_tcp`.
     pub metric: &'static str,
@@ -57,38 +57,6 @@ pub struct Skipped {
 pub struct Built {
     pub resources: Vec<Resource>,
     pub skipped: Vec<Skipped>,
-}
-
-/// Hash of everything that some Inputs can reach. Equal keys give equal bytes; compared only
-/// within one process.
-#[derive(Clone)]
-pub struct Key(Xxh3);
-
-impl Key {
-    /// `kind` names the generator, so that the keys of two of them never meet.
-    pub fn new(kind: &str) -> Self {
-        Self(Xxh3::new()).with(kind)
-    }
-
-    #[must_use]
-    pub fn with(mut self, part: impl Hash) -> Self {
-        part.hash(&mut self.0);
-        self
-    }
-
-    pub fn add(&mut self, part: impl Hash) {
-        part.hash(&mut self.0);
-    }
-
-    pub fn finish(&self) -> u128 {
-        self.0.digest128()
-    }
-}
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:032x}", self.finish())
-    }
 }
 
 /// Sorted and without repeats, as every resource carries its sources.

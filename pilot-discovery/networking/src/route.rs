@@ -3,3 +3,4 @@
 pub mod destination;
 pub mod http;
 pub mod outbound;
+pub mod source;

@@ -14,7 +14,7 @@ use super::{Page, Params, failed, json as page};
 
 pub(super) async fn credentialz(Shared(state): Page, Query(params): Query<Params>) -> Response {
     let seen = state.world.inspect(|writer| {
-        let gateways = writer.proxies.gateways().borrow().clone();
+        let gateways = writer.fleet.gateway_accounts().clone();
         (writer.snapshot.clone(), gateways)
     });
     let (snapshot, gateways) = match seen.await {

@@ -88,12 +88,13 @@ fn look(writer: &Writer, object: &Object) -> Look {
     let builder = &writer.builder;
     let may_be_endpoints = matches!(&*object.kind, "ServiceEntry" | "Service");
     let is_hidden = builder.is_dirty() && (may_be_endpoints || !builder.is_endpoints_only());
-    let members = writer.proxies.connections();
     Look {
         is_published: !is_hidden,
         version: found.map(|object| object.meta.resource_version.clone()),
-        proxies: members
-            .map(|(id, member)| (id, member.proxy.id.clone(), member.view()))
+        proxies: writer
+            .fleet
+            .proxies()
+            .filter_map(|(id, member)| Some((id, member.proxy.id.clone(), writer.views.last(id)?)))
             .collect(),
     }
 }

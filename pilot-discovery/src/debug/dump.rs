@@ -26,20 +26,15 @@ async fn view(state: &State, params: &Params) -> Result<View, Response> {
     let found = state
         .world
         .inspect(move |writer| {
-            writer
-                .proxies
-                .iter()
-                .find(|member| *member.proxy.id == *wanted)
-                .map(|member| View {
-                    outbound: writer.classes.outbound(&member.outbound),
-                    inbound: member
-                        .inbound
-                        .as_ref()
-                        .map(|class| writer.classes.inbound(class))
-                        .unwrap_or_default(),
-                    version: writer.snapshot.version,
-                    times: None,
-                })
+            let mut proxies = writer.fleet.proxies();
+            let (id, _) = proxies.find(|(_, member)| *member.proxy.id == *wanted)?;
+            let sides = writer.fleet.sides(id)?;
+            Some(View {
+                outbound: sides.outbound,
+                inbound: sides.inbound,
+                version: writer.snapshot.version,
+                times: None,
+            })
         })
         .await
         .map_err(|error| failed(&error))?;
@@ -177,10 +172,10 @@ pub(super) async fn push_status(Shared(state): Page, Query(params): Query<Params
         .world
         .inspect(|writer| {
             // Classes that wait for somebody to come back are nobody's trouble.
-            let outbound = writer.classes.outbound_classes();
+            let outbound = writer.fleet.outbound_classes();
             let outbound = outbound.filter(|(_, members)| *members > 0);
             let outbound = outbound.map(|(class, _)| class.manifests().clone());
-            let inbound = writer.classes.inbound_classes();
+            let inbound = writer.fleet.inbound_classes();
             let inbound = inbound.filter(|(_, members)| *members > 0);
             let inbound = inbound.map(|(class, _)| class.manifests().clone());
             let manifests: Vec<_> = outbound.chain(inbound).collect();
@@ -256,7 +251,7 @@ pub(super) async fn cachez(Shared(state): Page, Query(params): Query<Params>) ->
         .world
         .inspect(|writer| {
             let outbound: Vec<Value> = writer
-                .classes
+                .fleet
                 .outbound_classes()
                 .map(|(class, members)| {
                     let manifests = class.manifests();
@@ -272,10 +267,10 @@ pub(super) async fn cachez(Shared(state): Page, Query(params): Query<Params>) ->
                     })
                 })
                 .collect();
-            let cache = writer.classes.cache();
+            let cache = writer.fleet.cache();
             object!({
                 "outboundClasses": outbound,
-                "inboundClasses": writer.classes.inbound_classes().count(),
+                "inboundClasses": writer.fleet.inbound_classes().count(),
                 "shared": {
                     "clusters": {"hits": cache.clusters.hits(), "misses": cache.clusters.misses()},
                     "endpoints":

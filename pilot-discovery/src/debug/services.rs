@@ -6,7 +6,10 @@ use axum::{
     extract::{Query, State as Shared},
     response::Response,
 };
-use pilot_model::service::{Endpoint, Health, Registry, Resolution, Service};
+use pilot_model::{
+    hashed::hash_of,
+    service::{Endpoint, Health, Registry, Resolution, Service},
+};
 use serde_json::{Map, Value, json};
 
 use super::{Page, Params, failed, json as page};
@@ -45,7 +48,7 @@ fn service(service: &Service) -> Value {
         "clusterVIPs": {"Addresses": {"Kubernetes": addresses}},
         "Resolution": resolution(service.resolution),
         "MeshExternal": service.mesh_external,
-        "ResourceVersion": format!("{:016x}", service.version),
+        "ResourceVersion": format!("{:032x}", hash_of(service)),
     })
 }
 

@@ -9,7 +9,7 @@ use super::{
     ByKind, Taken,
     reach::{Needs, ObjectId, Reach},
 };
-use crate::world::{classes::ClassId, proxies::Place};
+use pilot_networking::class::{fleet::Membership, group::ClassId};
 
 /// A proxy that came, or moved to another class, is counted when it took everything there, at the
 /// latest after this time. So proxies that come and go take nothing back that was said.
@@ -43,7 +43,7 @@ pub(super) type Arriving = BTreeMap<u64, (u64, Instant)>;
 impl Crowd {
     /// `members`: proxies by connection. Notes in `arriving` who is not counted yet.
     pub(super) fn gather(
-        members: &[(u64, Place)],
+        members: &[(u64, Membership)],
         taken: &BTreeMap<u64, Taken>,
         arriving: &mut Arriving,
         now: Instant,

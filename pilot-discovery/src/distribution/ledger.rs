@@ -24,7 +24,7 @@ use super::{
     crowd::{Arriving, Counter, Crowd},
     reach::{ObjectId, Reach},
 };
-use crate::world::classes::ClassId;
+use pilot_networking::class::group::ClassId;
 
 /// Objects counted in a round, so that neither a round nor what it says grows with the mesh.
 pub(super) const OBJECTS_PER_ROUND: usize = 2_000;

@@ -11,7 +11,8 @@ use pilot_model::config::ConfigRef;
 use pilot_networking::{manifest::Manifests, resource::Resource};
 
 use super::ByKind;
-use crate::{world::classes::Held, xds::kind::Kind};
+use crate::xds::kind::Kind;
+use pilot_networking::class::group::ClassState;
 
 /// Number of an object in the ledger.
 pub(super) type ObjectId = u32;
@@ -48,7 +49,7 @@ impl Reach {
     /// count.
     pub(super) fn follow(
         &mut self,
-        held: &Held,
+        held: &ClassState,
         id: impl Fn(&ConfigRef) -> Option<ObjectId>,
     ) -> BTreeSet<ObjectId> {
         let mut touched = BTreeSet::new();

@@ -14,9 +14,9 @@ use pilot_model::{mesh::Mesh, proxy::Proxy, snapshot::Snapshot};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
+    Accounts,
     command::{Command, Look},
     pace::Pace,
-    proxies::Accounts,
     writer::Writer,
 };
 use crate::{metrics::Metrics, xds::kind::View};
@@ -59,7 +59,7 @@ impl Handle {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let published = Arc::new(ArcSwap::default());
         let writer = Writer::new(mesh, pace, published.clone(), metrics);
-        let gateways = writer.proxies.gateways();
+        let gateways = writer.views.accounts();
         let runtime = tokio::runtime::Handle::current();
         thread::Builder::new()
             .name("writer".into())

@@ -7,14 +7,14 @@ use std::{
 
 use arc_swap::ArcSwap;
 use pilot_model::{builder::Builder, mesh::Mesh, snapshot::Snapshot};
+use pilot_networking::class::{fleet::Fleet, group::ProxyId};
 use tokio::sync::mpsc;
 
 use super::{
-    classes::Classes,
     command::{Batch, Command, FromCluster},
     handle::Published,
     pace::{Debounce, Pace},
-    proxies::Proxies,
+    views::Views,
 };
 use crate::metrics::Metrics;
 
@@ -23,8 +23,8 @@ use crate::metrics::Metrics;
 pub struct Writer {
     pub builder: Builder,
     pub snapshot: Arc<Snapshot>,
-    pub classes: Classes,
-    pub proxies: Proxies,
+    pub fleet: Fleet,
+    pub views: Views,
     debounce: Debounce,
     synced: bool,
     published: Arc<ArcSwap<Published>>,
@@ -41,8 +41,8 @@ impl Writer {
         Self {
             builder: Builder::new(mesh),
             snapshot: Arc::default(),
-            classes: Classes::default(),
-            proxies: Proxies::default(),
+            fleet: Fleet::default(),
+            views: Views::default(),
             debounce: Debounce::new(pace, Instant::now()),
             synced: false,
             published,
@@ -105,16 +105,18 @@ impl Writer {
                 self.publish();
             }
             Command::Connect { id, proxy, reply } => {
-                let view = self
-                    .proxies
-                    .connect(id, *proxy, &self.snapshot, &mut self.classes);
+                let sides = self
+                    .fleet
+                    .connect(id, *proxy, &self.snapshot, Instant::now());
+                let view = self.views.open(id, sides, self.snapshot.version);
                 if reply.send(view).is_err() {
                     // The stream ended while it waited.
-                    self.proxies.disconnect(id, &mut self.classes);
+                    self.disconnect(id);
                 }
+                self.views.set_accounts(self.fleet.gateway_accounts());
                 self.count_missing_secrets();
             }
-            Command::Disconnect { id } => self.proxies.disconnect(id, &mut self.classes),
+            Command::Disconnect { id } => self.disconnect(id),
             Command::Inspect(look) => (look.0)(self),
         }
     }
@@ -131,8 +133,14 @@ impl Writer {
         }
     }
 
+    fn disconnect(&mut self, id: ProxyId) {
+        self.views.close(id);
+        self.fleet.disconnect(id, Instant::now());
+        self.views.set_accounts(self.fleet.gateway_accounts());
+    }
+
     fn count_missing_secrets(&mut self) {
-        let missing = self.classes.take_missing_secrets();
+        let missing = self.fleet.take_missing_secrets();
         self.metrics.missing_secrets.inc_by(missing);
     }
 
@@ -193,17 +201,16 @@ impl Writer {
                 "parts of 1.1 policies are not converted, /debug/push_status says which"
             );
         }
-        self.proxies
-            .reclassify(&self.snapshot, &changes, &mut self.classes);
-        self.classes.update(&self.snapshot, &changes);
+        let affected = self.fleet.follow(&self.snapshot, &changes, Instant::now());
         self.count_missing_secrets();
         self.published.store(Arc::new(Published {
             snapshot: self.snapshot.clone(),
             synced: self.synced,
         }));
-        let told = self
-            .proxies
-            .publish(&self.snapshot, &self.classes, changed.unwrap_or(start));
+        let changed_at = changed.unwrap_or(start);
+        let sent = self
+            .views
+            .publish(&self.fleet, affected, &self.snapshot, changed_at);
         let elapsed = start.elapsed();
         if let Some(changed) = changed {
             let waited = start.saturating_duration_since(changed);
@@ -213,7 +220,7 @@ impl Writer {
             .snapshot_built(elapsed, &self.snapshot, &changes);
         tracing::debug!(
             version = self.snapshot.version,
-            proxies = told,
+            proxies = sent,
             elapsed_ms = elapsed.as_secs_f64() * 1e3,
             "published a snapshot"
         );

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::Builder;
 use crate::{
+    hashed::Hashed,
     host::Host,
     service::{Resolution, Service, ServiceKey},
 };
@@ -16,7 +17,6 @@ impl Builder {
         });
         if is_known {
             service.resolution = Resolution::Alias;
-            return service.hashed();
         }
         service
     }
@@ -25,10 +25,10 @@ impl Builder {
     pub(super) fn index_alias(
         &mut self,
         key: &ServiceKey,
-        old: Option<&Service>,
-        new: Option<&Service>,
+        old: Option<&Arc<Hashed<Service>>>,
+        new: Option<&Arc<Hashed<Service>>>,
     ) {
-        let target = |service: Option<&Service>| service?.external_name.clone();
+        let target = |service: Option<&Arc<Hashed<Service>>>| service?.external_name.clone();
         let (old, new) = (target(old), target(new));
         if old == new {
             return;

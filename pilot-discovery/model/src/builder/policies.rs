@@ -11,9 +11,13 @@ use istio_api::{
 
 use super::{Builder, decode};
 use crate::{
-    authn::legacy::{PolicyId, Unit},
+    authn::{
+        self,
+        legacy::{PolicyId, Unit},
+    },
     config::Config,
     key::ObjectKey,
+    lookup::Lookup,
     service::ServiceKey,
 };
 
@@ -49,8 +53,8 @@ impl Builder {
 
     fn decide(&mut self, key: &ServiceKey, is_policy_changed: bool) {
         let next = &self.next;
-        let service = next.service(key).map(|service| &**service);
-        let endpoints = next.endpoints.get(key).map(|endpoints| &**endpoints);
+        let service = next.service(key).map(|service| &***service);
+        let endpoints = next.endpoints.get(key).map(|endpoints| &***endpoints);
         let differs = self
             .policies
             .decide(key, service.zip(endpoints), is_policy_changed);
@@ -102,11 +106,27 @@ impl Builder {
         }
     }
 
+    /// Takes a PeerAuthentication that a user wrote.
+    pub(super) fn peer_authentication(
+        &mut self,
+        key: &ObjectKey,
+        policy: Option<Arc<Config<PeerAuthentication>>>,
+    ) {
+        let new = policy.as_ref().map(|policy| authn::lookup(policy));
+        let old = self.next.peer_authentications.replace(key, policy);
+        self.follow_policy(key, old.map(|policy| authn::lookup(&policy)), new);
+    }
+
+    /// Takes a PeerAuthentication that a policy of 1.1 was converted to.
     fn put_policy(&mut self, key: &ObjectKey, policy: Option<Arc<Config<PeerAuthentication>>>) {
-        self.next
-            .peer_authentications
-            .replace_converted(key, policy);
-        self.changes.selectors = true;
+        let new = policy.as_ref().map(|policy| authn::lookup(policy));
+        let policies = &mut self.next.peer_authentications;
+        let old = policies.replace_converted(key, policy);
+        self.follow_policy(key, old.map(|policy| authn::lookup(&policy)), new);
+    }
+
+    fn follow_policy(&mut self, key: &ObjectKey, old: Option<Lookup>, new: Option<Lookup>) {
+        self.lookups.replace(old, new);
         self.changes.policies.insert(key.namespace.clone());
     }
 }

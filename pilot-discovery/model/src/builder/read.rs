@@ -2,10 +2,10 @@
 
 use istio_api::{collections::Collection, object::Object};
 use prost::Message;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     config::{Config, ConfigRef, Created, source_kind},
+    hashed::Spec,
     key::ObjectKey,
 };
 
@@ -17,11 +17,6 @@ pub struct Refused {
     pub namespace: String,
     pub name: String,
     pub reason: String,
-}
-
-/// Hash of the body; 0 when there is none.
-pub(super) fn version(object: Option<&Object>) -> u64 {
-    object.map_or(0, |object| xxh3_64(&object.body))
 }
 
 pub(super) fn refused(collection: &'static Collection, key: &ObjectKey, reason: String) -> Refused {
@@ -68,6 +63,6 @@ pub(super) fn decode<T: Message + Default>(
         created,
         labels: meta.labels.clone(),
         annotations: meta.annotations.clone(),
-        spec,
+        spec: Spec(spec),
     }))
 }

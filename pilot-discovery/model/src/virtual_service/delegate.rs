@@ -3,25 +3,24 @@
 //! An entry of the root names a delegate; in its place come the entries of the delegate, each
 //! narrowed to what both match. Delegates have no hosts and delegate no further.
 
-use std::{collections::BTreeMap, sync::Arc};
+use crate::hashed::Hashed;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use istio_api::networking::v1alpha3::{
     self as api, HttpMatchRequest, HttpRoute, StringMatch, string_match::MatchType,
 };
-use prost::Message;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::VirtualService;
 use crate::{config::Labels, key::ObjectKey};
 
-/// Whether a route of `root` is delegated to the object `key`.
-pub fn refers_to(root: &VirtualService, key: &ObjectKey) -> bool {
-    root.config
-        .spec
-        .http
-        .iter()
-        .filter_map(|http| http.delegate.as_ref())
-        .any(|delegate| key_of(root, delegate) == *key)
+/// The objects that routes of `root` are delegated to.
+pub fn named(root: &VirtualService) -> BTreeSet<ObjectKey> {
+    let routes = root.config.spec.http.iter();
+    let delegates = routes.filter_map(|http| http.delegate.as_ref());
+    delegates.map(|delegate| key_of(root, delegate)).collect()
 }
 
 fn key_of(root: &VirtualService, delegate: &api::Delegate) -> ObjectKey {
@@ -37,9 +36,9 @@ fn key_of(root: &VirtualService, delegate: &api::Delegate) -> ObjectKey {
 /// A reference to nothing, to an object that has hosts of its own or that is not exported to the
 /// namespace of the root leaves no route.
 pub fn merge(
-    root: &Arc<VirtualService>,
-    lookup: impl Fn(&ObjectKey) -> Option<Arc<VirtualService>>,
-) -> Arc<VirtualService> {
+    root: &Arc<Hashed<VirtualService>>,
+    lookup: impl Fn(&ObjectKey) -> Option<Arc<Hashed<VirtualService>>>,
+) -> Arc<Hashed<VirtualService>> {
     if root
         .config
         .spec
@@ -87,8 +86,7 @@ pub fn merge(
             merged.delegates.push(delegate.config.reference.clone());
         }
     }
-    merged.version = xxh3_64(&merged.config.spec.encode_to_vec());
-    Arc::new(merged)
+    Arc::new(Hashed::new(merged))
 }
 
 /// One entry of the delegate under the entry that names it; `None` when they never match the same
@@ -263,7 +261,7 @@ mod tests {
         mesh::Mesh,
     };
 
-    fn object(name: &str, spec: api::VirtualService) -> Arc<VirtualService> {
+    fn object(name: &str, spec: api::VirtualService) -> Arc<Hashed<VirtualService>> {
         let config = Config {
             reference: ConfigRef {
                 kind: "VirtualService",
@@ -274,9 +272,9 @@ mod tests {
             created: Created::default(),
             labels: Labels::new(),
             annotations: Labels::new(),
-            spec,
+            spec: crate::hashed::Spec(spec),
         };
-        Arc::new(VirtualService::new(config, &Mesh::default(), 1))
+        Arc::new(Hashed::new(VirtualService::new(config, &Mesh::default())))
     }
 
     fn prefix(text: &str) -> HttpMatchRequest {
@@ -288,7 +286,7 @@ mod tests {
         }
     }
 
-    fn root(matches: Vec<HttpMatchRequest>) -> Arc<VirtualService> {
+    fn root(matches: Vec<HttpMatchRequest>) -> Arc<Hashed<VirtualService>> {
         let delegate = api::Delegate {
             name: "leaf".to_owned(),
             ..Default::default()
@@ -312,7 +310,7 @@ mod tests {
         )
     }
 
-    fn leaf(entries: Vec<(&str, Vec<HttpMatchRequest>)>) -> Arc<VirtualService> {
+    fn leaf(entries: Vec<(&str, Vec<HttpMatchRequest>)>) -> Arc<Hashed<VirtualService>> {
         let http = entries
             .into_iter()
             .map(|(name, r#match)| HttpRoute {
@@ -345,7 +343,7 @@ mod tests {
         assert_eq!(entry.r#match, [prefix("/api/v1")]);
         assert_eq!(entry.timeout.unwrap().seconds, 3);
         assert_eq!(merged.delegates.len(), 1);
-        assert_ne!(merged.version, root.version);
+        assert_ne!(merged, root);
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! Generated things by the hash of their inputs, for as long as some class holds them.
+//! Generated resources by the hash of their inputs, for as long as some class holds them.
 
 use std::{
     collections::BTreeMap,
+    hash::Hash,
     sync::{Arc, Weak},
 };
+
+use pilot_model::hashed::hash_of;
 
 use crate::{
     resource::{Built, Resource, Skipped},
@@ -32,14 +35,16 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// The value of `key`, made by `build` if nobody holds it.
-    pub fn get_or_build(&mut self, key: u128, build: impl FnOnce() -> T) -> Arc<T> {
+    /// The value that `build` makes of `inputs`, shared with whoever asked for it with equal
+    /// inputs. `build` is a function and no closure: it sees nothing that is not in the key.
+    pub fn get_or_build<I: Hash>(&mut self, inputs: &I, build: fn(&I) -> T) -> Arc<T> {
+        let key = hash_of(inputs);
         if let Some(value) = self.values.get(&key).and_then(Weak::upgrade) {
             self.hits += 1;
             return value;
         }
         self.misses += 1;
-        let value = Arc::new(build());
+        let value = Arc::new(build(inputs));
         self.values.insert(key, Arc::downgrade(&value));
         if self.values.len() > self.sweep_at {
             self.values.retain(|_, value| value.strong_count() > 0);
@@ -79,5 +84,6 @@ pub struct Cache {
     pub clusters: Shared<Made>,
     pub endpoints: Shared<Made>,
     pub listeners: Shared<Made>,
+    pub inbound_listeners: Shared<Made>,
     pub virtual_hosts: Shared<route::outbound::virtual_hosts::Built>,
 }

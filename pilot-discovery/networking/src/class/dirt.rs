@@ -35,10 +35,7 @@ impl Dirt {
         let mut dirt = Self {
             // Policies decide which endpoints take mutual TLS, Sidecars what is seen at all; both
             // change seldom, and the cache makes the rest cheap.
-            all: changes.everything
-                || changes.selectors
-                || !changes.sidecars.is_empty()
-                || !changes.policies.is_empty(),
+            all: changes.everything || !changes.sidecars.is_empty() || !changes.policies.is_empty(),
             gateways: !changes.is_endpoints_or_secrets(),
             credentials: changes
                 .credentials
@@ -77,11 +74,11 @@ impl Dirt {
         dirt.add_claims(snapshot, &claims);
         dirt.virtual_services
             .extend(changes.virtual_services.iter().cloned());
-        // A service that comes or goes moves a host between the two kinds of virtual hosts.
-        for host in &changes.services {
-            if let Some(vs) = snapshot.virtual_services.for_host(host, |_| true) {
-                dirt.virtual_services.insert(ObjectKey::of(&vs.config));
-            }
+        // A service that comes or goes moves a host between the two kinds of virtual hosts, and a
+        // VirtualService that comes or goes may take a host from another or leave it to another.
+        for host in changes.services.iter().chain(&claims) {
+            let claiming = snapshot.virtual_services.overlapping(host);
+            dirt.virtual_services.extend(claiming);
         }
         dirt
     }

@@ -9,10 +9,11 @@ use pilot_model::{
     snapshot::Snapshot,
 };
 
+use super::{cache::Cache, group::Side};
 use crate::{
     cluster, listener,
-    manifest::{Manifests, put},
-    resource::Skipped,
+    manifest::{Manifests, Set, put},
+    resource::{Resource, Skipped},
 };
 
 /// An inbound class; small, so it is made anew whenever something it reads changed.
@@ -22,13 +23,24 @@ pub struct Inbound {
     manifests: Arc<Manifests>,
 }
 
+impl Side for Inbound {
+    fn manifests(&self) -> &Arc<Manifests> {
+        &self.manifests
+    }
+}
+
 impl Inbound {
-    pub fn new(snapshot: &Snapshot, class: InboundClass) -> Self {
+    /// What the proxies of the class are to hold.
+    pub fn manifests(&self) -> &Arc<Manifests> {
+        &self.manifests
+    }
+
+    pub fn new(snapshot: &Snapshot, class: InboundClass, cache: &mut Cache) -> Self {
         let mut inbound = Self {
             class,
             manifests: Arc::default(),
         };
-        inbound.rebuild(snapshot);
+        inbound.rebuild(snapshot, cache);
         inbound
     }
 
@@ -36,15 +48,10 @@ impl Inbound {
         &self.class
     }
 
-    pub fn manifests(&self) -> &Arc<Manifests> {
-        &self.manifests
-    }
-
-    /// Follows `snapshot`; `true` when the manifests changed.
-    pub fn update(&mut self, snapshot: &Snapshot, changes: &Changes) -> bool {
+    /// Follows `snapshot`.
+    pub fn update(&mut self, snapshot: &Snapshot, changes: &Changes, cache: &mut Cache) {
         let root = &snapshot.mesh.root_namespace;
         let concerned = changes.everything
-            || changes.selectors
             || [&changes.policies, &changes.sidecars]
                 .iter()
                 .any(|set| set.contains(&self.class.namespace) || set.contains(root))
@@ -55,15 +62,12 @@ impl Inbound {
                         .iter()
                         .any(|rule| t.service.host.subset_of(rule))
             });
-        if !concerned {
-            return false;
+        if concerned {
+            self.rebuild(snapshot, cache);
         }
-        let before = self.manifests.clone();
-        self.rebuild(snapshot);
-        !Arc::ptr_eq(&before, &self.manifests)
     }
 
-    fn rebuild(&mut self, snapshot: &Snapshot) {
+    fn rebuild(&mut self, snapshot: &Snapshot, cache: &mut Cache) {
         let sidecar = self.class.sidecar.as_deref().and_then(|name| {
             let (namespace, name) = name.split_once('/')?;
             snapshot.sidecars.get(&ObjectKey::new(namespace, name))
@@ -74,14 +78,18 @@ impl Inbound {
             sidecar,
         };
         let clusters = cluster::inbound::build(&server);
-        let listeners = listener::inbound::build(&server);
+        let inputs = listener::inbound::gather(&server);
+        let listeners = cache
+            .inbound_listeners
+            .get_or_build(&inputs, |inputs| listener::inbound::build(inputs).into());
         let mut next = Manifests::clone(&self.manifests);
-        replace(&mut next.clusters, clusters.resources);
-        replace(&mut next.listeners, listeners.resources);
+        let made = clusters.resources.into_iter().map(Arc::new);
+        replace(&mut next.clusters, made);
+        replace(&mut next.listeners, listeners.resources.iter().cloned());
         let skipped: Vec<Skipped> = clusters
             .skipped
             .into_iter()
-            .chain(listeners.skipped)
+            .chain(listeners.skipped.iter().cloned())
             .collect();
         next.skipped = imbl::OrdMap::unit("inbound".into(), skipped.into());
         let same = self.manifests.clusters.ptr_eq(&next.clusters)
@@ -94,11 +102,11 @@ impl Inbound {
 }
 
 /// Makes `set` hold exactly `resources`; the first of a name wins.
-fn replace(set: &mut crate::manifest::Set, resources: Vec<crate::resource::Resource>) {
-    let mut kept = crate::manifest::Set::new();
+fn replace(set: &mut Set, resources: impl Iterator<Item = Arc<Resource>>) {
+    let mut kept = Set::new();
     for resource in resources {
         if !kept.contains_key(&resource.name) {
-            kept.insert(resource.name.clone(), Arc::new(resource));
+            kept.insert(resource.name.clone(), resource);
         }
     }
     let gone: Vec<Arc<str>> = set

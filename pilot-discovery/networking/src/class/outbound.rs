@@ -17,16 +17,19 @@ use pilot_model::{
     snapshot::Snapshot,
 };
 
-use difference::{exchange, is_untouched, note, replace, replace_all, same};
+use difference::{exchange, is_untouched, note, replace, replace_all};
 
 use super::{
     cache::{Cache, Made},
     dirt::Dirt,
+    group::Side,
 };
 use crate::{
-    cluster, endpoint, gateway, listener,
+    cluster,
+    endpoint::{self, Uses},
+    gateway, listener,
     manifest::{Manifests, put},
-    resource::Built,
+    resource::Resource,
     route::{self, outbound::RouteName},
 };
 
@@ -50,13 +53,27 @@ pub struct Outbound {
     /// Who contributes to a route configuration.
     routes: OrdMap<RouteName, OrdSet<Owner>>,
     listeners: BTreeMap<u32, Arc<Made>>,
+    /// Clusters and listeners that there are whatever services there are.
+    fixed_clusters: Vec<Arc<Resource>>,
+    fixed_listeners: Vec<Arc<Resource>>,
     /// Hosts that a gateway's routes send traffic to; sidecars see all of their scope.
     referenced: Option<BTreeSet<Host>>,
     /// Hosts that a gateway passes mutual TLS through to.
     passed_through: BTreeSet<Host>,
 }
 
+impl Side for Outbound {
+    fn manifests(&self) -> &Arc<Manifests> {
+        &self.manifests
+    }
+}
+
 impl Outbound {
+    /// What the proxies of the class are to hold.
+    pub fn manifests(&self) -> &Arc<Manifests> {
+        &self.manifests
+    }
+
     pub fn new(snapshot: &Snapshot, class: OutboundClass, cache: &mut Cache) -> Self {
         let mut outbound = Self {
             scope: Scope::build(snapshot, &class.namespace, sidecar(snapshot, &class)),
@@ -67,6 +84,8 @@ impl Outbound {
             virtual_hosts: OrdMap::new(),
             routes: OrdMap::new(),
             listeners: BTreeMap::new(),
+            fixed_clusters: Vec::new(),
+            fixed_listeners: Vec::new(),
             referenced: None,
             passed_through: BTreeSet::new(),
         };
@@ -101,6 +120,8 @@ impl Outbound {
             virtual_hosts: self.virtual_hosts.clone(),
             routes: self.routes.clone(),
             listeners: self.listeners.clone(),
+            fixed_clusters: self.fixed_clusters.clone(),
+            fixed_listeners: self.fixed_listeners.clone(),
             referenced: None,
             passed_through: BTreeSet::new(),
         };
@@ -118,12 +139,8 @@ impl Outbound {
         &self.scope
     }
 
-    pub fn manifests(&self) -> &Arc<Manifests> {
-        &self.manifests
-    }
-
-    /// Follows `snapshot`; `true` when the manifests changed.
-    pub fn update(&mut self, snapshot: &Snapshot, dirt: &Dirt, cache: &mut Cache) -> bool {
+    /// Follows `snapshot`.
+    pub fn update(&mut self, snapshot: &Snapshot, dirt: &Dirt, cache: &mut Cache) {
         let mut next = Manifests::clone(&self.manifests);
         let scope_rules = self.scope.depends_on_virtual_services() && dirt.virtual_services_changed;
         let is_gateway = self.class.kind == ProxyType::Router;
@@ -140,11 +157,9 @@ impl Outbound {
                 self.make_secrets(snapshot, &mut next);
             }
         }
-        let changed = !same(&self.manifests, &next);
-        if changed || !is_untouched(&self.manifests, &next) {
+        if !is_untouched(&self.manifests, &next) {
             self.manifests = Arc::new(next);
         }
-        changed
     }
 
     /// Makes everything again, what is unchanged out of the cache.
@@ -164,10 +179,8 @@ impl Outbound {
             self.make_clusters(snapshot, host, cache, next);
             self.make_endpoints(snapshot, host, cache, next);
         }
+        self.make_fixed(snapshot, next);
         let client = self.client(snapshot);
-        for resource in cluster::fixed(&client) {
-            put(&mut next.clusters, Arc::new(resource));
-        }
         match self.class.kind {
             ProxyType::Sidecar => {
                 let mut ports = listener::outbound::ports(&client);
@@ -175,8 +188,8 @@ impl Outbound {
                 for port in ports {
                     self.make_listeners(snapshot, port, cache, next);
                 }
-                self.make_fixed_listeners(snapshot, next);
-                let mut touched: BTreeSet<RouteName> = self.routes.keys().cloned().collect();
+                // Those without an owner, too, which there may be no reason for any more.
+                let mut touched: BTreeSet<RouteName> = next.routes.keys().cloned().collect();
                 let mut owners: BTreeSet<Owner> = self.virtual_hosts.keys().cloned().collect();
                 owners.extend(hosts.iter().cloned().map(Owner::Service));
                 owners.extend(
@@ -217,6 +230,10 @@ impl Outbound {
                     let concerned = concerned.filter(|port| itself || !port.protocol.is_http());
                     ports.extend(concerned.map(|port| port.number));
                 }
+                // An egress listener with a port of its own takes services of any port.
+                let own = scope.listeners.iter();
+                let own = own.filter(|listener| listener.services.contains_key(host));
+                ports.extend(own.filter_map(|listener| Some(listener.port.as_ref()?.number)));
             }
         };
         note_ports(&self.scope, &mut ports);
@@ -257,9 +274,9 @@ impl Outbound {
         }
     }
 
-    /// What this class is to be told of `host`.
-    fn work(&self, host: &Host) -> Work {
-        Work {
+    /// In which ways this class sends traffic to `host`.
+    fn uses(&self, host: &Host) -> Uses {
+        Uses {
             routed: self
                 .referenced
                 .as_ref()
@@ -275,26 +292,16 @@ impl Outbound {
         cache: &mut Cache,
         next: &mut Manifests,
     ) {
-        let work = self.work(host);
+        let uses = self.uses(host);
         let built = self
             .scope
             .services
             .get(host)
-            .filter(|_| work.any())
+            .filter(|_| uses.any())
             .map(|service| {
-                let inputs = cluster::outbound::gather(&self.client(snapshot), service);
-                cache.clusters.get_or_build(inputs.key() ^ work.key(), || {
-                    let mut built = Built::default();
-                    if work.routed {
-                        built = cluster::outbound::build(&inputs);
-                    }
-                    if work.passed_through {
-                        let more = cluster::outbound::build_sni_dnat(&inputs);
-                        built.resources.extend(more.resources);
-                        built.skipped.extend(more.skipped);
-                    }
-                    built.into()
-                })
+                let inputs = cluster::outbound::gather(&self.client(snapshot), service, uses);
+                let clusters = &mut cache.clusters;
+                clusters.get_or_build(&inputs, |inputs| cluster::outbound::build(inputs).into())
             });
         let Some(old) = replace(&mut self.clusters, host, built.as_ref()) else {
             return;
@@ -315,27 +322,16 @@ impl Outbound {
         cache: &mut Cache,
         next: &mut Manifests,
     ) {
-        let work = self.work(host);
+        let uses = self.uses(host);
         let built = self
             .scope
             .services
             .get(host)
-            .filter(|_| work.any())
+            .filter(|_| uses.any())
             .map(|service| {
-                let inputs = endpoint::gather(&self.client(snapshot), service);
-                cache.endpoints.get_or_build(inputs.key() ^ work.key(), || {
-                    let mut resources = Vec::new();
-                    if work.routed {
-                        resources = endpoint::build(&inputs);
-                    }
-                    if work.passed_through {
-                        resources.extend(endpoint::build_sni_dnat(&inputs));
-                    }
-                    Made::from(Built {
-                        resources,
-                        skipped: Vec::new(),
-                    })
-                })
+                let inputs = endpoint::gather(&self.client(snapshot), service, uses);
+                let endpoints = &mut cache.endpoints;
+                endpoints.get_or_build(&inputs, |inputs| endpoint::build(inputs).into())
             });
         let Some(old) = replace(&mut self.endpoints, host, built.as_ref()) else {
             return;
@@ -359,7 +355,7 @@ impl Outbound {
             let inputs = listener::outbound::gather_port(&client, port);
             cache
                 .listeners
-                .get_or_build(inputs.key(), || listener::outbound::build(&inputs).into())
+                .get_or_build(&inputs, |inputs| listener::outbound::build(inputs).into())
         });
         let old = match &built {
             Some(built) => self.listeners.insert(port, built.clone()),
@@ -374,14 +370,18 @@ impl Outbound {
         note(next, format!("listener {port}"), skipped);
     }
 
-    fn make_fixed_listeners(&self, snapshot: &Snapshot, next: &mut Manifests) {
+    fn make_fixed(&mut self, snapshot: &Snapshot, next: &mut Manifests) {
         let client = self.client(snapshot);
-        let fixed = listener::outbound::virtual_outbound(&client)
+        let clusters: Vec<_> = cluster::fixed(&client).into_iter().map(Arc::new).collect();
+        let listeners: Vec<_> = listener::outbound::virtual_outbound(&client)
             .into_iter()
-            .chain(listener::outbound::http_proxy(&client));
-        for resource in fixed {
-            put(&mut next.listeners, Arc::new(resource));
-        }
+            .chain(listener::outbound::http_proxy(&client))
+            .map(Arc::new)
+            .collect();
+        exchange(&mut next.clusters, &self.fixed_clusters, &clusters);
+        exchange(&mut next.listeners, &self.fixed_listeners, &listeners);
+        self.fixed_clusters = clusters;
+        self.fixed_listeners = listeners;
     }
 
     fn make_virtual_hosts(
@@ -406,9 +406,9 @@ impl Outbound {
                 .map(|vs| route::outbound::for_virtual_service(&client, vs)),
         };
         let built = inputs.map(|inputs| {
-            cache.virtual_hosts.get_or_build(inputs.key(), || {
-                route::outbound::virtual_hosts::build(&inputs)
-            })
+            cache
+                .virtual_hosts
+                .get_or_build(&inputs, route::outbound::virtual_hosts::build)
         });
         let Some(old) = replace(&mut self.virtual_hosts, owner, built.as_ref()) else {
             return;
@@ -479,24 +479,6 @@ impl Outbound {
         let skipped = replace_all(&mut next.secrets, built);
         let unit = format!("secrets of gateways in {}", self.class.namespace);
         note(next, unit, &skipped);
-    }
-}
-
-/// In which ways a class sends traffic to a host.
-#[derive(Clone, Copy, Debug)]
-struct Work {
-    routed: bool,
-    passed_through: bool,
-}
-
-impl Work {
-    fn any(self) -> bool {
-        self.routed || self.passed_through
-    }
-
-    /// Tells the shared results of the same inputs apart.
-    fn key(self) -> u128 {
-        u128::from(self.passed_through) << 1 | u128::from(self.routed)
     }
 }
 

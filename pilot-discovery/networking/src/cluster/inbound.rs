@@ -1,5 +1,6 @@
 //! Clusters from a sidecar to its own application.
 
+use pilot_model::hashed::Hashed;
 use std::sync::Arc;
 
 use istio_api::{
@@ -105,7 +106,7 @@ fn from_targets(
             .sidecar
             .and_then(|sidecar| sidecar.spec.inbound_connection_pool.as_ref())
             .or_else(|| {
-                Policy::of(rule.map(|rule| &**rule), first.service_port, None).connection_pool
+                Policy::of(rule.map(|rule| &***rule), first.service_port, None).connection_pool
             }),
         ..Policy::default()
     };
@@ -153,7 +154,7 @@ fn from_targets(
     Resource::new(cluster.name.as_str(), &cluster, sources(from))
 }
 
-fn rule<'a>(server: &Server<'a>, service: &Service) -> Option<&'a Arc<Rule>> {
+fn rule<'a>(server: &Server<'a>, service: &Service) -> Option<&'a Arc<Hashed<Rule>>> {
     server.snapshot.destination_rules.for_service(
         &server.class.namespace,
         &server.class.labels,

@@ -1,5 +1,6 @@
 //! Clusters towards one service.
 
+use pilot_model::hashed::Hashed;
 use std::sync::Arc;
 
 use istio_api::{
@@ -33,21 +34,22 @@ use super::{
     protocol::{self, AutoNames, Upstream},
 };
 use crate::{
-    endpoint,
+    endpoint::{self, Uses},
     name::{self, Outbound},
-    resource::{Built, Key, Resource, Skipped, sources},
+    resource::{Built, Resource, Skipped, sources},
     tls::{raw_buffer, upstream},
 };
 
 /// Metadata key of endpoints that says whether they take mutual TLS.
 const TLS_MODE: &str = "tlsMode";
 
-/// Everything that the clusters of one service may depend on.
-#[derive(Clone, Debug)]
+/// Everything that the clusters of one service may depend on; all of it is the key.
+#[derive(Clone, Debug, Hash)]
 pub struct Inputs<'a> {
-    service: &'a Arc<Service>,
-    rule: Option<&'a Arc<Rule>>,
-    mesh: &'a Mesh,
+    uses: Uses,
+    service: &'a Arc<Hashed<Service>>,
+    rule: Option<&'a Arc<Hashed<Rule>>>,
+    mesh: &'a Hashed<Mesh>,
     kind: ProxyType,
     /// Set when names have to be resolved.
     dns: Option<(IpMode, endpoint::Inputs<'a>)>,
@@ -61,17 +63,27 @@ pub struct Inputs<'a> {
 }
 
 /// Collects what the clusters of `service` depend on for `client`.
-pub fn gather<'a>(client: &Client<'a>, service: &'a Arc<Service>) -> Inputs<'a> {
+pub fn gather<'a>(
+    client: &Client<'a>,
+    service: &'a Arc<Hashed<Service>>,
+    uses: Uses,
+) -> Inputs<'a> {
     let snapshot = client.snapshot;
-    let mesh: &Mesh = &snapshot.mesh;
+    let mesh: &Hashed<Mesh> = &snapshot.mesh;
     let endpoints = client.endpoints(service);
     let mut identities = endpoints.map(|e| e.service_accounts()).unwrap_or_default();
     identities.extend(service.subject_alt_names.iter().cloned());
     let dns = Discovery::of(service, &Policy::default(), client.class.kind)
         .is_some_and(Discovery::is_dns)
-        .then(|| (client.class.ip_mode, endpoint::gather(client, service)));
+        .then(|| {
+            (
+                client.class.ip_mode,
+                endpoint::gather(client, service, uses),
+            )
+        });
     let rule = client.destination_rule(service);
     Inputs {
+        uses,
         rule,
         mesh,
         kind: client.class.kind,
@@ -90,8 +102,8 @@ pub fn gather<'a>(client: &Client<'a>, service: &'a Arc<Service>) -> Inputs<'a> 
 }
 
 /// Whether some cluster of the service connects to whatever was dialled.
-fn dials_originals(service: &Service, rule: Option<&Arc<Rule>>, kind: ProxyType) -> bool {
-    let rule = rule.map(|rule| &**rule);
+fn dials_originals(service: &Service, rule: Option<&Arc<Hashed<Rule>>>, kind: ProxyType) -> bool {
+    let rule = rule.map(|rule| &***rule);
     let subsets = rule.map_or(&[][..], |rule| &rule.spec.subsets);
     service.ports.iter().any(|port| {
         std::iter::once(None)
@@ -104,26 +116,6 @@ fn dials_originals(service: &Service, rule: Option<&Arc<Rule>>, kind: ProxyType)
 }
 
 impl<'a> Inputs<'a> {
-    pub fn key(&self) -> u128 {
-        let mut key = Key::new("cluster")
-            .with(self.service.version)
-            .with(self.rule.map(|rule| rule.version))
-            .with(self.mesh.version())
-            .with(self.kind)
-            .with(&self.identities)
-            .with(self.all_mutual)
-            .with(self.server.default);
-        if let Some((ip_mode, endpoints)) = &self.dns {
-            key.add(ip_mode);
-            key.add(endpoints.key());
-        }
-        // The bytes do not hold them, but the resource does.
-        key.add(&self.service.sources);
-        key.add(self.rule.map(|rule| &rule.sources));
-        key.add(&self.server.sources);
-        key.finish()
-    }
-
     fn sources(&self) -> Arc<[ConfigRef]> {
         sources(
             self.service
@@ -136,12 +128,25 @@ impl<'a> Inputs<'a> {
     }
 
     fn explicit_rule(&self) -> Option<&'a Rule> {
-        self.rule.map(|rule| &**rule)
+        self.rule.map(|rule| &***rule)
     }
 }
 
-/// Makes a cluster for each port, and for each port and subset.
+/// Makes a cluster for each port, and for each port and subset, in each way that it is used.
 pub fn build(inputs: &Inputs<'_>) -> Built {
+    let mut built = Built::default();
+    if inputs.uses.routed {
+        built = build_routed(inputs);
+    }
+    if inputs.uses.passed_through {
+        let more = build_sni_dnat(inputs);
+        built.resources.extend(more.resources);
+        built.skipped.extend(more.skipped);
+    }
+    built
+}
+
+fn build_routed(inputs: &Inputs<'_>) -> Built {
     let mut built = Built::default();
     let sources = inputs.sources();
     let subsets = inputs
@@ -173,7 +178,7 @@ pub fn build(inputs: &Inputs<'_>) -> Built {
 
 /// Name and encoding of the clusters that a gateway forwards mesh connections to unopened, by
 /// their server name: as the outbound clusters, but without TLS of their own.
-pub fn build_sni_dnat(inputs: &Inputs<'_>) -> Built {
+fn build_sni_dnat(inputs: &Inputs<'_>) -> Built {
     let mut built = Built::default();
     if inputs.service.mesh_external {
         return built;

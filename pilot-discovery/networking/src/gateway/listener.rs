@@ -1,5 +1,6 @@
 //! Listeners of gateways: a filter chain for each server, told apart by server name.
 
+use pilot_model::hashed::Hashed;
 use std::{collections::BTreeSet, sync::Arc};
 
 use istio_api::{
@@ -23,6 +24,7 @@ use pilot_model::{
 };
 
 use super::{REJECTED, automatic_services, offers, route::route_name};
+use crate::route::source::Source;
 use crate::{
     listener::{
         access_log, filter,
@@ -185,7 +187,7 @@ impl<'a, 'b> Open<'a, 'b> {
     }
 
     /// VirtualServices bound to the Gateway of `server` that share a host with it.
-    fn bound(&self, server: &Server<'_>, gateway: &str) -> Vec<Arc<VirtualService>> {
+    fn bound(&self, server: &Server<'_>, gateway: &str) -> Vec<Arc<Hashed<VirtualService>>> {
         let namespace = &self.client.class.namespace;
         let mut bound = self
             .client
@@ -360,8 +362,7 @@ fn context<'c>(
         gateway,
         port: server.port,
         protocol: server.protocol.after_tls(),
-        namespace: &client.class.namespace,
-        labels: &client.class.labels,
+        source: Source::of(client.class, vs),
         destinations,
         mesh: &client.snapshot.mesh,
     }

@@ -1,5 +1,6 @@
 //! Route configurations of gateways.
 
+use pilot_model::hashed::Hashed;
 use std::{collections::BTreeMap, sync::Arc};
 
 use istio_api::envoy::config::route::v3::{
@@ -13,6 +14,7 @@ use pilot_model::{
     virtual_service::VirtualService,
 };
 
+use crate::route::source::Source;
 use crate::{
     name,
     resource::{Built, Resource, Skipped, sources},
@@ -130,7 +132,7 @@ fn fill(
     client: &Client<'_>,
     server: &Server<'_>,
     gateway: &str,
-    vs: &Arc<VirtualService>,
+    vs: &Arc<Hashed<VirtualService>>,
     hosts: &mut BTreeMap<Host, Entry>,
     from: &mut Vec<ConfigRef>,
     skipped: &mut Vec<Skipped>,
@@ -144,8 +146,7 @@ fn fill(
         vs,
         gateway,
         port: server.port,
-        namespace: &client.class.namespace,
-        labels: &client.class.labels,
+        source: Source::of(client.class, vs),
         destinations: &destinations,
         mesh: &client.snapshot.mesh,
     });

@@ -10,16 +10,17 @@ use istio_api::envoy::config::{
 };
 use pilot_model::{
     authn::WorkloadMtls,
-    class::{InboundClass, Server},
+    class::Server,
+    hashed::Hashed,
     mesh::Mesh,
-    proxy::Interception,
+    proxy::{Interception, IpMode},
 };
 use prost_types::Duration;
 
 use super::{access_log, filter, tcp};
 use crate::{
     name,
-    resource::{Built, Key, Resource, Skipped, sources},
+    resource::{Built, Resource, Skipped, sources},
 };
 
 pub mod chain;
@@ -32,42 +33,27 @@ use port::Port;
 
 use super::outbound::ACCEPTS_PER_EVENT;
 
-/// Everything that the inbound listeners depend on.
-#[derive(Clone, Debug)]
+/// Everything that the inbound listeners depend on; all of it is the key.
+#[derive(Clone, Debug, Hash)]
 pub struct Inputs<'a> {
-    mesh: &'a Mesh,
-    class: &'a InboundClass,
+    mesh: &'a Hashed<Mesh>,
+    ip_mode: IpMode,
+    interception: Interception,
+    http10: bool,
     mtls: WorkloadMtls,
     /// Captured ports and ports with a socket of their own, by number.
     ports: Vec<Port>,
     skipped: Vec<Skipped>,
 }
 
-impl Inputs<'_> {
-    pub fn key(&self) -> u128 {
-        let mut key = Key::new("inbound listeners")
-            .with(self.mesh.version())
-            .with((
-                self.class.ip_mode,
-                self.class.interception,
-                self.class.http10,
-            ))
-            .with(&self.mtls);
-        for port in &self.ports {
-            port.add_to(&mut key);
-        }
-        for skipped in &self.skipped {
-            key.add(&skipped.reason);
-        }
-        key.finish()
-    }
-}
-
+/// Collects what the inbound listeners of a workload depend on.
 pub fn gather<'a>(server: &Server<'a>) -> Inputs<'a> {
     let (ports, skipped) = port::collect(server);
     Inputs {
         mesh: &server.snapshot.mesh,
-        class: server.class,
+        ip_mode: server.class.ip_mode,
+        interception: server.class.interception,
+        http10: server.class.http10,
         mtls: server.mtls(),
         ports,
         skipped,
@@ -75,12 +61,7 @@ pub fn gather<'a>(server: &Server<'a>) -> Inputs<'a> {
 }
 
 /// All inbound listeners of a workload.
-pub fn build(server: &Server<'_>) -> Built {
-    build_from(&gather(server))
-}
-
-/// As [`build`], from what was gathered.
-pub fn build_from(inputs: &Inputs<'_>) -> Built {
+pub fn build(inputs: &Inputs<'_>) -> Built {
     let mut built = Built {
         skipped: inputs.skipped.clone(),
         ..Default::default()
@@ -88,7 +69,7 @@ pub fn build_from(inputs: &Inputs<'_>) -> Built {
     if inputs.mesh.outbound_port == 0 {
         return built;
     }
-    if inputs.class.interception != Interception::None {
+    if inputs.interception != Interception::None {
         built.resources.push(virtual_inbound(inputs));
     }
     for port in inputs.ports.iter().filter(|port| port.bind.is_some()) {
@@ -98,9 +79,7 @@ pub fn build_from(inputs: &Inputs<'_>) -> Built {
 }
 
 fn virtual_inbound(inputs: &Inputs<'_>) -> Resource {
-    let Inputs {
-        mesh, class, mtls, ..
-    } = inputs;
+    let Inputs { mesh, mtls, .. } = inputs;
     let mut chains = vec![FilterChain {
         name: name::INBOUND_BLACKHOLE_CHAIN.to_owned(),
         filter_chain_match: Some(FilterChainMatch {
@@ -110,7 +89,7 @@ fn virtual_inbound(inputs: &Inputs<'_>) -> Resource {
         filters: tcp::to_cluster_unlogged(name::BLACK_HOLE_CLUSTER),
         ..Default::default()
     }];
-    let passthrough = |matched| Chains::passthrough(matched, class.http10);
+    let passthrough = |matched| Chains::passthrough(matched, inputs.http10);
     let mut servers = vec![(passthrough(None), mtls.default)];
     let captured: Vec<&Port> = inputs
         .ports
@@ -123,7 +102,10 @@ fn virtual_inbound(inputs: &Inputs<'_>) -> Resource {
         }
     }
     for port in &captured {
-        servers.push((Chains::of_port(port, class), mtls.port(port.number)));
+        servers.push((
+            Chains::of_port(port, inputs.ip_mode, inputs.http10),
+            mtls.port(port.number),
+        ));
     }
     let mut needs = vec![Needs {
         port: Some(mesh.inbound_port),
@@ -136,14 +118,14 @@ fn virtual_inbound(inputs: &Inputs<'_>) -> Resource {
     }
 
     let mut listener_filters = vec![filter::original_dst()];
-    let tproxy = class.interception == Interception::Tproxy;
+    let tproxy = inputs.interception == Interception::Tproxy;
     if tproxy {
         listener_filters.push(filter::original_src());
     }
     listener_filters.extend(inspection::inspectors(&needs));
     let listener = Listener {
         name: name::VIRTUAL_INBOUND.to_owned(),
-        address: Some(filter::socket(class.ip_mode.wildcard(), mesh.inbound_port)),
+        address: Some(filter::socket(inputs.ip_mode.wildcard(), mesh.inbound_port)),
         transparent: tproxy.then_some(true),
         ..base(mesh, listener_filters, chains)
     };
@@ -156,14 +138,15 @@ fn virtual_inbound(inputs: &Inputs<'_>) -> Resource {
 
 /// A port that has a socket of its own.
 fn bound(inputs: &Inputs<'_>, port: &Port) -> Resource {
-    let Inputs {
-        mesh, class, mtls, ..
-    } = inputs;
+    let Inputs { mesh, mtls, .. } = inputs;
     let bind = port
         .bind
         .as_deref()
-        .unwrap_or_else(|| class.ip_mode.wildcard());
-    let (server, mode) = (Chains::of_port(port, class), mtls.port(port.number));
+        .unwrap_or_else(|| inputs.ip_mode.wildcard());
+    let (server, mode) = (
+        Chains::of_port(port, inputs.ip_mode, inputs.http10),
+        mtls.port(port.number),
+    );
     let chains = server.build(mode, mesh);
     let name = name::listener(bind, port.number);
     let listener = Listener {

@@ -21,10 +21,7 @@ use istio_api::{
     networking::v1alpha3::{self as api, load_balancer_settings::consistent_hash_lb::HashKey},
 };
 use pilot_model::{
-    config::{Labels, selects},
-    mesh::Mesh,
-    protocol::Protocol,
-    virtual_service::VirtualService,
+    config::Labels, mesh::Mesh, protocol::Protocol, virtual_service::VirtualService,
 };
 use prost_types::Duration;
 
@@ -34,6 +31,7 @@ use crate::{
     route::{
         destination::{Destinations, Resolved},
         http::config_metadata,
+        source::Source,
     },
 };
 
@@ -52,9 +50,7 @@ pub struct Context<'a> {
     /// Port that connections come to.
     pub port: u32,
     pub protocol: Protocol,
-    /// Namespace and labels of the proxy.
-    pub namespace: &'a str,
-    pub labels: &'a Labels,
+    pub source: Source<'a>,
     pub destinations: &'a Destinations<'a>,
     pub mesh: &'a Mesh,
 }
@@ -197,8 +193,7 @@ impl Context<'_> {
         if !gateways.is_empty() {
             return gateways.iter().any(|gateway| gateway == self.gateway);
         }
-        selects(source_labels, self.labels)
-            && (source_namespace.is_empty() || source_namespace == self.namespace)
+        self.source.fits(source_labels, source_namespace)
     }
 
     fn skip(&self, kind: &str, index: usize, reason: &str) -> Skipped {

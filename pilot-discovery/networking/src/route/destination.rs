@@ -1,5 +1,6 @@
 //! Where a route may lead: the service behind a destination host and what rules it.
 
+use pilot_model::hashed::Hashed;
 use std::{collections::BTreeMap, sync::Arc};
 
 use istio_api::networking::v1alpha3::{
@@ -19,17 +20,17 @@ use pilot_model::{
     virtual_service::VirtualService,
 };
 
-use crate::{name, resource::Key};
+use crate::name;
 
 /// How many names of names (ExternalName) are followed.
 const MAX_ALIASES: usize = 8;
 
 /// A known service and the rule that its clients follow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Destination<'a> {
     /// The service itself; never an alias.
-    pub service: &'a Arc<Service>,
-    pub rule: Option<&'a Arc<Rule>>,
+    pub service: &'a Arc<Hashed<Service>>,
+    pub rule: Option<&'a Arc<Hashed<Rule>>>,
 }
 
 impl<'a> Destination<'a> {
@@ -49,14 +50,10 @@ impl<'a> Destination<'a> {
             rule: client.destination_rule(service),
         })
     }
-
-    pub(crate) fn add_to(&self, key: &mut Key) {
-        key.add((self.service.version, self.rule.map(|rule| rule.version)));
-    }
 }
 
 /// The destinations of a VirtualService that exist, by the host as it is written there.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Destinations<'a> {
     by_host: BTreeMap<Arc<str>, Destination<'a>>,
 }
@@ -108,14 +105,6 @@ impl<'a> Destinations<'a> {
         self.by_host.get(host)
     }
 
-    pub(crate) fn add_to(&self, key: &mut Key) {
-        key.add(self.by_host.len());
-        for (host, destination) in &self.by_host {
-            key.add(host);
-            destination.add_to(key);
-        }
-    }
-
     /// The rules that may have shaped a route.
     pub fn sources(&self) -> impl Iterator<Item = ConfigRef> {
         self.by_host
@@ -162,7 +151,7 @@ impl<'a> Destinations<'a> {
             protocol: known
                 .and_then(|known| known.service.port(port))
                 .map(|port| port.protocol),
-            rule: known.and_then(|known| known.rule).map(|rule| &**rule),
+            rule: known.and_then(|known| known.rule).map(|rule| &***rule),
         }
     }
 }

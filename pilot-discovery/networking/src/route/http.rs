@@ -14,13 +14,16 @@ use istio_api::{
     networking::v1alpha3 as api,
 };
 use pilot_model::{
-    config::{ConfigRef, Labels, selects},
+    config::ConfigRef,
     mesh::Mesh,
     virtual_service::{MESH_GATEWAY, VirtualService},
 };
 use prost_types::{Struct, Value, value::Kind};
 
-use super::destination::{Destinations, Resolved};
+use super::{
+    destination::{Destinations, Resolved},
+    source::Source,
+};
 use crate::{name, resource::Skipped};
 
 mod action;
@@ -44,52 +47,12 @@ pub struct Context<'a> {
     pub gateway: &'a str,
     /// Port that requests come to: of the service for sidecars, of the server for gateways.
     pub port: u32,
-    /// Namespace and labels of the proxy.
-    pub namespace: &'a str,
-    pub labels: &'a Labels,
+    pub source: Source<'a>,
     pub destinations: &'a Destinations<'a>,
     pub mesh: &'a Mesh,
 }
 
 impl Context<'_> {
-    /// Whether routes depend on the namespace of the proxy.
-    pub fn names_source_namespace(vs: &VirtualService) -> bool {
-        let spec = &vs.config.spec;
-        spec.http
-            .iter()
-            .flat_map(|r| &r.r#match)
-            .any(|m| !m.source_namespace.is_empty())
-            || spec
-                .tls
-                .iter()
-                .flat_map(|r| &r.r#match)
-                .any(|m| !m.source_namespace.is_empty())
-            || spec
-                .tcp
-                .iter()
-                .flat_map(|r| &r.r#match)
-                .any(|m| !m.source_namespace.is_empty())
-    }
-
-    /// Whether routes depend on the labels of the proxy.
-    pub fn names_source_labels(vs: &VirtualService) -> bool {
-        let spec = &vs.config.spec;
-        spec.http
-            .iter()
-            .flat_map(|r| &r.r#match)
-            .any(|m| !m.source_labels.is_empty())
-            || spec
-                .tls
-                .iter()
-                .flat_map(|r| &r.r#match)
-                .any(|m| !m.source_labels.is_empty())
-            || spec
-                .tcp
-                .iter()
-                .flat_map(|r| &r.r#match)
-                .any(|m| !m.source_labels.is_empty())
-    }
-
     fn is_gateway(&self) -> bool {
         self.gateway != MESH_GATEWAY
     }
@@ -113,8 +76,8 @@ impl Context<'_> {
                 .iter()
                 .any(|gateway| gateway == self.gateway);
         }
-        selects(&matched.source_labels, self.labels)
-            && (matched.source_namespace.is_empty() || matched.source_namespace == self.namespace)
+        self.source
+            .fits(&matched.source_labels, &matched.source_namespace)
     }
 }
 

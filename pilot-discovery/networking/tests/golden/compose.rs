@@ -1,5 +1,6 @@
 //! All resources of one proxy, by the public generators.
 
+use pilot_model::hashed::{Hashed, hash_of};
 use std::{collections::BTreeMap, sync::Arc};
 
 use istio_api::json;
@@ -11,7 +12,9 @@ use pilot_model::{
     service::Service,
 };
 use pilot_networking::{
-    cluster, endpoint, gateway, listener,
+    cluster,
+    endpoint::{self, Uses},
+    gateway, listener,
     resource::{Built, Resource, Skipped},
     route::outbound as route,
 };
@@ -97,7 +100,8 @@ pub(crate) fn all(fixture: &Fixture) -> All {
             let built = cluster::inbound::build(&server);
             let clusters = all.take(built);
             all.clusters.extend(clusters);
-            let built = listener::inbound::build(&server);
+            let inputs = listener::inbound::gather(&server);
+            let built = listener::inbound::build(&inputs);
             let listeners = all.take(built);
             all.listeners.extend(listeners);
         }
@@ -113,12 +117,16 @@ pub(crate) fn all(fixture: &Fixture) -> All {
                 let service = client
                     .service(&host)
                     .expect("offered services are in scope");
-                let built =
-                    cluster::outbound::build_sni_dnat(&cluster::outbound::gather(&client, service));
+                let uses = Uses {
+                    routed: false,
+                    passed_through: true,
+                };
+                let inputs = cluster::outbound::gather(&client, service, uses);
+                let built = cluster::outbound::build(&inputs);
                 let clusters = all.take(built);
                 all.clusters.extend(clusters);
-                let endpoints = endpoint::gather(&client, service);
-                all.endpoints.extend(endpoint::build_sni_dnat(&endpoints));
+                let endpoints = endpoint::gather(&client, service, uses);
+                all.endpoints.extend(endpoint::build(&endpoints).resources);
             }
             let built = gateway::listeners(&client);
             all.listeners = all.take(built);
@@ -134,23 +142,26 @@ pub(crate) fn all(fixture: &Fixture) -> All {
 /// Clusters and endpoints, the oldest service first.
 fn services<'a>(
     client: &Client<'a>,
-    services: impl Iterator<Item = &'a Arc<Service>>,
+    services: impl Iterator<Item = &'a Arc<Hashed<Service>>>,
     all: &mut All,
 ) {
-    let mut services: Vec<&Arc<Service>> = services.collect();
+    let mut services: Vec<&Arc<Hashed<Service>>> = services.collect();
     services.sort_by(|a, b| a.by_age(b));
     for service in services {
-        let inputs = cluster::outbound::gather(client, service);
-        assert_eq!(
-            inputs.key(),
-            cluster::outbound::gather(client, service).key()
-        );
+        let uses = Uses {
+            routed: true,
+            passed_through: false,
+        };
+        let inputs = cluster::outbound::gather(client, service, uses);
+        let again = cluster::outbound::gather(client, service, uses);
+        assert_eq!(hash_of(&inputs), hash_of(&again));
         let built = cluster::outbound::build(&inputs);
         let clusters = all.take(built);
         all.clusters.extend(clusters);
-        let inputs = endpoint::gather(client, service);
-        assert_eq!(inputs.key(), endpoint::gather(client, service).key());
-        all.endpoints.extend(endpoint::build(&inputs));
+        let inputs = endpoint::gather(client, service, uses);
+        let again = endpoint::gather(client, service, uses);
+        assert_eq!(hash_of(&inputs), hash_of(&again));
+        all.endpoints.extend(endpoint::build(&inputs).resources);
     }
 }
 

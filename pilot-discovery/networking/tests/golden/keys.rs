@@ -2,10 +2,14 @@
 
 use pilot_model::{
     class::{Client, classify},
+    hashed::hash_of,
     host::Host,
     scope::Scope,
 };
-use pilot_networking::{cluster, endpoint};
+use pilot_networking::{
+    cluster,
+    endpoint::{self, Uses},
+};
 
 use crate::fixture::Fixture;
 
@@ -55,9 +59,13 @@ fn keys(input: &str, proxy: &str) -> (u128, u128) {
     let service = client
         .service(&Host::new("web.demo.svc.cluster.local"))
         .expect("declared");
+    let uses = Uses {
+        routed: true,
+        passed_through: false,
+    };
     (
-        cluster::outbound::gather(&client, service).key(),
-        endpoint::gather(&client, service).key(),
+        hash_of(&cluster::outbound::gather(&client, service, uses)),
+        hash_of(&endpoint::gather(&client, service, uses)),
     )
 }
 

@@ -7,8 +7,8 @@ use crate::xds::kind::Kind;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn place(outbound: ClassId, inbound: Option<ClassId>, since: u64) -> Place {
-    Place {
+fn place(outbound: ClassId, inbound: Option<ClassId>, since: u64) -> Membership {
+    Membership {
         outbound,
         inbound,
         since,
@@ -53,7 +53,7 @@ proptest! {
             (1..3_u64, prop::option::of(3..5_u64), prop::array::uniform5(0..3_u64)), 0..12),
         objects in prop::collection::vec(prop::array::uniform4(needs()), 1..4),
     ) {
-        let members: Vec<(u64, Place)> = proxies
+        let members: Vec<(u64, Membership)> = proxies
             .iter()
             .zip(0..)
             .map(|((outbound, inbound, _), id)| (id, place(*outbound, *inbound, 0)))

@@ -9,7 +9,7 @@ use pilot_networking::{
 };
 
 use super::*;
-use crate::world::{classes::Held, proxies::Place};
+use pilot_networking::class::{fleet::Membership, group::ClassState};
 
 /// A pilot with one class, and proxies that take what they are told to take.
 struct World {
@@ -17,7 +17,7 @@ struct World {
     mesh: Mesh,
     manifests: Arc<Manifests>,
     made: u64,
-    members: Vec<(u64, Place)>,
+    members: Vec<(u64, Membership)>,
     taken: BTreeMap<u64, Taken>,
     now: Instant,
 }
@@ -71,7 +71,7 @@ impl World {
     }
 
     fn join(&mut self, connection: u64) {
-        let place = Place {
+        let place = Membership {
             outbound: 1,
             inbound: None,
             since: self.mesh.version,
@@ -92,7 +92,7 @@ impl World {
         let before = self.ledger.resources.clone();
         let look = Look {
             snapshot: Arc::new(self.mesh.clone()),
-            classes: vec![Held {
+            classes: vec![ClassState {
                 id: 1,
                 manifests: self.manifests.clone(),
                 made: self.made,

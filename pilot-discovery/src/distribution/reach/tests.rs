@@ -61,7 +61,7 @@ proptest! {
     #[test]
     fn reach_follows_the_sources(steps in prop::collection::vec(worlds(), 1..12)) {
         let mut reach = Reach::default();
-        let mut held = Held { id: 1, manifests: Arc::default(), made: 0 };
+        let mut held = ClassState { id: 1, manifests: Arc::default(), made: 0 };
         let mut before = World::new();
         let mut since: BTreeMap<ObjectId, Needs> = BTreeMap::new();
         for (at, world) in steps.into_iter().enumerate() {

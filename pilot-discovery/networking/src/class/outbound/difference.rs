@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use imbl::OrdMap;
 
 use crate::{
-    manifest::{Manifests, Set, differences, put},
+    manifest::{Manifests, Set, put},
     resource::{Built, Resource, Skipped},
 };
 
@@ -70,22 +70,13 @@ pub(super) fn note<'a>(
     }
 }
 
-/// Not even provenance differs.
+/// Whether nothing differs, not even provenance or what was left out.
 pub(super) fn is_untouched(old: &Manifests, new: &Manifests) -> bool {
-    old.clusters.ptr_eq(&new.clusters)
-        && old.endpoints.ptr_eq(&new.endpoints)
-        && old.listeners.ptr_eq(&new.listeners)
-        && old.routes.ptr_eq(&new.routes)
-        && old.secrets.ptr_eq(&new.secrets)
-}
-
-/// Every client holds the same already.
-pub(super) fn same(old: &Manifests, new: &Manifests) -> bool {
-    let unchanged = |old: &Set, new: &Set| differences(old, new).is_empty();
-    unchanged(&old.clusters, &new.clusters)
-        && unchanged(&old.endpoints, &new.endpoints)
-        && unchanged(&old.listeners, &new.listeners)
-        && unchanged(&old.routes, &new.routes)
-        && unchanged(&old.secrets, &new.secrets)
+    let same = |old: &Set, new: &Set| old.ptr_eq(new);
+    same(&old.clusters, &new.clusters)
+        && same(&old.endpoints, &new.endpoints)
+        && same(&old.listeners, &new.listeners)
+        && same(&old.routes, &new.routes)
+        && same(&old.secrets, &new.secrets)
         && (old.skipped.ptr_eq(&new.skipped) || old.skipped == new.skipped)
 }

@@ -22,7 +22,7 @@ use istio_api::envoy::config::{
         route_match::PathSpecifier,
     },
 };
-use pilot_model::{authn::MtlsMode, class::InboundClass, mesh::Mesh, protocol::Protocol};
+use pilot_model::{authn::MtlsMode, mesh::Mesh, protocol::Protocol, proxy::IpMode};
 use prost_types::Duration;
 
 use super::{inspection::Needs, port::Port};
@@ -88,8 +88,8 @@ impl Server {
         }
     }
 
-    pub(super) fn of_port(port: &Port, class: &InboundClass) -> Self {
-        let wildcard = class.ip_mode.wildcard();
+    pub(super) fn of_port(port: &Port, ip_mode: IpMode, http10: bool) -> Self {
+        let wildcard = ip_mode.wildcard();
         let name = name::listener(wildcard, port.number);
         Self {
             matched: port.bind.is_none().then_some(port.number),
@@ -101,7 +101,7 @@ impl Server {
             service_port: port.service_port,
             operation: format!("{}:{}/*", port.host, port.service_port),
             protocol: port.protocol,
-            http10: class.http10,
+            http10,
         }
     }
 

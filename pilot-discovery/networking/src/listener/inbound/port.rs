@@ -5,13 +5,10 @@ use std::sync::Arc;
 use istio_api::networking::v1alpha3::CaptureMode;
 use pilot_model::{class::Server, config::ConfigRef, protocol::Protocol, proxy::Interception};
 
-use crate::{
-    name,
-    resource::{Key, Skipped},
-};
+use crate::{name, resource::Skipped};
 
 /// One port of the workload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Port {
     /// At the workload.
     pub(super) number: u32,
@@ -25,14 +22,6 @@ pub(super) struct Port {
     /// Address of its own socket; `None` when its connections are captured.
     pub(super) bind: Option<Arc<str>>,
     pub(super) sources: Arc<[ConfigRef]>,
-}
-
-impl Port {
-    /// All but the sources, whose versions change with the endpoints of a service.
-    pub(super) fn add_to(&self, key: &mut Key) {
-        key.add((self.number, self.service_port, self.protocol));
-        key.add((&self.host, &self.stat_prefix, &self.bind));
-    }
 }
 
 /// Those that the Sidecar names, else those that services lead to; by number.

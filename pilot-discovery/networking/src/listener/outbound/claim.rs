@@ -1,31 +1,35 @@
 //! Who wants to listen on a port number, in the order that decides conflicts.
 
+use pilot_model::hashed::Hashed;
 use std::sync::Arc;
 
 use pilot_model::{
     class::{Client, OutboundClass},
+    config::ConfigRef,
     destination_rule::Rule,
+    host::Host,
     mesh::Mesh,
     protocol::Protocol,
-    proxy::{Interception, ProxyType},
+    proxy::{Interception, IpMode, ProxyType},
     scope::EgressListener,
     service::{Endpoints, Resolution, Service, ServicePort},
     virtual_service::VirtualService,
 };
 
 use crate::{
-    resource::{Key, Skipped},
-    route::{destination::Destinations, http::Context, outbound::fallback::Fallback},
+    resource::Skipped,
+    route::{destination::Destinations, outbound::fallback::Fallback, source::Source},
 };
 
 /// Ports below are for processes with privileges.
 const FIRST_UNPRIVILEGED: u32 = 1024;
 
-/// Everything that the listeners on one port number depend on.
-#[derive(Clone, Debug)]
+/// Everything that the listeners on one port number depend on; all of it is the key.
+#[derive(Clone, Debug, Hash)]
 pub struct Inputs<'a> {
-    pub(super) mesh: &'a Mesh,
-    pub(super) class: &'a OutboundClass,
+    pub(super) mesh: &'a Hashed<Mesh>,
+    pub(super) ip_mode: IpMode,
+    pub(super) http10: bool,
     pub(super) port: u32,
     pub(super) fallback: Fallback,
     pub(super) claims: Vec<Claim<'a>>,
@@ -33,38 +37,45 @@ pub struct Inputs<'a> {
 }
 
 /// One port of one service in one egress listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Claim<'a> {
     /// Index of the egress listener: later ones leave addresses of earlier ones alone.
     pub(super) group: usize,
-    pub(super) ear: Ear,
-    pub(super) service: &'a Arc<Service>,
-    pub(super) port: &'a ServicePort,
+    pub(super) binding: Binding,
+    pub(super) host: &'a Host,
+    /// Port of the service.
+    pub(super) port: u32,
     pub(super) protocol: Protocol,
+    /// The objects that declare the service.
+    pub(super) sources: &'a [ConfigRef],
     /// Empty for HTTP, whose routes are sent apart.
     pub(super) l4: Option<L4<'a>>,
 }
 
 /// What raw connections of a claim depend on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct L4<'a> {
-    pub(super) vs: Option<&'a Arc<VirtualService>>,
-    pub(super) rule: Option<&'a Arc<Rule>>,
+    pub(super) service: &'a Arc<Hashed<Service>>,
+    pub(super) port: &'a ServicePort,
+    pub(super) vs: Option<&'a Arc<Hashed<VirtualService>>>,
+    /// What of the client the routes look at.
+    pub(super) source: Source<'a>,
+    pub(super) rule: Option<&'a Arc<Hashed<Rule>>>,
     pub(super) destinations: Destinations<'a>,
     /// Only where clients dial endpoints themselves.
-    pub(super) endpoints: Option<&'a Arc<Endpoints>>,
+    pub(super) endpoints: Option<&'a Arc<Hashed<Endpoints>>>,
 }
 
-/// How an egress listener takes connections.
+/// Where an egress listener takes connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Ear {
+pub(super) struct Binding {
     /// Fixed address or `unix://` path; `None` = decided per service.
     pub(super) bind: Option<Arc<str>>,
     /// Has a socket of its own, other than the one of captured connections.
     pub(super) bound: bool,
 }
 
-impl Ear {
+impl Binding {
     fn of(listener: &EgressListener, class: &OutboundClass) -> Self {
         let bound = class.interception == Interception::None
             || !listener.captured
@@ -91,7 +102,8 @@ pub fn gather_port<'a>(client: &Client<'a>, port: u32) -> Inputs<'a> {
     let class = client.class;
     let mut inputs = Inputs {
         mesh: &client.snapshot.mesh,
-        class,
+        ip_mode: class.ip_mode,
+        http10: class.http10,
         port,
         fallback: Fallback::of(client),
         claims: Vec::new(),
@@ -101,13 +113,13 @@ pub fn gather_port<'a>(client: &Client<'a>, port: u32) -> Inputs<'a> {
         return inputs;
     }
     for (group, listener) in client.scope.listeners.iter().enumerate() {
-        let ear = Ear::of(listener, class);
+        let binding = Binding::of(listener, class);
         let of_port = match &listener.port {
-            Some(own) => own.number == port && (port != 0 || ear.is_unix()),
+            Some(own) => own.number == port && (port != 0 || binding.is_unix()),
             None => port != 0,
         };
         if of_port {
-            inputs.gather_listener(client, group, listener, &ear);
+            inputs.gather_listener(client, group, listener, &binding);
         }
     }
     inputs
@@ -119,10 +131,10 @@ impl<'a> Inputs<'a> {
         client: &Client<'a>,
         group: usize,
         listener: &'a EgressListener,
-        ear: &Ear,
+        binding: &Binding,
     ) {
-        let mut claims: Vec<(&'a Arc<Service>, &'a ServicePort, Protocol)> = Vec::new();
-        let mut add = |service: &'a Arc<Service>| {
+        let mut claims: Vec<(&'a Arc<Hashed<Service>>, &'a ServicePort, Protocol)> = Vec::new();
+        let mut add = |service: &'a Arc<Hashed<Service>>| {
             let port = match &listener.port {
                 // One that serves every port takes each service by its first.
                 Some(own) => service
@@ -163,7 +175,7 @@ impl<'a> Inputs<'a> {
         claims.extend(http.into_iter().min_by(|(a, _, _), (b, _, _)| a.by_age(b)));
         claims.sort_by(|(a, _, _), (b, _, _)| a.by_age(b));
         for (service, port, protocol) in claims {
-            if let Some(reason) = self.refusal(ear, protocol) {
+            if let Some(reason) = self.refusal(client.class, binding, protocol) {
                 self.skipped.push(Skipped {
                     metric: "pilot_total_rejected_configs",
                     reason: format!("{} port {}: {reason}", service.host(), self.port),
@@ -173,11 +185,16 @@ impl<'a> Inputs<'a> {
             }
             let l4 = (!protocol.is_http()).then(|| {
                 let vs = client.virtual_service(service.host());
-                let dials_endpoints = ear.bind.is_none()
+                let dials_endpoints = binding.bind.is_none()
                     && service.addresses.is_empty()
                     && service.resolution == Resolution::Passthrough;
                 L4 {
+                    service,
+                    port,
                     vs,
+                    source: vs
+                        .map(|vs| Source::of(client.class, vs))
+                        .unwrap_or_default(),
                     rule: client.destination_rule(service),
                     destinations: vs
                         .map(|vs| Destinations::of_l4(client, vs))
@@ -187,68 +204,41 @@ impl<'a> Inputs<'a> {
             });
             self.claims.push(Claim {
                 group,
-                ear: ear.clone(),
-                service,
-                port,
+                binding: binding.clone(),
+                host: service.host(),
+                port: port.number,
                 protocol,
+                sources: &service.sources,
                 l4,
             });
         }
     }
 
     /// Why the proxy cannot or must not listen there.
-    fn refusal(&self, ear: &Ear, protocol: Protocol) -> Option<&'static str> {
-        if ear.is_unix() {
+    fn refusal(
+        &self,
+        class: &OutboundClass,
+        binding: &Binding,
+        protocol: Protocol,
+    ) -> Option<&'static str> {
+        if binding.is_unix() {
             return None;
         }
-        if ear.bound && self.port < FIRST_UNPRIVILEGED && self.class.unprivileged {
+        if binding.bound && self.port < FIRST_UNPRIVILEGED && class.unprivileged {
             return Some("the proxy has no right to bind ports below 1024; choose a higher one");
         }
-        let wildcard = match &ear.bind {
-            Some(bind) => self.class.ip_mode.wildcards().contains(&&**bind),
+        let wildcard = match &binding.bind {
+            Some(bind) => class.ip_mode.wildcards().contains(&&**bind),
             None => protocol.is_http(),
         };
         let reserved = [
-            self.class.status_port,
-            self.class.prometheus_port,
+            class.status_port,
+            class.prometheus_port,
             self.mesh.outbound_port,
             self.mesh.inbound_port,
         ];
         (wildcard && reserved.contains(&self.port))
             .then_some("the proxy needs this port itself; choose another")
-    }
-
-    pub fn key(&self) -> u128 {
-        let mut key = Key::new("outbound listeners")
-            .with(self.mesh.version())
-            .with((self.port, &self.fallback))
-            .with((
-                self.class.ip_mode,
-                self.class.interception,
-                self.class.http10,
-            ))
-            .with(self.skipped.len());
-        for skipped in &self.skipped {
-            key.add(&skipped.reason);
-        }
-        for claim in &self.claims {
-            key.add((claim.group, &claim.ear, &claim.service.key, claim.protocol));
-            let Some(l4) = &claim.l4 else { continue };
-            key.add((claim.service.version, claim.port.number));
-            key.add(l4.rule.map(|rule| rule.version));
-            key.add(l4.endpoints.map(|endpoints| endpoints.version));
-            if let Some(vs) = l4.vs {
-                key.add((vs.version, &vs.config.reference));
-                l4.destinations.add_to(&mut key);
-                if Context::names_source_namespace(vs) {
-                    key.add(&self.class.namespace);
-                }
-                if Context::names_source_labels(vs) {
-                    key.add(&self.class.labels);
-                }
-            }
-        }
-        key.finish()
     }
 
     /// Whether there is nothing to build.

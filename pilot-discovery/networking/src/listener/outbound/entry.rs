@@ -67,7 +67,7 @@ pub(super) fn merge(inputs: &Inputs<'_>, skipped: &mut Vec<Skipped>) -> BTreeMap
     let mut entries: BTreeMap<Arc<str>, Entry> = BTreeMap::new();
     for claim in &inputs.claims {
         for (address, ranges, own) in places(inputs, claim) {
-            let wildcard = inputs.class.ip_mode.wildcards().contains(&&*address);
+            let wildcard = inputs.ip_mode.wildcards().contains(&&*address);
             let offer = offer(inputs, claim, wildcard, &ranges, own, skipped);
             match entries.get_mut(&address) {
                 Some(entry) => entry.take(claim, offer, skipped),
@@ -84,30 +84,25 @@ pub(super) fn merge(inputs: &Inputs<'_>, skipped: &mut Vec<Skipped>) -> BTreeMap
 /// Addresses of a claim, with the ranges that stand for it there, and whether the address is the
 /// service's own.
 fn places(inputs: &Inputs<'_>, claim: &Claim<'_>) -> Vec<(Arc<str>, Vec<Arc<str>>, bool)> {
-    let wildcard = || Arc::from(inputs.class.ip_mode.wildcard());
-    if let Some(bind) = &claim.ear.bind {
+    let wildcard = || Arc::from(inputs.ip_mode.wildcard());
+    if let Some(bind) = &claim.binding.bind {
         return vec![(bind.clone(), Vec::new(), false)];
     }
     let Some(l4) = &claim.l4 else {
         return vec![(wildcard(), Vec::new(), false)];
     };
-    let endpoints = l4.endpoints.map(|endpoints| &**endpoints);
-    arrivals::of_service(
-        claim.service,
-        &claim.port.name,
-        endpoints,
-        inputs.class.ip_mode,
-    )
-    .into_iter()
-    .flat_map(|arrival| match arrival {
-        Arrival::Wildcard => vec![(wildcard(), Vec::new(), false)],
-        Arrival::Ranges(ranges) => vec![(wildcard(), ranges, false)],
-        Arrival::Addresses(ips) => ips
-            .into_iter()
-            .map(|ip| (ip.to_string().into(), Vec::new(), true))
-            .collect(),
-    })
-    .collect()
+    let endpoints = l4.endpoints.map(|endpoints| &***endpoints);
+    arrivals::of_service(l4.service, &l4.port.name, endpoints, inputs.ip_mode)
+        .into_iter()
+        .flat_map(|arrival| match arrival {
+            Arrival::Wildcard => vec![(wildcard(), Vec::new(), false)],
+            Arrival::Ranges(ranges) => vec![(wildcard(), ranges, false)],
+            Arrival::Addresses(ips) => ips
+                .into_iter()
+                .map(|ip| (ip.to_string().into(), Vec::new(), true))
+                .collect(),
+        })
+        .collect()
 }
 
 fn offer(
@@ -118,12 +113,12 @@ fn offer(
     own_address: bool,
     skipped: &mut Vec<Skipped>,
 ) -> Offer {
-    let host = claim.service.host().as_str();
-    let route = match &claim.ear.bind {
+    let host = claim.host.as_str();
+    let route = match &claim.binding.bind {
         Some(bind) if bind.starts_with("unix://") => SidecarRoute::Unix(bind),
         _ if own_address => SidecarRoute::Sniffed {
             host,
-            port: claim.port.number,
+            port: claim.port,
         },
         _ => SidecarRoute::Port(inputs.port),
     };
@@ -148,7 +143,7 @@ fn chains(
     ranges: &[Arc<str>],
     skipped: &mut Vec<Skipped>,
 ) -> Vec<Chain> {
-    let number = claim.port.number;
+    let number = claim.port;
     let range_matches: Vec<_> = ranges
         .iter()
         .filter_map(|range| filter::cidr(range))
@@ -161,8 +156,7 @@ fn chains(
             gateway: MESH_GATEWAY,
             port: number,
             protocol: claim.protocol,
-            namespace: &inputs.class.namespace,
-            labels: &inputs.class.labels,
+            source: l4.source,
             destinations: &l4.destinations,
             mesh: inputs.mesh,
         };
@@ -181,22 +175,16 @@ fn chains(
     if ended {
         return chains;
     }
-    let resolved = Resolved::of_service(claim.service, number, l4.rule.map(|rule| &**rule));
+    let resolved = Resolved::of_service(l4.service, number, l4.rule.map(|rule| &***rule));
     let pattern = inputs.mesh.config.outbound_cluster_stat_name.as_str();
     let stat_prefix = if pattern.is_empty() {
         resolved.cluster.clone()
     } else {
-        name::stat_from_pattern(
-            pattern,
-            claim.service,
-            claim.port,
-            claim.port.target_port,
-            "",
-        )
+        name::stat_from_pattern(pattern, l4.service, l4.port, l4.port.target_port, "")
     };
     // Behind one address there is one service; on the wildcard the server name tells which.
     let server_names = if claim.protocol.is_tls() && wildcard {
-        tcp::server_names(&[claim.service.host().to_string()]).unwrap_or_default()
+        tcp::server_names(&[claim.host.to_string()]).unwrap_or_default()
     } else {
         Vec::new()
     };
@@ -221,7 +209,7 @@ impl Entry {
         };
         Self {
             group: claim.group,
-            bound: claim.ear.bound,
+            bound: claim.binding.bound,
             kind,
             http: offer.http,
             tcp: offer.tcp,
@@ -288,7 +276,7 @@ impl Entry {
             path.unwrap_or(address),
             if path.is_some() { 0 } else { inputs.port },
         );
-        let http10 = inputs.class.http10;
+        let http10 = inputs.http10;
         let detects = self.kind == Kind::Auto;
         let http = self.http.map(|http| FilterChain {
             filter_chain_match: detects.then(|| plain_http(http10)),
@@ -393,7 +381,7 @@ fn exclusive(protocol: Protocol) -> Option<Protocol> {
 }
 
 fn claim_sources(claim: &Claim<'_>) -> Vec<ConfigRef> {
-    let mut refs = claim.service.sources.to_vec();
+    let mut refs = claim.sources.to_vec();
     if let Some(l4) = &claim.l4 {
         refs.extend(l4.vs.iter().map(|vs| vs.config.reference.clone()));
         refs.extend(l4.rule.iter().flat_map(|rule| rule.sources.iter().cloned()));
@@ -404,11 +392,7 @@ fn claim_sources(claim: &Claim<'_>) -> Vec<ConfigRef> {
 fn conflict(claim: &Claim<'_>, reason: &str) -> Skipped {
     Skipped {
         metric: CONFLICT,
-        reason: format!(
-            "{} port {}: {reason}",
-            claim.service.host(),
-            claim.port.number
-        ),
-        source: claim.service.sources.first().cloned(),
+        reason: format!("{} port {}: {reason}", claim.host, claim.port),
+        source: claim.sources.first().cloned(),
     }
 }

@@ -1,11 +1,11 @@
 //! The virtual hosts of one service, or of the hosts of a VirtualService that are no services.
 
+use pilot_model::hashed::Hashed;
 use std::{collections::BTreeSet, sync::Arc};
 
 use istio_api::envoy::config::route::v3::{Route, VirtualHost};
 use pilot_model::{
     class::Client,
-    config::Labels,
     host::Host,
     mesh::Mesh,
     service::Resolution,
@@ -20,23 +20,24 @@ use super::{
 };
 use crate::{
     name::{self, SidecarRoute},
-    resource::{Key, Skipped, sources},
+    resource::{Skipped, sources},
     route::{
         destination::{Destination, Destinations, Resolved},
         http,
+        source::Source,
     },
 };
 
 /// Port at which hosts that are no services can be asked for.
 const HTTP_PORT: u32 = 80;
 
-/// Everything that the virtual hosts depend on.
-#[derive(Clone, Debug)]
+/// Everything that the virtual hosts depend on; all of it is the key.
+#[derive(Clone, Debug, Hash)]
 pub struct Inputs<'a> {
-    mesh: &'a Mesh,
-    namespace: &'a str,
-    labels: &'a Labels,
-    vs: Option<&'a Arc<VirtualService>>,
+    mesh: &'a Hashed<Mesh>,
+    /// What of the client the routes look at.
+    source: Source<'a>,
+    vs: Option<&'a Arc<Hashed<VirtualService>>>,
     destinations: Destinations<'a>,
     places: Vec<Place<'a>>,
     /// Hosts of the VirtualService that an older one rules.
@@ -44,7 +45,7 @@ pub struct Inputs<'a> {
 }
 
 /// One virtual host in one route configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Place<'a> {
     route: RouteName,
     host: Arc<str>,
@@ -72,6 +73,7 @@ pub fn gather<'a>(client: &Client<'a>, host: &Host) -> Inputs<'a> {
     inputs.vs = client.virtual_service(host);
     if let Some(vs) = inputs.vs {
         inputs.destinations = Destinations::of_http(client, vs);
+        inputs.source = Source::of(client.class, vs);
     }
     let class = client.class;
     let domains = domains::of_service(service, &class.dns_domain, class.ip_mode);
@@ -120,12 +122,16 @@ pub fn gather<'a>(client: &Client<'a>, host: &Host) -> Inputs<'a> {
 /// What the virtual hosts of those hosts of `vs` are made of that are no services.
 ///
 /// They can be asked for at port 80 and at the ports of the services that `vs` names as well.
-pub fn for_virtual_service<'a>(client: &Client<'a>, vs: &'a Arc<VirtualService>) -> Inputs<'a> {
+pub fn for_virtual_service<'a>(
+    client: &Client<'a>,
+    vs: &'a Arc<Hashed<VirtualService>>,
+) -> Inputs<'a> {
     let mut inputs = Inputs::empty(client);
     if !client.scope.sees(vs) {
         return inputs;
     }
     inputs.vs = Some(vs);
+    inputs.source = Source::of(client.class, vs);
     inputs.destinations = Destinations::of_http(client, vs);
     let mut ports = BTreeSet::from([HTTP_PORT]);
     // Every port of the services behind each host, whatever it speaks.
@@ -202,8 +208,7 @@ impl<'a> Inputs<'a> {
     fn empty(client: &Client<'a>) -> Self {
         Self {
             mesh: &client.snapshot.mesh,
-            namespace: &client.class.namespace,
-            labels: &client.class.labels,
+            source: Source::default(),
             vs: None,
             destinations: Destinations::default(),
             places: Vec::new(),
@@ -214,29 +219,6 @@ impl<'a> Inputs<'a> {
     /// Whether there is nothing to build.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty() && self.disputed.is_empty()
-    }
-
-    pub fn key(&self) -> u128 {
-        let mut key = Key::new("virtual hosts").with(self.mesh.version());
-        if let Some(vs) = self.vs {
-            key.add((vs.version, &vs.config.reference, vs.config.created));
-            key.add((http::semantics(vs), &vs.unresolved));
-            self.destinations.add_to(&mut key);
-            if http::Context::names_source_namespace(vs) {
-                key.add(self.namespace);
-            }
-            if http::Context::names_source_labels(vs) {
-                key.add(self.labels);
-            }
-        }
-        key.add(&self.disputed);
-        for place in &self.places {
-            key.add((&place.route, &place.host, place.port, &place.domains));
-            if let Some(service) = &place.service {
-                service.add_to(&mut key);
-            }
-        }
-        key.finish()
     }
 }
 
@@ -259,8 +241,7 @@ pub fn build(inputs: &Inputs<'_>) -> Built {
                 vs,
                 gateway: MESH_GATEWAY,
                 port: place.port,
-                namespace: inputs.namespace,
-                labels: inputs.labels,
+                source: inputs.source,
                 destinations: &inputs.destinations,
                 mesh: inputs.mesh,
             };
@@ -290,7 +271,7 @@ pub fn build(inputs: &Inputs<'_>) -> Built {
             let resolved = Resolved::of_service(
                 destination.service,
                 place.port,
-                destination.rule.map(|rule| &**rule),
+                destination.rule.map(|rule| &***rule),
             );
             routes.push(http::default_route(&resolved, inputs.mesh));
             from.extend(

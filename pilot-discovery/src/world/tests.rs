@@ -11,7 +11,9 @@ use pilot_model::{
     proxy::{Proxy, ProxyType},
 };
 
-use super::*;
+use pilot_model::{class::OutboundClass, snapshot::Snapshot};
+use pilot_networking::class::{cache::Cache, dirt::Dirt, outbound::Outbound};
+
 use crate::xds::kind::Kind;
 
 const CONFIG: &str = r#"
@@ -154,20 +156,4 @@ fn gateways_share_a_class_only_with_those_who_may_see_the_same() {
         },
     );
     assert_eq!(sidecar.secret_access, SecretAccess::NoCluster);
-}
-
-#[test]
-fn a_class_outlives_its_last_proxy_for_a_while() {
-    let snapshot = Snapshot::default();
-    let class = class(&snapshot, "a");
-    let mut classes = Classes::default();
-    classes.join_outbound(&snapshot, &class);
-    let made = classes.outbound(&class);
-    classes.leave(&class, None);
-    classes.join_outbound(&snapshot, &class);
-    assert!(Arc::ptr_eq(&made, &classes.outbound(&class)));
-    classes.leave(&class, None);
-    let counted = &classes.outbound[&class];
-    let left = counted.deserted.unwrap();
-    assert!(counted.is_needed(left) && !counted.is_needed(left + PATIENCE));
 }

@@ -1,15 +1,17 @@
 //! What gateways are sent of directory and cluster.
 
+use std::{sync::Arc, time::Instant};
+
+use istio_api::envoy::config::core::v3::Node;
 use pilot_model::{
     builder::Builder,
-    class::classify,
     credential::{Account, Credential},
     key::ObjectKey,
     mesh::Mesh,
     proxy::Proxy,
 };
 
-use super::*;
+use pilot_networking::class::fleet::Fleet;
 
 const GATEWAY: &str = "
 apiVersion: networking.istio.io/v1
@@ -28,10 +30,8 @@ const ROOTS: &str = "kubernetes://shop-cacert";
 /// What the writer does with one gateway.
 struct Mutual {
     builder: Builder,
-    classes: Classes,
+    fleet: Fleet,
     proxy: Proxy,
-    /// Where it is.
-    class: Option<OutboundClass>,
 }
 
 impl Mutual {
@@ -52,35 +52,30 @@ impl Mutual {
         proxy.verified = account;
         Self {
             builder,
-            classes: Classes::default(),
+            fleet: Fleet::default(),
             proxy,
-            class: None,
         }
     }
 
     /// The Secrets that it is sent now, what is said of the others, and how many are new of them.
     fn sent(&mut self) -> (Vec<String>, String, u64) {
         let (snapshot, changes) = self.builder.publish();
-        let (class, _) = classify(&snapshot, &self.proxy);
-        self.classes.update(&snapshot, &changes);
-        if self.class.as_ref() != Some(&class) {
-            self.classes.join_outbound(&snapshot, &class);
-            if let Some(before) = self.class.replace(class.clone()) {
-                self.classes.leave(&before, None);
-            }
+        self.fleet.follow(&snapshot, &changes, Instant::now());
+        if self.fleet.is_empty() {
+            let proxy = self.proxy.clone();
+            self.fleet.connect(1, proxy, &snapshot, Instant::now());
         }
-        let manifests = self.classes.outbound(&class);
+        let manifests = self.fleet.sides(1).unwrap().outbound;
         let names = manifests.secrets.keys().map(|name| name.to_string());
         let said = manifests.skipped.values().flat_map(|list| list.iter());
         let said: Vec<_> = said.map(|skipped| &*skipped.reason).collect();
-        let count = self.classes.take_missing_secrets();
+        let count = self.fleet.take_missing_secrets();
         (names.collect(), said.join("; "), count)
     }
 
     fn body(&mut self, name: &str) -> Vec<u8> {
-        let (snapshot, _) = self.builder.publish();
-        let (class, _) = classify(&snapshot, &self.proxy);
-        self.classes.outbound(&class).secrets[name].body.to_vec()
+        let manifests = self.fleet.sides(1).unwrap().outbound;
+        manifests.secrets[name].body.to_vec()
     }
 }
 
