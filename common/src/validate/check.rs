@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::yaml::{self, Document};
 use istio_api::manifest::{self, Config, FieldError, Found, Item, Key, Metadata, Native};
-use istio_api::validation::{self, Severity, kubernetes};
+use istio_rules::validation::{self, Severity, kubernetes};
 use serde::Serialize;
 use serde_json::Value;
 

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use istio_api::analysis::catalogue::Code;
-use istio_api::analysis::{self, Builder, Message, Request, Status};
 use istio_api::collections::{self, COLLECTIONS, Collection, SYNTHETIC_SERVICE_ENTRIES};
 use istio_api::manifest::Key;
 use istio_api::mcp::v1alpha1::Resource;
 use istio_api::networking::v1alpha3::ServiceEntry;
 use istio_api::object::{Object, ObjectError};
+use istio_rules::analysis::catalogue::Code;
+use istio_rules::analysis::{self, Builder, Message, Request, Status};
 use mesh_common::drain;
 use mesh_common::mcp::Snapshot;
 use mesh_common::mcp::source::Snapshots;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use istio_api::analysis::{Builder, Origin, Place};
+use istio_rules::analysis::{Builder, Origin, Place};
 use mesh_common::yaml;
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use istio_api::analysis::Locate;
+use istio_rules::analysis::Locate;
 use mesh_common::yaml::{self, Document};
 
 /// So many bytes are read again for the lines of one document: a lookup reads up to the field.

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use imbl::OrdMap;
-use istio_api::{conversion::Complaint, networking::v1alpha3 as api};
+use istio_api::networking::v1alpha3 as api;
+use istio_rules::conversion::Complaint;
 
 use crate::{
     authn::{PeerAuthentications, legacy::Unit},
