@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use istio_api::json::{self, Unknown};
 use istio_api::mesh::v1alpha1::MeshConfig;
-use mesh_common::{drain, fswatch, yaml};
+use mesh_common::{drain, fswatch};
+use mesh_core::yaml;
 use tokio::sync::watch;
 
 use crate::processing::ingress;

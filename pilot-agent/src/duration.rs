@@ -5,7 +5,7 @@ use std::time::Duration;
 /// A non-negative duration in Go's form (`1h30m`, `0.25s`), which covers the one of protobuf JSON.
 #[must_use]
 pub fn parse(text: &str) -> Option<Duration> {
-    mesh_common::duration::parse(text.trim()).ok()
+    mesh_core::duration::parse(text.trim()).ok()
 }
 
 /// The protobuf JSON form, in seconds: `5s`, `0.250s`.

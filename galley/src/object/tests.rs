@@ -1,5 +1,5 @@
 use istio_api::manifest::{FieldError, Key};
-use mesh_common::yaml;
+use mesh_core::yaml;
 use prost::Message;
 
 use super::*;

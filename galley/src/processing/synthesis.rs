@@ -1,5 +1,5 @@
 //! One Service with its endpoints as a ServiceEntry: pure. What is carried where is the table at
-//! [`mesh_common::mcp::synthetic`].
+//! [`istio_api::synthetic`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use istio_api::collections::SYNTHETIC_SERVICE_ENTRIES;
 use istio_api::mcp::v1alpha1::Metadata;
 use istio_api::networking::v1alpha3::{ServiceEntry, ServicePort, WorkloadEntry, service_entry};
-use mesh_common::mcp::synthetic::{Facts, Health, NODE_NAME, NotReady, WORKLOAD_NAME};
+use istio_api::synthetic::{Facts, Health, NODE_NAME, NotReady, WORKLOAD_NAME};
 use prost::Message;
 
 use super::protocol;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use istio_api::manifest::{self, FieldError, Found, Key};
 use istio_api::object::Object;
 use istio_rules::validation;
-use mesh_common::yaml::{self, Document};
+use mesh_core::yaml::{self, Document};
 use serde_json::Value;
 
 use super::limit;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use istio_api::collections::{COLLECTIONS, EMPTY_COLLECTIONS, SYNTHETIC_SERVICE_ENTRIES};
-use mesh_common::mcp::{Collection, Snapshot};
+use mesh_core::mcp::{Collection, Snapshot};
 
 use super::store::{Change, Store};
 use crate::mesh::Settings;

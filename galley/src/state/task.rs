@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mesh_common::drain;
-use mesh_common::mcp::Snapshot;
+use mesh_core::mcp::Snapshot;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::engine::{Engine, Report};

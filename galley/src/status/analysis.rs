@@ -13,9 +13,9 @@ use istio_api::object::{Object, ObjectError};
 use istio_rules::analysis::catalogue::Code;
 use istio_rules::analysis::{self, Builder, Message, Request, Status};
 use mesh_common::drain;
-use mesh_common::mcp::Snapshot;
 use mesh_common::mcp::source::Snapshots;
-use mesh_common::yaml;
+use mesh_core::mcp::Snapshot;
+use mesh_core::yaml;
 use serde_json::Value;
 use tokio::sync::watch;
 

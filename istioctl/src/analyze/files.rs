@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use istio_rules::analysis::{Builder, Origin, Place};
-use mesh_common::yaml;
+use mesh_core::yaml;
 use serde_json::Value;
 
 use super::lines::Lines;

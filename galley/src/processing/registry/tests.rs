@@ -1,7 +1,7 @@
 use istio_api::manifest::{self, Found, Item};
 use istio_api::networking::v1alpha3::{ServiceEntry, service_entry};
-use mesh_common::mcp::synthetic::{Facts, Health, NODE_NAME, WORKLOAD_NAME};
-use mesh_common::yaml;
+use istio_api::synthetic::{Facts, Health, NODE_NAME, WORKLOAD_NAME};
+use mesh_core::yaml;
 use prost::Message;
 
 use super::*;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mcp::sink::machine::{Machine as Sink, Step};
+use crate::mcp::sink::{Machine as Sink, Step};
 
 /// What may happen between the two.
 #[derive(Debug, Clone)]

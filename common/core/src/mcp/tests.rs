@@ -13,7 +13,7 @@ use istio_api::google::rpc::Status;
 use istio_api::mcp::v1alpha1::{Metadata, RequestResources, Resource, Resources};
 use prost_types::Any;
 
-use super::source::machine::{Dialect, Machine as Source, Request, Verdict};
+use super::source::{Dialect, Machine as Source, Request, Verdict};
 use super::{Collection, Snapshot};
 
 const C: &str = "istio/networking/v1alpha3/virtualservices";

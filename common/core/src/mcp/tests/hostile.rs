@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::mcp::source::machine::{MAX_NAME_BYTES, MAX_REASON_BYTES, MAX_TOLD_BYTES};
+use crate::mcp::source::{MAX_NAME_BYTES, MAX_REASON_BYTES, MAX_TOLD_BYTES};
 
 fn of(collection: &str, request: RequestResources) -> RequestResources {
     RequestResources {

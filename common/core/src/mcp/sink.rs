@@ -13,7 +13,7 @@ use istio_api::google::rpc::Status;
 use istio_api::mcp::v1alpha1::{RequestResources, Resource, Resources, SinkNode};
 use prost::Message;
 
-use crate::mcp::snapshot::metadata;
+use super::snapshot::metadata;
 
 /// A collection that the source did not know is asked for again after this time.
 pub const UNSUPPORTED_RETRY: Duration = Duration::from_secs(600);

@@ -1,7 +1,7 @@
 //! The source's machine.
 
 use super::*;
-use crate::mcp::source::machine::{MAX_COLLECTIONS, RESUBSCRIBE_INTERVAL};
+use crate::mcp::source::{MAX_COLLECTIONS, RESUBSCRIBE_INTERVAL};
 
 #[test]
 fn a_subscription_is_answered_in_full_and_then_on_change_only() {

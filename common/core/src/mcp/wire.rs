@@ -4,21 +4,26 @@ use istio_api::mcp::v1alpha1::{
     MeshConfigRequest, MeshConfigResponse, RequestResources, Resources,
 };
 
-use super::machine::{Dialect, Request};
+use super::source::{Dialect, Request};
 
 /// Messages of a service.
-pub(super) trait Wire: 'static {
+pub trait Wire: 'static {
+    /// What a sink sends.
     type Request: prost::Message + Default + 'static;
+    /// What a source sends.
     type Response: Send + 'static;
     /// The rules that go with them.
     const DIALECT: Dialect;
 
+    /// A request as the machine takes it.
     fn request(request: Self::Request) -> Request;
+    /// A response of the machine as the service sends it.
     fn response(message: Resources) -> Self::Response;
 }
 
 /// `ResourceSource` and `ResourceSink`.
-pub(super) struct Current;
+#[derive(Debug)]
+pub struct Current;
 
 impl Wire for Current {
     type Request = RequestResources;
@@ -35,7 +40,8 @@ impl Wire for Current {
 }
 
 /// `AggregatedMeshConfigService`.
-pub(super) struct Aggregated;
+#[derive(Debug)]
+pub struct Aggregated;
 
 impl Wire for Aggregated {
     type Request = MeshConfigRequest;

@@ -1,7 +1,7 @@
 //! The sink's machine.
 
 use super::*;
-use crate::mcp::sink::machine::{Change, Machine as Sink, Reconnect, Step, UNSUPPORTED_RETRY};
+use crate::mcp::sink::{Change, Machine as Sink, Reconnect, Step, UNSUPPORTED_RETRY};
 
 fn sink() -> Sink {
     Sink::new("pilot-0.istio-system", [C.to_owned()], true)

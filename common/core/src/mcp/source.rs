@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use imbl::ordmap::DiffItem;
 use istio_api::mcp::v1alpha1::{RequestResources, Resource, Resources as Message};
 
-use crate::mcp::snapshot::{Resources, Snapshot, metadata};
+use super::snapshot::{Resources, Snapshot, metadata};
 
 /// A sink that asks for more collections than this on one stream is refused.
 pub const MAX_COLLECTIONS: usize = 512;
