@@ -11,31 +11,50 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("istio-rules", &["istio-api"]),
     ("pilot-model", &["istio-api", "istio-rules"]),
     ("pilot-networking", &["istio-api", "pilot-model"]),
-    ("mesh-common", &["istio-api", "istio-rules"]),
-    ("galley", &["istio-api", "istio-rules", "mesh-common"]),
+    ("mesh-core", &["istio-api"]),
+    ("mesh-common", &["istio-api", "istio-rules", "mesh-core"]),
+    ("galley-engine", &["istio-api", "istio-rules", "mesh-core"]),
+    (
+        "galley",
+        &[
+            "galley-engine",
+            "istio-api",
+            "istio-rules",
+            "mesh-common",
+            "mesh-core",
+        ],
+    ),
     (
         "pilot-discovery",
         &[
             "istio-api",
             "istio-rules",
             "mesh-common",
+            "mesh-core",
             "pilot-model",
             "pilot-networking",
         ],
     ),
-    ("citadel", &["istio-api", "mesh-common"]),
-    ("sidecar-injector", &["istio-api", "mesh-common"]),
-    ("pilot-agent", &["istio-api", "mesh-common"]),
+    ("citadel", &["istio-api", "mesh-common", "mesh-core"]),
+    (
+        "sidecar-injector",
+        &["istio-api", "mesh-common", "mesh-core"],
+    ),
+    ("pilot-agent", &["istio-api", "mesh-common", "mesh-core"]),
     (
         "istioctl",
         &[
             "istio-api",
             "istio-rules",
             "mesh-common",
+            "mesh-core",
             "sidecar-injector",
         ],
     ),
-    ("fuzz", &["galley", "istio-api", "mesh-common"]),
+    (
+        "fuzz",
+        &["galley", "galley-engine", "istio-api", "mesh-core"],
+    ),
     ("samples", &[]),
     ("xtask", &[]),
 ];
@@ -47,6 +66,8 @@ const TOP: &str = "e2e";
 const PURE: &[&str] = &[
     "istio-api",
     "istio-rules",
+    "mesh-core",
+    "galley-engine",
     "pilot-model",
     "pilot-networking",
 ];

@@ -2,17 +2,7 @@
 
 use std::time::Duration;
 
-/// Unit names, longest first where one is the start of another, with nanoseconds.
-const UNITS: [(&str, u128); 8] = [
-    ("ns", 1),
-    ("us", 1_000),
-    ("µs", 1_000),
-    ("μs", 1_000),
-    ("ms", 1_000_000),
-    ("s", 1_000_000_000),
-    ("m", 60 * 1_000_000_000),
-    ("h", 3_600 * 1_000_000_000),
-];
+use istio_api::duration::{self, DurationError};
 
 /// Reads a non-negative Go duration; `0` alone needs no unit. At most 2^63−1 nanoseconds.
 ///
@@ -20,57 +10,30 @@ const UNITS: [(&str, u128); 8] = [
 /// Says what is wrong with the text. Fits clap's `value_parser`.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("invalid duration {text:?}, want a form like 1h30m, 45s or 100ms");
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    if rest.is_empty() {
+    let too_long = || format!("duration {text:?} is too long");
+    if text.starts_with('-') {
         return Err(wrong());
     }
-    let mut total: u128 = 0;
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .ok_or_else(wrong)?;
-        let (number, after) = rest.split_at(digits);
-        // `m` is also the start of `ms`: the unit is all up to the next digit.
-        let end = after
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        let nanos = UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .map(|(_, nanos)| *nanos)
-            .ok_or_else(wrong)?;
-        total = amount(number, nanos)
-            .and_then(|part| total.checked_add(part))
-            .ok_or_else(wrong)?;
-        rest = after;
-    }
-    let nanos = i64::try_from(total).map_err(|_| format!("duration {text:?} is too long"))?;
-    Ok(Duration::from_nanos(nanos.unsigned_abs()))
+    let read = duration::parse(text).map_err(|error| match error {
+        DurationError::TooLong => too_long(),
+        DurationError::Syntax | DurationError::NoUnit => wrong(),
+    })?;
+    Duration::try_from(read)
+        .ok()
+        .filter(|read| read.as_nanos() <= i64::MAX.unsigned_abs().into())
+        .ok_or_else(too_long)
 }
 
-/// `number` (digits with at most one dot) times `unit` nanoseconds, rounded down.
-fn amount(number: &str, unit: u128) -> Option<u128> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
-        return None;
-    }
-    let integer = |digits: &str| {
-        if digits.is_empty() {
-            Some(0)
-        } else {
-            digits.parse::<u128>().ok()
-        }
-    };
-    let mut total = integer(whole)?.checked_mul(unit)?;
-    // Beyond 18 digits a fraction of an hour is below a nanosecond.
-    let fraction: String = fraction.chars().take(18).collect();
-    let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    total = total.checked_add(integer(&fraction)?.checked_mul(unit)? / scale)?;
-    Some(total)
+/// The form of protobuf's JSON, in seconds: `5s`, `0.250s`.
+#[must_use]
+pub fn json(duration: Duration) -> String {
+    // Nothing that [`parse`] reads is longer than protobuf allows.
+    let longest = Duration::from_secs(duration::MAX_SECONDS.unsigned_abs());
+    let duration = duration.min(longest);
+    duration::format(&prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(duration::MAX_SECONDS),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
+    })
 }
 
 /// The text that Go's `Duration.String` gives.
@@ -162,6 +125,14 @@ mod tests {
         }
         assert_eq!(format(Duration::from_micros(1_500)), "1.5ms");
         assert_eq!(format(Duration::from_millis(62_250)), "1m2.25s");
+    }
+
+    #[test]
+    fn json_form_is_seconds() {
+        assert_eq!(json(Duration::from_secs(45)), "45s");
+        assert_eq!(json(Duration::from_millis(250)), "0.250s");
+        assert_eq!(json(Duration::from_nanos(1)), "0.000000001s");
+        assert_eq!(parse("1m30s"), Ok(Duration::from_secs(90)));
     }
 
     proptest! {

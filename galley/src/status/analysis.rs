@@ -216,9 +216,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::processing::synthesis::Names;
-    use crate::source::{FileUpdate, Update, content};
-    use crate::state::Engine;
+    use galley_engine::content;
+    use galley_engine::engine::Engine;
+    use galley_engine::processing::synthesis::Names;
+    use galley_engine::update::{FileUpdate, Update};
 
     fn analyze(text: &str, excluded: &[&str]) -> BTreeMap<String, Vec<&'static str>> {
         let names = Names {

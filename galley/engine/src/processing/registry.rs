@@ -40,6 +40,8 @@ pub struct Registry {
     /// Services that have an endpoint of this address without naming a Pod.
     services_of_ip: HashMap<(Name, String), BTreeSet<Name>>,
     withheld: HashMap<Name, usize>,
+    /// Services that could not be written as resources, and why.
+    failures: Vec<(Name, String)>,
     dirty: BTreeSet<Name>,
 }
 
@@ -58,6 +60,7 @@ impl Registry {
             services_of_pod: HashMap::new(),
             services_of_ip: HashMap::new(),
             withheld: HashMap::new(),
+            failures: Vec::new(),
             dirty: BTreeSet::new(),
         }
     }
@@ -220,6 +223,7 @@ impl Registry {
     pub fn rebuild(&mut self) -> Vec<Rebuilt> {
         let dirty = std::mem::take(&mut self.dirty);
         let mut rebuilt = Vec::with_capacity(dirty.len());
+        let mut failures = Vec::new();
         for name in dirty {
             let synthetic = self.services.get(&name).and_then(|service| {
                 let groups = self.groups(&name);
@@ -234,7 +238,7 @@ impl Registry {
                 ) {
                     Ok(synthetic) => Some(synthetic),
                     Err(error) => {
-                        tracing::error!(service = %name, error = %error, "not synthesised");
+                        failures.push((name.clone(), error.to_string()));
                         None
                     }
                 }
@@ -245,7 +249,13 @@ impl Registry {
             };
             rebuilt.push((name, synthetic));
         }
+        self.failures.append(&mut failures);
         rebuilt
+    }
+
+    /// Services that could not be written as resources since the last call, and why.
+    pub fn take_failures(&mut self) -> Vec<(Name, String)> {
+        std::mem::take(&mut self.failures)
     }
 
     /// The groups of a service in a stable order: those of its slices, else of its Endpoints.

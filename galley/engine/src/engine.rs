@@ -7,15 +7,15 @@ use std::time::Instant;
 use istio_api::collections::{COLLECTIONS, EMPTY_COLLECTIONS, SYNTHETIC_SERVICE_ENTRIES};
 use mesh_core::mcp::{Collection, Snapshot};
 
-use super::store::{Change, Store};
-use crate::mesh::Settings;
 use crate::native::{INGRESS_GROUP, Native};
 use crate::object::{Config, Item};
 use crate::problem::{Problem, Severity, effect};
 use crate::processing::ingress::{Ingresses, Issue};
 use crate::processing::reference::References;
 use crate::processing::registry::Registry;
-use crate::source::{FileUpdate, Update};
+use crate::settings::Settings;
+use crate::store::{Change, Store};
+use crate::update::{FileUpdate, Update};
 use istio_api::manifest::Key;
 
 const VIRTUAL_SERVICES: &str = "istio/networking/v1alpha3/virtualservices";
@@ -33,6 +33,8 @@ pub struct Report {
     pub new_problems: Vec<Problem>,
     /// Problems that are gone.
     pub solved: Vec<Problem>,
+    /// Services that could not be written as resources, and why.
+    pub failures: Vec<(Arc<str>, String)>,
 }
 
 /// Everything that is known.
@@ -116,7 +118,7 @@ impl Engine {
                 self.root_problems = problems;
             }
         }
-        self.synthesise();
+        self.synthesise(&mut report);
         self.convert_ingresses(&mut report);
         report
     }
@@ -126,7 +128,7 @@ impl Engine {
         let mut report = Report::default();
         self.registry.rename(settings.names);
         self.ingresses.reconfigure(settings.ingress);
-        self.synthesise();
+        self.synthesise(&mut report);
         self.convert_ingresses(&mut report);
         report
     }
@@ -199,11 +201,12 @@ impl Engine {
         }
     }
 
-    fn synthesise(&mut self) {
+    fn synthesise(&mut self, report: &mut Report) {
         for (name, synthetic) in self.registry.rebuild() {
             let config = synthetic.map(|synthetic| synthetic.config);
             self.set(SYNTHETIC_SERVICE_ENTRIES.name, &name, config.as_ref());
         }
+        report.failures.extend(self.registry.take_failures());
     }
 
     /// Waits for the first synchronisation: until then a Service that an Ingress needs may be

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::content;
+use crate::content;
 
 fn sidecar(name: &str, value: u32) -> String {
     format!(

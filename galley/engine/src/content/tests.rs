@@ -159,7 +159,7 @@ fn json_files() {
 
 #[test]
 fn a_document_that_is_too_large_is_refused_and_the_others_are_read() {
-    let filler = "x".repeat(limit::DOCUMENT_BYTES);
+    let filler = "x".repeat(DOCUMENT_BYTES);
     let content = with(&format!("a: {filler}\n"));
     assert_eq!(content.entries.len(), 2);
     let text = &problems(&content)[0];
@@ -171,9 +171,9 @@ fn a_document_that_is_too_large_is_refused_and_the_others_are_read() {
 
 #[test]
 fn the_number_of_problems_is_bounded() {
-    let bad = vec!["a: {\n"; limit::PROBLEMS + 5].join("---\n");
+    let bad = vec!["a: {\n"; MAX_PROBLEMS + 5].join("---\n");
     let content = read_yaml(&bad);
-    assert_eq!(content.problems.len(), limit::PROBLEMS + 1);
+    assert_eq!(content.problems.len(), MAX_PROBLEMS + 1);
     assert!(
         problems(&content)
             .last()

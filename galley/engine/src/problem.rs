@@ -75,21 +75,6 @@ impl Problem {
             severity: Severity::Error,
         }
     }
-
-    /// Writes it to the log: one line, everything that is needed to find the place.
-    pub fn log(&self) {
-        tracing::warn!(
-            severity = ?self.severity,
-            file = %self.file.display(),
-            document = self.document,
-            line = self.line,
-            object = self.object,
-            field = self.field,
-            effect = self.effect,
-            "configuration problem: {}",
-            self.message
-        );
-    }
 }
 
 impl fmt::Display for Problem {

@@ -11,11 +11,13 @@ use istio_rules::validation;
 use mesh_core::yaml::{self, Document};
 use serde_json::Value;
 
-use super::limit;
 use crate::native::Native;
 use crate::object::Item;
 use crate::problem::{Problem, Severity, effect};
-use crate::status::Live;
+use mesh_core::limit::DOCUMENT_BYTES;
+
+/// Problems kept of one file.
+pub const MAX_PROBLEMS: usize = 100;
 
 /// One object of a file, and where it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +30,19 @@ pub struct Entry {
     pub line: usize,
     /// The object.
     pub item: Item,
+}
+
+/// How the API server has an object; only of objects whose status may be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// Version of the API that it is read in.
+    pub api_version: &'static str,
+    /// `metadata.resourceVersion`
+    pub resource_version: Box<str>,
+    /// `metadata.generation`
+    pub generation: Option<i64>,
+    /// Its `status`.
+    pub status: Value,
 }
 
 /// What a file holds.
@@ -44,7 +59,7 @@ pub struct Content {
     /// Objects of kinds that are not read, by `apiVersion kind`.
     pub others: BTreeMap<String, usize>,
     /// How the API server has the object, if its status may be written.
-    pub live: Option<Box<Live>>,
+    pub stored: Option<Box<Stored>>,
 }
 
 /// Reads a file's text. `path` is relative to the root; its extension decides between YAML and JSON.
@@ -95,9 +110,9 @@ impl Reader<'_> {
         let Self {
             path, mut content, ..
         } = self;
-        let more = content.problems.len().saturating_sub(limit::PROBLEMS);
+        let more = content.problems.len().saturating_sub(MAX_PROBLEMS);
         if more > 0 {
-            content.problems.truncate(limit::PROBLEMS);
+            content.problems.truncate(MAX_PROBLEMS);
             content
                 .problems
                 .push(Problem::file(path, format!("{more} more problems"), ""));
@@ -130,8 +145,8 @@ impl Reader<'_> {
     }
 
     fn document(&mut self, document: &Document<'_>) {
-        if document.text.len() > limit::DOCUMENT_BYTES {
-            let (found, most) = (document.text.len(), limit::DOCUMENT_BYTES);
+        if document.text.len() > DOCUMENT_BYTES {
+            let (found, most) = (document.text.len(), DOCUMENT_BYTES);
             let message = format!("the document has {found} bytes, at most {most} are read");
             self.unreadable(document, None, message);
             return;
@@ -288,7 +303,7 @@ impl Reader<'_> {
 }
 
 /// What keeps a well-formed object from being used, and what somebody should look at.
-pub(crate) fn validate(object: &Object) -> (Vec<FieldError>, Vec<FieldError>) {
+pub fn validate(object: &Object) -> (Vec<FieldError>, Vec<FieldError>) {
     let (errors, advice): (Vec<_>, Vec<_>) = validation::validate(object)
         .into_iter()
         .partition(|problem| problem.severity == validation::Severity::Error);

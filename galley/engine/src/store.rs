@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::content::{Content, Entry};
 use crate::problem::{Problem, effect};
-use crate::source::FileUpdate;
-use crate::source::content::{Content, Entry};
+use crate::update::FileUpdate;
 use istio_api::manifest::Key;
 
 /// An identity whose object in force changed.
@@ -126,7 +126,7 @@ impl Store {
             obscured,
             problems,
             others,
-            live: _,
+            stored: _,
         } = content;
         let mut applied = Applied::default();
         let file = self.files.entry(path.clone()).or_default();

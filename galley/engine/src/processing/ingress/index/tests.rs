@@ -6,9 +6,9 @@ use istio_api::networking::v1alpha3::{Gateway, VirtualService};
 use proptest::prelude::*;
 
 use super::*;
+use crate::content;
 use crate::object::Item;
 use crate::processing::ingress::Mode;
-use crate::source::content;
 
 /// Ports of one Service, as an object that may come later.
 #[derive(Debug, Default)]

@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use super::*;
+use crate::content;
 use crate::processing::synthesis::Names;
-use crate::source::content;
 
 fn engine() -> Engine {
     let names = Names {
