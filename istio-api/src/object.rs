@@ -182,7 +182,7 @@ mod tests {
     }
 
     /// The object as a source sends it.
-    fn resource(object: &Object) -> Resource {
+    fn sent(object: &Object) -> Resource {
         Resource {
             metadata: Some(Metadata {
                 name: object.meta.full_name(),
@@ -209,10 +209,7 @@ mod tests {
         ] {
             for namespace in ["", "shop"] {
                 let object = object(namespace, time);
-                assert_eq!(
-                    Object::from_mcp(gateways(), resource(&object)).unwrap(),
-                    object
-                );
+                assert_eq!(Object::from_mcp(gateways(), sent(&object)).unwrap(), object);
             }
         }
     }
@@ -233,7 +230,7 @@ mod tests {
     #[test]
     fn other_messages_are_refused() {
         let sidecars = collections::by_gvk("networking.istio.io", "Sidecar").unwrap();
-        let error = Object::from_mcp(sidecars, resource(&object("shop", None))).unwrap_err();
+        let error = Object::from_mcp(sidecars, sent(&object("shop", None))).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -254,7 +251,7 @@ mod tests {
         ));
         let resource = Resource {
             body: None,
-            ..resource(&object("shop", None))
+            ..sent(&object("shop", None))
         };
         assert!(matches!(
             Object::from_mcp(gateways(), resource),

@@ -118,7 +118,7 @@ impl Configuration {
             metrics,
             drain.clone(),
         );
-        if let Some(client) = sink::client(args, &mcp, registry) {
+        if let Some(client) = sink::client(args, &mcp, registry)? {
             tasks.spawn(client.run(drain.clone()));
         }
         let reports = started.reception.map(|reception| {
