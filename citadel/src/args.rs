@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand};
 use mesh_common::args::{KubeArgs, LogArgs, MonitoringArgs, OwnerArgs};
-use mesh_common::duration::parse as duration;
 use mesh_common::version;
+use mesh_core::duration::parse as duration;
 
 /// Certificate authority of the mesh.
 #[derive(Clone, Debug, Parser)]

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_common::spiffe::{Identity, TrustDomain};
+use mesh_core::spiffe::{Identity, TrustDomain};
 use rustls_pki_types::CertificateDer;
 use tonic::metadata::MetadataMap;
 

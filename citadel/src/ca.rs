@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use mesh_common::spiffe::Identity;
+use mesh_core::spiffe::Identity;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 

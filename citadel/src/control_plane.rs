@@ -6,7 +6,7 @@ pub(crate) mod secret;
 
 use std::time::{Duration, SystemTime};
 
-use mesh_common::spiffe::{Identity, TrustDomain};
+use mesh_core::spiffe::{Identity, TrustDomain};
 
 use crate::ca::{Authority, Issued, Kind, Names};
 use crate::settings::CustomNames;

@@ -13,8 +13,8 @@ use mesh_common::admin::Admin;
 use mesh_common::metrics::Registry;
 use mesh_common::owner::Owner;
 use mesh_common::readiness::Readiness;
-use mesh_common::spiffe::Identity;
 use mesh_common::{ctrlz, drain, process};
+use mesh_core::spiffe::Identity;
 use tokio::net::TcpListener;
 
 use crate::args::{Args, Command};

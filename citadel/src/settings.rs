@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use mesh_common::args::KubeArgs;
-use mesh_common::spiffe::TrustDomain;
+use mesh_core::spiffe::TrustDomain;
 
 use crate::args::{Args, AuthorityArgs};
 use crate::authenticate::{Domains, TokenOptions};

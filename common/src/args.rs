@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::duration;
+use mesh_core::duration;
 
 /// Logging flags.
 #[derive(Args, Clone, Debug)]

@@ -1,25 +1,18 @@
-//! Delays between attempts: doubling, with jitter.
+//! Delays between attempts: doubling, with jitter that is drawn.
 
 use std::time::Duration;
 
-/// Doubles from `min` to `max`. Each delay is drawn between half the step and the whole of it,
-/// never below `min`, so that many clients do not come back together.
+use mesh_core::backoff::Steps;
+
+/// The delays of [`Steps`], each drawn by chance.
 #[derive(Clone, Debug)]
-pub struct Backoff {
-    min: Duration,
-    max: Duration,
-    step: Duration,
-}
+pub struct Backoff(Steps);
 
 impl Backoff {
-    /// Delays of `min` to `max`; a `max` below `min` counts as `min`.
+    /// See [`Steps::new`].
     #[must_use]
     pub fn new(min: Duration, max: Duration) -> Self {
-        Self {
-            min,
-            max: max.max(min),
-            step: min,
-        }
+        Self(Steps::new(min, max))
     }
 
     /// The delay before the next attempt.
@@ -28,15 +21,12 @@ impl Backoff {
         reason = "it never ends: not an iterator"
     )]
     pub fn next(&mut self) -> Duration {
-        let step = self.step;
-        self.step = step.saturating_mul(2).clamp(self.min, self.max);
-        step.mul_f64(rand::random_range(0.5..=1.0))
-            .clamp(self.min, self.max)
+        self.0.next(rand::random_range(0.0..=1.0))
     }
 
-    /// After a success: the next delay is about `min` again.
+    /// After a success: the next delay is about the shortest again.
     pub fn reset(&mut self) {
-        self.step = self.min;
+        self.0.reset();
     }
 }
 

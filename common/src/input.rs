@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// Largest input that is read, in bytes; galley's limit for a file.
-pub const MAX_BYTES: u64 = 16 << 20;
+use mesh_core::limit::FILE_BYTES;
+
 /// Directories nest at most this deep: a link may lead back up.
 const MAX_DEPTH: usize = 32;
 
@@ -62,11 +62,11 @@ fn file(path: &Path) -> Input {
 fn bounded(source: impl std::io::Read) -> Result<String, String> {
     let mut bytes = Vec::new();
     source
-        .take(MAX_BYTES + 1)
+        .take(FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| format!("the file cannot be read: {error}"))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("more than {MAX_BYTES} bytes: split the file"));
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(format!("more than {FILE_BYTES} bytes: split the file"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

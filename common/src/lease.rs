@@ -21,9 +21,9 @@ use tokio::sync::watch;
 
 use crate::drain;
 use crate::kubeclient::Client;
-use crate::mcp::LogLimit;
 use crate::owner::Owner;
 use election::Election;
+use mesh_core::rate::LogLimit;
 
 /// The times of an election; others than the defaults are for tests.
 #[derive(Debug, Clone, Copy)]

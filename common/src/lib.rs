@@ -8,7 +8,6 @@ pub mod args;
 pub mod backoff;
 pub mod ctrlz;
 pub mod drain;
-pub mod duration;
 pub mod fswatch;
 pub mod grpc;
 pub mod input;
@@ -22,13 +21,11 @@ pub mod owner;
 pub mod process;
 pub mod readiness;
 pub mod signal;
-pub mod spiffe;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
 pub mod validate;
 pub mod version;
-pub mod yaml;
 
 #[doc(hidden)]
 pub use tikv_jemallocator::Jemalloc;

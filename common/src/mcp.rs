@@ -3,15 +3,13 @@
 //! A *source* (galley) serves collections of configuration; a *sink* (pilot-discovery) subscribes
 //! to them on one long-lived stream, accepts or refuses every message, and is told of changes.
 //!
-//! * [`source::machine`] and [`sink::machine`] are the protocol: plain state, no IO, no clock.
-//! * [`source::Server`] and [`sink::Client`] put them on tonic. The server has the service of 1.0,
+//! * [`mesh_core::mcp`] is the protocol: plain state, no IO, no clock.
+//! * [`source::Server`] and [`sink::Client`] put it on tonic. The server has the service of 1.0,
 //!   too. [`source::Client`] calls a sink that cannot call, for example a [`sink::Server`].
-//! * [`Snapshot`] is what a source serves. Its maps share structure, so publishing a
-//!   change and computing what a stream lacks both cost what changed, not what exists.
 //!
 //! # Using the sink
 //!
-//! Implement [`sink::Updater`]; its `apply` receives one [`sink::Change`] at a time. A change is
+//! Implement [`sink::Updater`]; its `apply` receives one [`Change`](mesh_core::mcp::sink::Change) at a time. A change is
 //! always a *difference* (`added`, `removed`), whatever the message on the wire was: full messages
 //! are compared with what was applied before, so a source that restarts and sends everything again
 //! causes no call at all. `apply` is asynchronous so that it can wait for a bounded channel; the
@@ -40,14 +38,7 @@
 
 mod admit;
 mod dial;
-mod limit;
 pub mod sink;
-mod snapshot;
 pub mod source;
-#[cfg(test)]
-mod tests;
 
 pub use dial::{AddressError, Connect, Dial};
-pub use istio_api::synthetic;
-pub use limit::{LogLimit, TokenBucket};
-pub use snapshot::{Collection, Resources, Snapshot};

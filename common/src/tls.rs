@@ -16,7 +16,7 @@ pub use server::{ClientAuth, ReloadingServerConfig, ServerOptions, server_config
 
 use rustls_pki_types::CertificateDer;
 
-use crate::spiffe;
+use mesh_core::spiffe;
 
 /// ALPN of gRPC.
 pub const H2: &[u8] = b"h2";

@@ -14,10 +14,9 @@ use istio_api::mcp::v1alpha1::{RequestResources, Resources};
 use mesh_common::drain;
 use mesh_common::grpc::mcp::resource_source_server::{ResourceSource, ResourceSourceServer};
 use mesh_common::mcp::Dial;
-use mesh_common::mcp::sink::{
-    Change, Client, Handle, Metrics, Options, Status as SinkStatus, Updater,
-};
+use mesh_common::mcp::sink::{Client, Handle, Metrics, Options, Status as SinkStatus, Updater};
 use mesh_common::metrics::Registry;
+use mesh_core::mcp::sink::Change;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use galley::object::Item;
-use galley::source::content;
+use galley_engine::content;
+use galley_engine::object::Item;
 use istio_api::json::{self, Unknown};
 
 /// Most problems that are kept of a file, and the one that says how many more there are.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use istio_api::collections::{COLLECTIONS, by_gvk};
 use istio_api::distribution::{self, Distribution};
 use istio_api::mcp::v1alpha1::{Metadata, RequestResources, Resource, Resources};
-use mesh_common::mcp::source::{Dialect, Verdict};
-use mesh_common::mcp::{Collection, Snapshot, sink, source};
+use mesh_core::mcp::source::{Dialect, Verdict};
+use mesh_core::mcp::{Collection, Snapshot, sink, source};
 use prost::Message;
 use prost_types::Any;
 
@@ -89,7 +89,7 @@ fn stream(dialect: Dialect, requests: &[RequestResources]) {
                 message.collection
             );
         }
-        assert!(machine.progress().count() <= source::machine::MAX_COLLECTIONS);
+        assert!(machine.progress().count() <= source::MAX_COLLECTIONS);
     }
 }
 
@@ -121,8 +121,8 @@ pub(crate) fn sink(bytes: &[u8]) {
     for (index, message) in received.into_iter().enumerate() {
         now += Duration::from_millis(400);
         match machine.receive(message).step {
-            sink::machine::Step::Reply(_) => {}
-            sink::machine::Step::Apply(change, commit) => {
+            sink::Step::Reply(_) => {}
+            sink::Step::Apply(change, commit) => {
                 assert!(change.added.is_sorted_by_key(|one| name(one).to_owned()));
                 assert!(change.removed.is_sorted());
                 let removed = change.removed.clone();

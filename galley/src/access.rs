@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mesh_common::mcp::source::Authorize;
-use mesh_common::{drain, fswatch, yaml};
+use mesh_common::{drain, fswatch};
+use mesh_core::yaml;
 
 use istio_api::manifest::{Field, FieldError};
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 use mesh_common::args::{KubeArgs, LogArgs, MonitoringArgs};
-use mesh_common::{duration, validate, version};
+use mesh_common::{validate, version};
+use mesh_core::duration;
 
 pub use sink::{SinkArgs, SinkAuth};
 pub use status::StatusArgs;

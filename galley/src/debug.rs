@@ -12,8 +12,8 @@ use mesh_common::mcp::source::{Connections, Snapshots};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::problem::Problem;
 use crate::state::QueryHandle;
+use galley_engine::problem::Problem;
 
 /// Of more files than this (in a cluster each object is one) only those are listed that there is
 /// something to say of.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_common::duration;
+use mesh_core::duration;
 
 /// Refusals of sinks logged at once.
 const REFUSAL_LOG_BURST: &str = "AUTHZ_FAILURE_LOG_BURST_SIZE";

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! files, or ─► source ─► state (one task) ─► debounce ─► Arc<Snapshot> ─► MCP streams
-//! a cluster     what      which object is in force,         watch          mesh_common::mcp
-//!               changed   what is made from Services
-//!                         and Ingresses
+//! a cluster     what      galley_engine: which object       watch          mesh_common::mcp
+//!               changed   is in force, what is made
+//!                         from Services and Ingresses
 //! ```
 //!
 //! The README of this folder has the flags, ports, messages and metrics.
@@ -16,12 +16,7 @@ pub mod debug;
 pub mod env;
 pub mod mesh;
 pub mod metrics;
-pub mod native;
-pub mod object;
 pub mod probe;
-pub mod problem;
-pub mod processing;
-pub mod publish;
 pub mod run;
 pub mod source;
 pub mod state;

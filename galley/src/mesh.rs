@@ -5,35 +5,17 @@ use std::time::Duration;
 
 use istio_api::json::{self, Unknown};
 use istio_api::mesh::v1alpha1::MeshConfig;
-use mesh_common::{drain, fswatch, yaml};
+use mesh_common::{drain, fswatch};
+use mesh_core::yaml;
 use tokio::sync::watch;
 
-use crate::processing::ingress;
-use crate::processing::synthesis::Names;
+use galley_engine::processing::synthesis::Names;
+use galley_engine::settings::Settings;
 
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 const SETTLE: Duration = Duration::from_millis(50);
 const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
-
-/// What galley takes from the mesh configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// Names that go into resources.
-    pub names: Names,
-    /// Which Ingresses are taken, and for which gateway.
-    pub ingress: ingress::Settings,
-}
-
-impl From<Names> for Settings {
-    /// With the defaults of everything else.
-    fn from(names: Names) -> Self {
-        Self {
-            names,
-            ingress: ingress::Settings::default(),
-        }
-    }
-}
 
 /// Reads the settings from the mesh configuration. Unknown fields are logged and ignored; a missing
 /// file gives the defaults.
@@ -87,10 +69,7 @@ fn parse(path: &Path, text: Option<&str>, domain: &str) -> Result<Settings, Stri
             "a field of the mesh configuration is ignored"
         );
     }
-    if !mesh.trust_domain.is_empty() {
-        settings.names.trust_domain.clone_from(&mesh.trust_domain);
-    }
-    settings.ingress = ingress::Settings::from(&mesh);
+    settings.take(&mesh);
     Ok(settings)
 }
 

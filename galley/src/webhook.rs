@@ -1,7 +1,7 @@
 //! The admission webhook: what validation refuses never reaches the API server's store.
 //!
 //! ```text
-//! API server ──AdmissionReview──► server ──► review (pure) ──► istio_api::validation
+//! API server ──AdmissionReview──► server ──► review (pure) ──► istio_rules::validation
 //!                                   │
 //!                                metrics
 //! ```

@@ -12,8 +12,10 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use galley::source::{FileUpdate, Update, fs, limit};
+use galley::source::fs;
+use galley_engine::update::{FileUpdate, Update};
 use mesh_common::drain;
+use mesh_core::limit;
 use tokio::sync::mpsc;
 
 /// Peak resident memory of this process in bytes.
@@ -62,7 +64,7 @@ async fn a_file_of_50_megabytes_costs_no_memory() {
     let documents = vec![text.as_str(); most / text.len()].join("---\n");
     assert!(documents.len() <= most);
     let before = peak();
-    let content = galley::source::content::read(&Path::new("b.yaml").into(), &documents);
+    let content = galley_engine::content::read(&Path::new("b.yaml").into(), &documents);
     assert_eq!(content.problems.len(), most / text.len());
     let read = peak() - before;
     assert!(

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message;
-use prost_types::{Any, Timestamp};
+use prost_types::Timestamp;
 
 use crate::any;
 use crate::collections::Collection;
-use crate::mcp::v1alpha1::{Metadata, Resource};
+use crate::mcp::v1alpha1::Resource;
 
 /// 0001-01-01T00:00:00Z: how a 1.1 peer says that it knows no creation time.
 const NO_TIME: Timestamp = Timestamp {
@@ -88,24 +88,6 @@ pub enum ObjectError {
 }
 
 impl Object {
-    /// The form for the configuration stream. The creation time is always set, as in 1.1.
-    #[must_use]
-    pub fn to_mcp(&self) -> Resource {
-        Resource {
-            metadata: Some(Metadata {
-                name: self.meta.full_name(),
-                create_time: Some(self.meta.creation_timestamp.unwrap_or(NO_TIME)),
-                version: self.meta.resource_version.clone(),
-                labels: self.meta.labels.clone(),
-                annotations: self.meta.annotations.clone(),
-            }),
-            body: Some(Any {
-                type_url: self.collection.type_url(),
-                value: self.body.to_vec(),
-            }),
-        }
-    }
-
     /// Reads a resource that came in `collection`. The body is not decoded.
     ///
     /// # Errors
@@ -169,8 +151,11 @@ impl Object {
 
 #[cfg(test)]
 mod tests {
+    use prost_types::Any;
+
     use super::*;
     use crate::collections;
+    use crate::mcp::v1alpha1::Metadata;
     use crate::networking::v1alpha3::Gateway;
 
     fn gateways() -> &'static Collection {
@@ -196,6 +181,23 @@ mod tests {
         }
     }
 
+    /// The object as a source sends it.
+    fn sent(object: &Object) -> Resource {
+        Resource {
+            metadata: Some(Metadata {
+                name: object.meta.full_name(),
+                create_time: Some(object.meta.creation_timestamp.unwrap_or(NO_TIME)),
+                version: object.meta.resource_version.clone(),
+                labels: object.meta.labels.clone(),
+                annotations: object.meta.annotations.clone(),
+            }),
+            body: Some(Any {
+                type_url: object.collection.type_url(),
+                value: object.body.to_vec(),
+            }),
+        }
+    }
+
     #[test]
     fn mcp_form_returns_the_object() {
         for time in [
@@ -207,23 +209,14 @@ mod tests {
         ] {
             for namespace in ["", "shop"] {
                 let object = object(namespace, time);
-                assert_eq!(
-                    Object::from_mcp(gateways(), object.to_mcp()).unwrap(),
-                    object
-                );
+                assert_eq!(Object::from_mcp(gateways(), sent(&object)).unwrap(), object);
             }
         }
     }
 
     #[test]
-    fn unknown_creation_time_is_sent_as_year_one() {
-        let time = object("shop", None)
-            .to_mcp()
-            .metadata
-            .unwrap()
-            .create_time
-            .unwrap();
-        assert_eq!(time.to_string(), "0001-01-01T00:00:00Z");
+    fn the_unknown_creation_time_is_year_one() {
+        assert_eq!(NO_TIME.to_string(), "0001-01-01T00:00:00Z");
     }
 
     #[test]
@@ -237,7 +230,7 @@ mod tests {
     #[test]
     fn other_messages_are_refused() {
         let sidecars = collections::by_gvk("networking.istio.io", "Sidecar").unwrap();
-        let error = Object::from_mcp(sidecars, object("shop", None).to_mcp()).unwrap_err();
+        let error = Object::from_mcp(sidecars, sent(&object("shop", None))).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -258,7 +251,7 @@ mod tests {
         ));
         let resource = Resource {
             body: None,
-            ..object("shop", None).to_mcp()
+            ..sent(&object("shop", None))
         };
         assert!(matches!(
             Object::from_mcp(gateways(), resource),

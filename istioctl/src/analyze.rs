@@ -8,9 +8,9 @@ mod lines;
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result, bail};
-use istio_api::analysis::analyzers::ANALYZERS;
-use istio_api::analysis::{self, Builder, Level, Message, Outcome, Request};
 use istio_api::manifest::DEFAULT_NAMESPACE;
+use istio_rules::analysis::analyzers::ANALYZERS;
+use istio_rules::analysis::{self, Builder, Level, Message, Outcome, Request};
 
 use crate::args::{Analyze, Form, Global};
 use crate::cluster::Cluster;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
-use istio_api::analysis::{Level, Suppression};
+use istio_rules::analysis::{Level, Suppression};
 
 /// Flags of every command.
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result, bail};
 use mesh_common::input;
-use mesh_common::yaml::{self, Document};
+use mesh_core::yaml::{self, Document};
 use serde_json::Value;
 use sidecar_injector::config::Config;
 use sidecar_injector::offline::{self, Result as Outcome};

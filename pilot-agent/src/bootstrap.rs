@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
+use mesh_core::duration;
 use serde_json::{Map, Value, json};
 
-use crate::{address::Families, duration, node::Node, proxy_config::ProxyConfig};
+use crate::{address::Families, node::Node, proxy_config::ProxyConfig};
 
 pub mod cluster;
 pub mod listener;
@@ -413,5 +414,5 @@ pub fn substitute_host_ip(text: &str, host_ip: Option<&str>) -> String {
 }
 
 fn time(duration: Duration) -> Value {
-    duration::to_json(duration).into()
+    duration::json(duration).into()
 }

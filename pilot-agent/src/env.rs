@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::duration;
+use mesh_core::duration;
 
 /// Environment variables as a value; an empty variable counts as unset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,12 +90,9 @@ impl Env {
     /// # Errors
     /// A text that is not a duration, or a negative one.
     pub fn duration(&self, name: &str, default: Duration) -> Result<Duration, Error> {
-        self.parse(
-            name,
-            default,
-            "a duration such as 1h30m or 500ms",
-            duration::parse,
-        )
+        self.parse(name, default, "a duration such as 1h30m or 500ms", |text| {
+            duration::parse(text.trim()).ok()
+        })
     }
 
     fn parse<T>(

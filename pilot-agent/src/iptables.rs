@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, bail};
+use mesh_core::duration;
 use nix::unistd::User;
 
 pub mod binary;
@@ -19,7 +20,7 @@ use self::{
     netlink::Change,
     ruleset::Ruleset,
 };
-use crate::{address, args::IptablesFlags, duration, env::Env, exit};
+use crate::{address, args::IptablesFlags, env::Env, exit};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const DEFAULT_PROXY_USER: &str = "istio-proxy";
@@ -74,7 +75,9 @@ pub async fn run(flags: &IptablesFlags, env: &Env) -> anyhow::Result<()> {
         let limit = flags
             .probe_timeout
             .as_deref()
-            .map_or(Some(Duration::from_secs(5)), duration::parse);
+            .map_or(Some(Duration::from_secs(5)), |text| {
+                duration::parse(text.trim()).ok()
+            });
         let limit = limit.with_context(|| {
             format!(
                 "--probe-timeout: {:?} is not a duration",

@@ -12,7 +12,6 @@ pub mod address;
 pub mod args;
 pub mod bootstrap;
 pub mod certificates;
-pub mod duration;
 pub mod env;
 pub mod envoy;
 pub mod exit;

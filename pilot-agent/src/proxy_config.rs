@@ -5,10 +5,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use mesh_core::duration;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value, json};
 
-use crate::{args::ProxyFlags, duration};
+use crate::args::ProxyFlags;
 
 /// Annotation with a ProxyConfig for one Pod.
 const ANNOTATION: &str = "proxy.istio.io/config";
@@ -364,8 +365,8 @@ fn from_flags(flags: &ProxyFlags) -> Map<String, Value> {
 
 fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
-    duration::parse(&text)
-        .ok_or_else(|| D::Error::custom(format!("{text:?} is not a duration such as 5s")))
+    duration::parse(text.trim())
+        .map_err(|_| D::Error::custom(format!("{text:?} is not a duration such as 5s")))
 }
 
 fn maybe_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {

@@ -3,10 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use mesh_common::{
-    args::{KeepaliveArgs, KubeArgs, LogArgs, MonitoringArgs},
-    duration,
-};
+use mesh_common::args::{KeepaliveArgs, KubeArgs, LogArgs, MonitoringArgs};
+use mesh_core::duration;
 
 /// Computes the configuration of the mesh's proxies and serves it over xDS.
 #[derive(Clone, Debug, Parser)]

@@ -21,11 +21,12 @@ use mesh_common::{
     drain,
     grpc::ads::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
     mcp::{
-        sink::{self, Caller, Change, Desk, Updater},
+        sink::{self, Caller, Desk, Updater},
         source::{self, Authorize},
     },
     metrics::Registry,
 };
+use mesh_core::mcp::sink::Change;
 use pilot_discovery::{
     args::{Cli, Command},
     run::{Bound, run_reporting},

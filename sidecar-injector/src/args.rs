@@ -55,7 +55,7 @@ pub struct Serve {
     #[arg(long = "monitoringPort", default_value_t = 15014)]
     pub monitoring_port: u16,
     /// How often to write the health file; 0s writes none
-    #[arg(long = "healthCheckInterval", default_value = "0s", value_parser = mesh_common::duration::parse)]
+    #[arg(long = "healthCheckInterval", default_value = "0s", value_parser = mesh_core::duration::parse)]
     pub health_check_interval: Duration,
     /// File that is written while the injector is ready
     #[arg(long = "healthCheckFile", default_value = "")]
@@ -121,7 +121,7 @@ pub struct Probe {
     #[arg(long = "probe-path")]
     pub path: PathBuf,
     /// How often it is written
-    #[arg(long, value_parser = mesh_common::duration::parse)]
+    #[arg(long, value_parser = mesh_core::duration::parse)]
     pub interval: Duration,
 }
 

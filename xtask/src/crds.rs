@@ -18,7 +18,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["run", "--quiet", "--locked", "--package", "istio-api"]);
+    command.args(["run", "--quiet", "--locked", "--package", "istio-rules"]);
     command.args(["--example", "crds", "--"]);
     if args.check {
         command.arg("--check");

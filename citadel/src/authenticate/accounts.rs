@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
-use mesh_common::spiffe::Identity;
+use mesh_core::spiffe::Identity;
 use parking_lot::RwLock;
 
 use super::Refusal;
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     fn check(accounts: &Accounts, namespace: &str, name: &str) -> Result<(), Refusal> {
-        let domain = mesh_common::spiffe::TrustDomain::new("td").unwrap();
+        let domain = mesh_core::spiffe::TrustDomain::new("td").unwrap();
         accounts.check(&Identity::new(domain, namespace, name).unwrap())
     }
 

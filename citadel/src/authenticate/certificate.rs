@@ -1,6 +1,6 @@
 //! Callers with a client certificate that TLS has verified.
 
-use mesh_common::spiffe::Identity;
+use mesh_core::spiffe::Identity;
 use rustls_pki_types::CertificateDer;
 
 use super::Domains;
@@ -27,8 +27,8 @@ pub(super) fn identity(
 
 #[cfg(test)]
 mod tests {
-    use mesh_common::spiffe::TrustDomain;
     use mesh_common::testing::Authority;
+    use mesh_core::spiffe::TrustDomain;
 
     use super::*;
 

@@ -13,8 +13,8 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::api::{Api, PostParams};
 use mesh_common::kubeclient::Client;
 use mesh_common::list_watch::Failure;
-use mesh_common::mcp::LogLimit;
 use mesh_common::metrics::HistogramVec;
+use mesh_core::rate::LogLimit;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 

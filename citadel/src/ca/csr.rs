@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use mesh_common::spiffe::Identity;
+use mesh_core::spiffe::Identity;
 use rcgen::{PublicKeyData, SignatureAlgorithm, SubjectPublicKeyInfo};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};

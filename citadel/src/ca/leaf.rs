@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mesh_common::spiffe::Identity;
+use mesh_core::spiffe::Identity;
 use rcgen::{
     CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyUsagePurpose, SanType, SerialNumber,

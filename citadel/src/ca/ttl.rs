@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_common::duration;
+use mesh_core::duration;
 
 use super::Error;
 

@@ -17,9 +17,9 @@ use futures::stream::FuturesUnordered;
 use mesh_common::backoff::Backoff;
 use mesh_common::kubeclient::Client;
 use mesh_common::list_watch::{Api, Target};
-use mesh_common::mcp::LogLimit;
 use mesh_common::metrics::IntCounter;
 use mesh_common::owner::Owner;
+use mesh_core::rate::LogLimit;
 use tokio::sync::{mpsc, watch};
 
 use super::at;

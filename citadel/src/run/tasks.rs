@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mesh_common::drain;
 use mesh_common::readiness::Gate;
-use mesh_common::spiffe::Identity;
+use mesh_core::spiffe::Identity;
 use tokio::sync::watch;
 
 use super::source;

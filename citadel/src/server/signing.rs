@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use mesh_common::spiffe::Identity;
 use mesh_common::tls::PeerInfo;
+use mesh_core::spiffe::Identity;
 use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request, Status};

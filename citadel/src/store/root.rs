@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mesh_common::spiffe::TrustDomain;
+use mesh_core::spiffe::TrustDomain;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, KeyIdMethod,
     KeyUsagePurpose, SerialNumber, SigningKey,

@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use mesh_common::spiffe::TrustDomain;
+use mesh_core::spiffe::TrustDomain;
 use rcgen::KeyPair;
 use zeroize::Zeroizing;
 

@@ -1,8 +1,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use mesh_common::spiffe::Identity;
 use mesh_common::tls::{CertFiles, ClientAuth, ReloadingServerConfig, ServerOptions};
+use mesh_core::spiffe::Identity;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 

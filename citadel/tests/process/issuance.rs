@@ -4,7 +4,7 @@ use istio_api::ca::{CsrRequest, IstioCertificateRequest};
 use mesh_common::grpc::ca::istio_ca_service_client::IstioCAServiceClient;
 use mesh_common::grpc::health::health_client::HealthClient;
 use mesh_common::grpc::health::{HealthCheckRequest, ServingStatus};
-use mesh_common::spiffe::Identity;
+use mesh_core::spiffe::Identity;
 use rcgen::{BasicConstraints, DnType, IsCa, KeyPair, SanType};
 use tonic::Code;
 use x509_parser::prelude::{FromDer, X509Certificate};

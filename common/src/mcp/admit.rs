@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tonic::{Request, Status};
 
-use super::limit::{LogLimit, TokenBucket};
 use crate::tls::PeerInfo;
+use mesh_core::rate::{LogLimit, TokenBucket};
 
 /// Decides which peer may open a stream.
 pub trait Authorize: Send + Sync + 'static {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures::future::BoxFuture;
 use futures::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
@@ -11,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::backoff::Backoff;
-use crate::tls::{self, ReloadingClientConfig};
+use crate::tls::{self, ClientFiles, ReloadingClientConfig, Verify};
 
 /// Reconnect back-off: first wait and longest wait.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -140,10 +141,19 @@ pub(super) fn describe(status: &Status) -> String {
     text
 }
 
+/// Where the certificates of a connection come from.
+#[derive(Debug, Clone)]
+enum Trust {
+    /// Followed by whoever loaded them.
+    Followed(ReloadingClientConfig),
+    /// Read for each connection.
+    Read(ClientFiles),
+}
+
 #[derive(Debug, Clone)]
 enum Target {
     Plain(String),
-    Tls(String, ReloadingClientConfig, Option<String>),
+    Tls(String, Trust, Option<String>),
     Unix(PathBuf),
 }
 
@@ -160,6 +170,24 @@ impl Dial {
     pub fn new(
         address: &str,
         tls: Option<ReloadingClientConfig>,
+        server_name: Option<String>,
+    ) -> Result<Self, AddressError> {
+        Self::trusting(address, tls.map(Trust::Followed), server_name)
+    }
+
+    /// The same with the certificates that are there when a connection is opened, which need not
+    /// be there yet.
+    pub fn reading(
+        address: &str,
+        files: Option<ClientFiles>,
+        server_name: Option<String>,
+    ) -> Result<Self, AddressError> {
+        Self::trusting(address, files.map(Trust::Read), server_name)
+    }
+
+    fn trusting(
+        address: &str,
+        trust: Option<Trust>,
         server_name: Option<String>,
     ) -> Result<Self, AddressError> {
         let form = || AddressError::Form(address.to_owned());
@@ -180,9 +208,9 @@ impl Dial {
             return Err(form());
         }
         let host = host.to_owned();
-        let target = match (scheme, tls) {
-            ("mcps", Some(tls)) | ("" | "dns" | "tcp", Some(tls)) => {
-                Target::Tls(host, tls, server_name)
+        let target = match (scheme, trust) {
+            ("mcps", Some(trust)) | ("" | "dns" | "tcp", Some(trust)) => {
+                Target::Tls(host, trust, server_name)
             }
             ("mcps", None) => return Err(AddressError::NoTls(address.to_owned())),
             ("mcp", _) | ("" | "dns" | "tcp", None) => Target::Plain(host),
@@ -210,7 +238,14 @@ impl Dial {
             Target::Plain(host) => {
                 tune(Endpoint::from_shared(format!("http://{host}"))?).connect_lazy()
             }
-            Target::Tls(host, config, name) => tls::channel(host, config, name.as_deref(), tune)?,
+            Target::Tls(host, trust, name) => {
+                let config = match trust {
+                    Trust::Followed(config) => config.clone(),
+                    Trust::Read(files) => ReloadingClientConfig::load(files.clone(), Verify::Dns)
+                        .context("loading the certificates")?,
+                };
+                tls::channel(host, &config, name.as_deref(), tune)?
+            }
             Target::Unix(path) => {
                 let path = path.clone();
                 let connect = tower::service_fn(move |_: http::Uri| {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::yaml::{self, Document};
 use istio_api::manifest::{self, Config, FieldError, Found, Item, Key, Metadata, Native};
-use istio_api::validation::{self, Severity, kubernetes};
+use istio_rules::validation::{self, Severity, kubernetes};
+use mesh_core::yaml::{self, Document};
 use serde::Serialize;
 use serde_json::Value;
 

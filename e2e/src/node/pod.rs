@@ -23,7 +23,6 @@ use self::env::Facts;
 use self::probe::Target;
 use self::status::{ContainerStatus, Phase, PodStatus, Reporter, Role, State};
 use self::volume::{Namespaced, Volumes};
-use super::root::Mount;
 use super::sandbox::Sandbox;
 use super::token::Subject;
 use super::{Context, NODE_NAME, network};
@@ -71,14 +70,6 @@ impl Environment {
             subject: self.subject.clone(),
             facts,
         })
-    }
-
-    /// Mounts that every container of the Pod gets without asking: none yet.
-    ///
-    /// # Errors
-    /// Never at present.
-    pub fn default_mounts(&self) -> Result<Vec<Mount>> {
-        Ok(Vec::new())
     }
 }
 

@@ -26,9 +26,10 @@ use crate::access::{Access, Insecure};
 use crate::args::ServerArgs;
 use crate::metrics::Metrics;
 use crate::source::{fs, kube};
-use crate::state::{Engine, Task};
+use crate::state::Task;
 use crate::status::Reception;
 use crate::{certificate, debug, env, mesh};
+use galley_engine::engine::Engine;
 
 /// Updates of the source on their way to the state. Each holds at most a batch of files.
 const UPDATES: usize = 4;
@@ -117,7 +118,7 @@ impl Configuration {
             metrics,
             drain.clone(),
         );
-        if let Some(client) = sink::client(args, &mcp, registry) {
+        if let Some(client) = sink::client(args, &mcp, registry)? {
             tasks.spawn(client.run(drain.clone()));
         }
         let reports = started.reception.map(|reception| {

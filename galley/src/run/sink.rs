@@ -1,41 +1,12 @@
 //! A sink that is called (`--sinkAddress`).
 
-use std::time::Duration;
-
 use anyhow::{Context as _, bail};
-use futures::future::BoxFuture;
 use mesh_common::mcp::source::{Client, ClientOptions, Server};
-use mesh_common::mcp::{Connect, Dial};
+use mesh_common::mcp::{AddressError, Dial};
 use mesh_common::metrics::Registry;
-use mesh_common::tls::{ClientFiles, ReloadingClientConfig, Verify};
-use tonic::transport::Channel;
+use mesh_common::tls::ClientFiles;
 
 use crate::args::{ServerArgs, SinkAuth};
-
-/// Calls the sink, with the certificates that are there at that time.
-struct Connector {
-    address: String,
-    files: Option<ClientFiles>,
-}
-
-impl Connector {
-    fn dial(&self) -> anyhow::Result<Dial> {
-        let tls = match &self.files {
-            None => None,
-            Some(files) => Some(
-                ReloadingClientConfig::load(files.clone(), Verify::Dns)
-                    .context("certificates for calling the sink")?,
-            ),
-        };
-        Ok(Dial::new(&self.address, tls, None)?)
-    }
-}
-
-impl Connect for Connector {
-    fn connect(&self, ping_interval: Duration) -> BoxFuture<'_, anyhow::Result<Channel>> {
-        Box::pin(async move { self.dial()?.connect(ping_interval).await })
-    }
-}
 
 /// Checks the flags of the sink.
 pub(super) fn check(args: &ServerArgs) -> anyhow::Result<()> {
@@ -60,26 +31,29 @@ pub(super) fn check(args: &ServerArgs) -> anyhow::Result<()> {
     if scheme == Some(if is_tls { "mcp" } else { "mcps" }) {
         bail!("--sinkAddress={address}: the scheme and --sinkAuthMode contradict each other");
     }
-    // TLS or not, the forms of addresses are the same.
-    let plain = address.replacen("mcps://", "mcp://", 1);
-    Dial::new(&plain, None, None).context("--sinkAddress")?;
+    dial(args).context("--sinkAddress")?;
     Ok(())
 }
 
-/// The client of the sink, if there is one.
-pub(super) fn client(args: &ServerArgs, server: &Server, registry: &Registry) -> Option<Client> {
-    let sink = args.sink.sink_address.clone();
-    if sink.is_empty() {
-        return None;
-    }
+/// The way to the sink, with the certificates that are there when it is called.
+fn dial(args: &ServerArgs) -> Result<Dial, AddressError> {
     let files = (args.sink.sink_auth_mode == Some(SinkAuth::MutualTls)).then(|| ClientFiles {
         root: args.ca_cert_file.clone(),
         pair: Some((args.tls_cert_file.clone(), args.tls_key_file.clone())),
     });
-    let connector = Connector {
-        address: sink.clone(),
-        files,
-    };
+    Dial::reading(&args.sink.sink_address, files, None)
+}
+
+/// The client of the sink, if there is one.
+pub(super) fn client(
+    args: &ServerArgs,
+    server: &Server,
+    registry: &Registry,
+) -> anyhow::Result<Option<Client>> {
+    let sink = args.sink.sink_address.clone();
+    if sink.is_empty() {
+        return Ok(None);
+    }
     let options = ClientOptions {
         sink,
         metadata: args.sink.metadata(),
@@ -88,10 +62,10 @@ pub(super) fn client(args: &ServerArgs, server: &Server, registry: &Registry) ->
         is_optional: false,
     };
     let reconnections = Client::counter(registry, "galley");
-    Some(Client::new(
+    Ok(Some(Client::new(
         server.source(),
         options,
-        connector,
+        dial(args)?,
         reconnections,
-    ))
+    )))
 }

@@ -18,10 +18,12 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::limit;
 use super::scan::{self, Stat, Tree};
 use super::settle::{Due, Settle};
-use super::{Content, FileUpdate, Update, content, limit};
-use crate::problem::{Problem, effect};
+use galley_engine::content::{self, Content};
+use galley_engine::problem::{Problem, effect};
+use galley_engine::update::{FileUpdate, Update};
 
 /// Everything is looked at this often, events or not.
 const POLL: Duration = Duration::from_secs(10);

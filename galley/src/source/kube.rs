@@ -29,8 +29,8 @@ use tokio::task::JoinSet;
 
 pub use metrics::Metrics;
 
-use super::Update;
 use crd::Definitions;
+use galley_engine::update::Update;
 use objects::Objects;
 use patience::Patience;
 use trouble::Troubles;

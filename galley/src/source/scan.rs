@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::limit;
-use crate::problem::{Problem, effect};
+use galley_engine::problem::{Problem, effect};
+use mesh_core::limit::FILE_BYTES;
 
 /// What a file looks like without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +138,7 @@ pub(super) fn stat(path: &Path) -> io::Result<Stat> {
     fs::metadata(path).map(|metadata| Stat::new(&metadata))
 }
 
-/// Reads a file's text within [`limit::FILE_BYTES`], whatever its size says.
+/// Reads a file's text within [`FILE_BYTES`], whatever its size says.
 pub(super) fn read(root: &Path, relative: &Arc<Path>) -> Result<String, Problem> {
     let problem = |message: String| Problem::file(relative, message, effect::LAST_GOOD_FILE);
     let unreadable = |error: io::Error| problem(format!("the file cannot be read: {error}"));
@@ -149,20 +150,20 @@ pub(super) fn read(root: &Path, relative: &Arc<Path>) -> Result<String, Problem>
     let too_large = |bytes: u64| {
         problem(format!(
             "the file has {bytes} bytes, at most {} are read: split it",
-            limit::FILE_BYTES
+            FILE_BYTES
         ))
     };
-    if metadata.len() > limit::FILE_BYTES {
+    if metadata.len() > FILE_BYTES {
         return Err(too_large(metadata.len()));
     }
     let file = File::open(&path).map_err(unreadable)?;
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
     // It may have grown since.
     let read = file
-        .take(limit::FILE_BYTES + 1)
+        .take(FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if read as u64 > limit::FILE_BYTES {
+    if read as u64 > FILE_BYTES {
         return Err(too_large(read as u64));
     }
     String::from_utf8(bytes).map_err(|error| {

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use mesh_core::debounce::Debounce;
+
 /// After a file was closed, or renamed into place, or removed.
 pub(super) const AFTER_CLOSE: Duration = Duration::from_millis(4);
 /// After the last change of a file that nobody has closed.
@@ -16,29 +18,11 @@ pub(super) const AT_MOST: Duration = Duration::from_secs(1);
 /// With more paths than this waiting, everything is looked at instead.
 pub(super) const MAX_PATHS: usize = 4096;
 
-#[derive(Debug, Clone, Copy)]
-struct Wait {
-    first: Instant,
-    last: Instant,
-    closed: bool,
-}
-
-impl Wait {
-    fn due(&self) -> Instant {
-        let quiet = if self.closed {
-            AFTER_CLOSE
-        } else {
-            AFTER_CHANGE
-        };
-        (self.last + quiet).min(self.first + AT_MOST)
-    }
-}
-
 /// Paths that changed and are not yet looked at.
 #[derive(Debug, Default)]
 pub(super) struct Settle {
-    paths: BTreeMap<PathBuf, Wait>,
-    all: Option<Wait>,
+    paths: BTreeMap<PathBuf, Debounce>,
+    all: Option<Debounce>,
 }
 
 /// What is due.
@@ -50,9 +34,12 @@ pub(super) enum Due {
     All,
 }
 
-fn note(slot: &mut Wait, now: Instant, closed: bool) {
-    slot.last = now;
-    slot.closed = closed;
+fn quiet(closed: bool) -> Duration {
+    if closed { AFTER_CLOSE } else { AFTER_CHANGE }
+}
+
+fn due(wait: &Debounce) -> Option<Instant> {
+    wait.deadline().map(|(at, _)| at)
 }
 
 impl Settle {
@@ -63,38 +50,33 @@ impl Settle {
             self.everything(now);
             return;
         }
-        let wait = self.paths.entry(path).or_insert(Wait {
-            first: now,
-            last: now,
-            closed,
-        });
-        note(wait, now, closed);
+        let wait = self.paths.entry(path);
+        wait.or_insert_with(|| Debounce::new(AT_MOST))
+            .changed(now, quiet(closed));
     }
 
     /// Something changed and it is not known what.
     pub(super) fn everything(&mut self, now: Instant) {
-        let wait = self.all.get_or_insert(Wait {
-            first: now,
-            last: now,
-            closed: true,
-        });
-        note(wait, now, true);
+        self.all
+            .get_or_insert_with(|| Debounce::new(AT_MOST))
+            .changed(now, quiet(true));
     }
 
     /// When something is due next.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.paths.values().chain(&self.all).map(Wait::due).min()
+        self.paths.values().chain(&self.all).filter_map(due).min()
     }
 
     /// Takes what is due.
     pub(super) fn take(&mut self, now: Instant) -> Option<Due> {
-        if self.all.as_ref().is_some_and(|wait| wait.due() <= now) {
+        let is_due = |wait: &Debounce| due(wait).is_some_and(|at| at <= now);
+        if self.all.as_ref().is_some_and(is_due) {
             self.all = None;
             // Those still being written keep waiting: looking at them now is harmless, and they
             // are looked at again.
             return Some(Due::All);
         }
-        let due = self.paths.extract_if(.., |_, wait| wait.due() <= now);
+        let due = self.paths.extract_if(.., |_, wait| is_due(wait));
         let due: Vec<_> = due.map(|(path, _)| path).collect();
         (!due.is_empty()).then_some(Due::Paths(due))
     }

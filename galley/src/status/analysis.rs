@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use istio_api::analysis::catalogue::Code;
-use istio_api::analysis::{self, Builder, Message, Request, Status};
 use istio_api::collections::{self, COLLECTIONS, Collection, SYNTHETIC_SERVICE_ENTRIES};
 use istio_api::manifest::Key;
 use istio_api::mcp::v1alpha1::Resource;
 use istio_api::networking::v1alpha3::ServiceEntry;
 use istio_api::object::{Object, ObjectError};
+use istio_rules::analysis::catalogue::Code;
+use istio_rules::analysis::{self, Builder, Message, Request, Status};
 use mesh_common::drain;
-use mesh_common::mcp::Snapshot;
 use mesh_common::mcp::source::Snapshots;
-use mesh_common::yaml;
+use mesh_core::mcp::Snapshot;
+use mesh_core::yaml;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -216,9 +216,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::processing::synthesis::Names;
-    use crate::source::{FileUpdate, Update, content};
-    use crate::state::Engine;
+    use galley_engine::content;
+    use galley_engine::engine::Engine;
+    use galley_engine::processing::synthesis::Names;
+    use galley_engine::update::{FileUpdate, Update};
 
     fn analyze(text: &str, excluded: &[&str]) -> BTreeMap<String, Vec<&'static str>> {
         let names = Names {

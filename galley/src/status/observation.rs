@@ -8,10 +8,10 @@ use istio_api::manifest::Key;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::shown::Shown;
-use crate::object::Item;
-use crate::problem::{Problem, Severity};
-use crate::source::content::Content;
-use crate::source::{FileUpdate, Update};
+use galley_engine::content::{Content, Stored};
+use galley_engine::object::Item;
+use galley_engine::problem::{Problem, Severity};
+use galley_engine::update::{FileUpdate, Update};
 
 /// Longest text of a condition, in bytes.
 const MAX_MESSAGE: usize = 1024;
@@ -27,6 +27,17 @@ pub struct Live {
     pub generation: Option<i64>,
     /// Its status.
     pub shown: Shown,
+}
+
+impl From<&Stored> for Live {
+    fn from(stored: &Stored) -> Self {
+        Self {
+            api_version: stored.api_version,
+            resource_version: stored.resource_version.clone(),
+            generation: stored.generation,
+            shown: Shown::of(&stored.status),
+        }
+    }
 }
 
 /// What is to be made of an object as it is written.
@@ -111,7 +122,10 @@ fn read(path: &Arc<Path>, content: &Content) -> Observation {
         path: path.clone(),
         objects,
         obscured: content.obscured.then(|| text(unreadable)),
-        live: content.live.clone(),
+        live: content
+            .stored
+            .as_deref()
+            .map(|stored| Box::new(stored.into())),
     }
 }
 
@@ -147,7 +161,7 @@ fn text<'a>(mut problems: impl Iterator<Item = &'a Problem>) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::content;
+    use galley_engine::content;
 
     fn read_text(text: &str) -> Observation {
         let path: Arc<Path> = Path::new("a.yaml").into();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use istio_api::distribution::{Distribution, NODE, object};
-use mesh_common::mcp::sink::{Caller, Change, Desk, Updater};
+use mesh_common::mcp::sink::{Caller, Desk, Updater};
+use mesh_core::mcp::sink::Change;
 use tokio::sync::mpsc;
 
 use super::distribution::{Report, Share};

@@ -19,16 +19,21 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Reads `status` of an object. What has an unexpected form is as if it were not there.
+    /// Reads `status` of an object.
     pub fn read(object: &Value) -> Self {
-        let list = |pointer: &str| {
-            let list = object.pointer(pointer).and_then(Value::as_array);
+        Self::of(object.get("status").unwrap_or(&Value::Null))
+    }
+
+    /// Reads a status. What has an unexpected form is as if it were not there.
+    pub fn of(status: &Value) -> Self {
+        let list = |member: &str| {
+            let list = status.get(member).and_then(Value::as_array);
             list.into_iter().flatten()
         };
         let mut shown = Self::default();
         let mut accepted = None;
         let mut others = Vec::new();
-        for condition in list("/status/conditions") {
+        for condition in list("conditions") {
             let since = || {
                 let state = State::parse(text(condition, "status"))?;
                 let time = text(condition, "lastTransitionTime").parse::<Timestamp>();
@@ -64,12 +69,10 @@ impl Shown {
             }
         };
         let statement = Statement {
-            generation: object
-                .pointer("/status/observedGeneration")
-                .and_then(generation),
+            generation: status.get("observedGeneration").and_then(generation),
             accepted,
             distributed: shown.condition.as_deref().cloned(),
-            notes: list("/status/validationMessages").map(note).collect(),
+            notes: list("validationMessages").map(note).collect(),
         };
         shown.digest = statement.digest();
         shown

@@ -12,7 +12,7 @@ use mesh_common::backoff::Backoff;
 use mesh_common::drain;
 use mesh_common::kubeclient::Client;
 use mesh_common::lease::Leadership;
-use mesh_common::mcp::{LogLimit, TokenBucket};
+use mesh_core::rate::{LogLimit, TokenBucket};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id as TaskId, JoinError, JoinSet};
 

@@ -5,7 +5,7 @@ use istio_api::manifest::{self, FieldError, Found, Item};
 use mesh_common::admission::{self, ReadError, Review};
 use serde_json::{Value, json};
 
-use crate::source::content;
+use galley_engine::content;
 
 mod advice;
 

@@ -8,7 +8,7 @@ use istio_api::google::rpc;
 use istio_api::mcp::v1alpha1::RequestResources;
 use mesh_common::grpc::health::health_client::HealthClient;
 use mesh_common::grpc::health::{HealthCheckRequest, ServingStatus};
-use mesh_common::mcp::source::machine::{MAX_COLLECTIONS, MAX_NAME_BYTES};
+use mesh_core::mcp::source::{MAX_COLLECTIONS, MAX_NAME_BYTES};
 use tonic::Code;
 
 use crate::harness::{Galley, PATIENCE, Sink, World, label, sidecar};

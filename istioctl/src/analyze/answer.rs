@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, Result};
-use istio_api::analysis::{Level, Message};
+use istio_rules::analysis::{Level, Message};
 use serde::Serialize;
 
 use crate::args::{Analyze, Form};

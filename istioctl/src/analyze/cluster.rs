@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use istio_api::analysis::{Builder, Unusable, istio_kinds, kubernetes};
+use istio_rules::analysis::{Builder, Unusable, istio_kinds, kubernetes};
 
 use crate::cluster::{Cluster, Kind, Listed};
 

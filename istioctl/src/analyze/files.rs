@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use istio_api::analysis::{Builder, Origin, Place};
-use mesh_common::yaml;
+use istio_rules::analysis::{Builder, Origin, Place};
+use mesh_core::yaml;
 use serde_json::Value;
 
 use super::lines::Lines;

@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use istio_api::analysis::Locate;
-use mesh_common::yaml::{self, Document};
+use istio_rules::analysis::Locate;
+use mesh_core::yaml::{self, Document};
 
 /// So many bytes are read again for the lines of one document: a lookup reads up to the field.
 /// After that, messages tell the line of the object's document only.

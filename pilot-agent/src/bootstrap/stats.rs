@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::{Map, Value, json};
 
 use super::{Inputs, object, time};
-use crate::duration;
+use mesh_core::duration;
 
 /// Tag name and expression; the first group is cut out of the name.
 const TAGS: [(&str, &str); 12] = [
@@ -106,7 +106,8 @@ pub(super) fn flush(
 ) -> Result<(), String> {
     let interval = |name: &str| match inputs.annotations.get(name) {
         None => Ok(None),
-        Some(text) => duration::parse(text)
+        Some(text) => duration::parse(text.trim())
+            .ok()
             .filter(|interval| !interval.is_zero())
             .map(Some)
             .ok_or_else(|| format!("annotation {name}: {text:?} is not a duration such as 5s")),

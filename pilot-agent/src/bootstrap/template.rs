@@ -45,7 +45,7 @@ pub fn variables(inputs: &Inputs<'_>) -> Value {
         "discovery_port": inputs.discovery.port,
         "discovery_name": inputs.discovery_name,
         "sds_socket": inputs.sds_socket,
-        "connect_timeout": crate::duration::to_json(inputs.config.connect_timeout),
+        "connect_timeout": mesh_core::duration::json(inputs.config.connect_timeout),
         "zipkin": inputs.config.tracing.zipkin.as_ref().map_or("", |at| at.address.as_str()),
         "datadog": inputs.config.tracing.datadog.as_ref().map_or("", |at| at.address.as_str()),
         "statsd": inputs.statsd.map(|at| at.to_string()).unwrap_or_default(),

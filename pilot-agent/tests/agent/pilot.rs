@@ -8,7 +8,7 @@ use istio_api::envoy::service::discovery::v3::{
 use mesh_common::grpc::ads::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
-use mesh_common::spiffe::Identity as Spiffe;
+use mesh_core::spiffe::Identity as Spiffe;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},

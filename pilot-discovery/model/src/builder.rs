@@ -13,9 +13,8 @@ use std::{
     sync::Arc,
 };
 
-use istio_api::{
-    collections::Collection, conversion::Source, networking::v1alpha3 as api, object::Object,
-};
+use istio_api::{collections::Collection, networking::v1alpha3 as api, object::Object};
+use istio_rules::conversion::Source;
 
 use crate::{
     authn::legacy::{Policies, Unit},

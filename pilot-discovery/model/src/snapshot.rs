@@ -4,7 +4,8 @@ use crate::hashed::Hashed;
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use imbl::OrdMap;
-use istio_api::{conversion::Complaint, networking::v1alpha3 as api};
+use istio_api::networking::v1alpha3 as api;
+use istio_rules::conversion::Complaint;
 
 use crate::{
     authn::{PeerAuthentications, legacy::Unit},

@@ -14,8 +14,8 @@ use istio_api::{
 use mesh_common::{
     drain,
     fswatch::{self, Changed},
-    yaml,
 };
+use mesh_core::yaml;
 use pilot_model::key::ObjectKey;
 use serde_json::Value;
 use tokio::sync::oneshot;

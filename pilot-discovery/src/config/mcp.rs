@@ -6,9 +6,10 @@ use anyhow::Context as _;
 use futures::future::BoxFuture;
 use istio_api::{collections, object::Object};
 use mesh_common::{
-    mcp::sink::{Change as McpChange, Client, Connect, Handle, Metrics, Options, Updater},
+    mcp::sink::{Client, Connect, Handle, Metrics, Options, Updater},
     tls,
 };
+use mesh_core::mcp::sink::Change as McpChange;
 use pilot_model::key::ObjectKey;
 use tonic::transport::{Channel, Endpoint};
 

@@ -7,7 +7,8 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use istio_api::{conversion::Complaint, json};
+use istio_api::json;
+use istio_rules::conversion::Complaint;
 use pilot_networking::{manifest::Manifests, resource::Resource};
 use serde_json::{Map, Value, json as object};
 

@@ -16,7 +16,7 @@ use istio_api::{
     collections::{COLLECTIONS, Collection},
     distribution::{COLLECTION, Distribution, resource_name},
 };
-use mesh_common::mcp::{self, Resources, Snapshot};
+use mesh_core::mcp::{self, Resources, Snapshot};
 use pilot_model::config::ConfigName;
 
 use super::{

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use mesh_common::{drain, mcp::Snapshot};
+use mesh_common::drain;
+use mesh_core::mcp::Snapshot;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 use super::{Look, ledger::Ledger};

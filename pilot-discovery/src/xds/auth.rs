@@ -1,6 +1,6 @@
 //! Who may ask for the configuration of which workload.
 
-use mesh_common::spiffe::Identity;
+use mesh_core::spiffe::Identity;
 use pilot_model::{credential::Account, mesh::Mesh, proxy::Proxy};
 
 /// Who is at the other end.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::{HeaderValue, header::CONTENT_TYPE};
-use mesh_common::mcp::TokenBucket;
+use mesh_core::rate::TokenBucket;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tonic::{Request, Status, body::Body, server::NamedService};

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use base64::Engine;
-use mesh_common::spiffe::TrustDomain;
+use mesh_core::spiffe::TrustDomain;
 
 use super::*;
 use crate::ca::Kind;

@@ -1,4 +1,4 @@
-use mesh_common::spiffe::Identity;
+use mesh_core::spiffe::Identity;
 use serde_json::json;
 
 use super::{ACCOUNTS, SECRETS, World, put_secret};

@@ -9,7 +9,7 @@ async fn ask(citadel: &Citadel, token: &str) -> Result<String, tonic::Status> {
         .create(None, Some(token), Csr::new().request())
         .await?;
     let leaf = der(&answer.cert_chain[0]);
-    let identity = mesh_common::spiffe::Identity::from_certificate_der(&leaf).unwrap();
+    let identity = mesh_core::spiffe::Identity::from_certificate_der(&leaf).unwrap();
     Ok(identity.to_string())
 }
 

@@ -12,12 +12,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Streaming};
 
-use super::machine::{Change, CollectionStatus, Machine, Reconnect};
 use super::metrics::Metrics;
 use super::take::take;
 use crate::drain;
 use crate::grpc::mcp::resource_source_client::ResourceSourceClient;
 use crate::mcp::dial::{Connect, Ending, Pace, describe, last_word};
+use mesh_core::mcp::sink::{Change, CollectionStatus, Machine, Reconnect};
 
 /// How many answers are kept for debug pages.
 const KEPT_REQUESTS: usize = 32;

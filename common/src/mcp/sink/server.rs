@@ -13,12 +13,12 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::client::Updater;
-use super::machine::Machine;
 use super::metrics::Metrics;
 use super::take::take;
 use crate::drain;
 use crate::grpc::mcp::resource_sink_server::{ResourceSink, ResourceSinkServer};
 use crate::mcp::admit::Admission;
+use mesh_core::mcp::sink::Machine;
 
 /// Time for the status that ends a stream to find room.
 const LAST_WORD: Duration = Duration::from_secs(1);

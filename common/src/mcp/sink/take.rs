@@ -3,8 +3,8 @@
 use istio_api::mcp::v1alpha1::{RequestResources, Resources};
 
 use super::client::Updater;
-use super::machine::{Machine, Step};
 use super::metrics::Metrics;
+use mesh_core::mcp::sink::{Machine, Step};
 
 /// Applies what a message changes, and gives the answer to it.
 pub(super) async fn take<U: Updater>(

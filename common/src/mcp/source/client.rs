@@ -13,11 +13,11 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 
 use super::stream::{End, Source};
-use super::wire::Current;
 use crate::drain;
 use crate::grpc::mcp::resource_sink_client::ResourceSinkClient;
 use crate::mcp::dial::{Connect, Ending, Pace, describe};
 use crate::metrics::Registry;
+use mesh_core::mcp::wire::Current;
 
 /// After this time an optional sink without the service is called again: it may have been replaced
 /// by a newer one.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::machine::Progress;
+use mesh_core::mcp::source::Progress;
 
 /// Of the sink's name for itself this many bytes are kept.
 const MAX_NODE_BYTES: usize = 256;

@@ -17,7 +17,6 @@ use super::connections::Connections;
 use super::health::Health;
 use super::metrics::Metrics;
 use super::stream::{End, Snapshots, Source};
-use super::wire::{Aggregated, Current, Wire};
 use crate::drain;
 use crate::grpc::health::health_server::HealthServer;
 use crate::grpc::mcp::aggregated_mesh_config_service_server::{
@@ -25,6 +24,7 @@ use crate::grpc::mcp::aggregated_mesh_config_service_server::{
 };
 use crate::grpc::mcp::resource_source_server::{ResourceSource, ResourceSourceServer};
 use crate::mcp::admit::{Admission, Rates, SharedAuthorize};
+use mesh_core::mcp::wire::{Aggregated, Current, Wire};
 
 /// Time for the status that ends a stream to find room.
 const LAST_WORD: Duration = Duration::from_secs(1);

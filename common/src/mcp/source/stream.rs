@@ -11,12 +11,12 @@ use tokio::sync::{mpsc, watch};
 use tonic::{Code, Status};
 
 use super::connections::{Connection, Connections};
-use super::machine::{self, Dialect, Machine, Request, Verdict};
 use super::metrics::Metrics;
-use super::wire::Wire;
 use crate::drain;
-use crate::mcp::Snapshot;
 use crate::mcp::dial::last_word;
+use mesh_core::mcp::Snapshot;
+use mesh_core::mcp::source::{Dialect, MAX_COLLECTIONS, MAX_NAME_BYTES, Machine, Request, Verdict};
+use mesh_core::mcp::wire::Wire;
 
 /// gRPC's usual receive limit; sinks of 1.1 keep it.
 const LARGE_MESSAGE_BYTES: usize = 4 << 20;
@@ -212,14 +212,14 @@ impl Serve {
             Verdict::TooMany => {
                 return Err(self.refused(format!(
                     "more than {} collections on one stream",
-                    machine::MAX_COLLECTIONS
+                    MAX_COLLECTIONS
                 )));
             }
             Verdict::LongName => {
                 return Err(self.refused(format!(
                     "the name of a collection has {} bytes, at most {} are taken",
                     collection.len(),
-                    machine::MAX_NAME_BYTES
+                    MAX_NAME_BYTES
                 )));
             }
         }

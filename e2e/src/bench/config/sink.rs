@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use istio_api::collections::{COLLECTIONS, SYNTHETIC_SERVICE_ENTRIES};
 use mesh_common::drain;
-use mesh_common::mcp::sink::{self, Change, Client, Dial, Handle, Metrics, Options, Updater};
+use mesh_common::mcp::sink::{self, Client, Dial, Handle, Metrics, Options, Updater};
 use mesh_common::metrics::Registry;
+use mesh_core::mcp::sink::Change;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 

@@ -76,7 +76,7 @@ impl Supervisor {
             let command = env::command(&self.container, &env)?;
             Ok((env, command))
         })?;
-        let mut mounts = environment.default_mounts()?;
+        let mut mounts = Vec::new();
         for wanted in self.container.volume_mounts.iter().flatten() {
             let volume = spec
                 .volumes

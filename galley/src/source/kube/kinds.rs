@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use istio_api::collections::{COLLECTIONS, Collection};
 use mesh_common::list_watch::Target;
 
-use crate::native::INGRESS_GROUP;
+use galley_engine::native::INGRESS_GROUP;
 
 /// A kind of the API.
 #[derive(Debug, Clone, Copy)]

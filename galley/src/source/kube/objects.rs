@@ -15,8 +15,9 @@ use super::Metrics;
 use super::kinds::{Kind, Presence};
 use super::patience::Patience;
 use super::trouble::Report;
-use crate::source::{FileUpdate, Update, content, limit};
-use crate::status::{Live, Shown};
+use crate::source::limit;
+use galley_engine::content::{self, Stored};
+use galley_engine::update::{FileUpdate, Update};
 
 /// An object as the API server has it.
 #[derive(Debug, Clone, Deserialize)]
@@ -169,19 +170,24 @@ impl Objects {
             members.insert("kind".to_owned(), self.kind.kind.into());
         }
         let mut content = content::read_object(path, &object.0);
-        content.live = self.statuses.then(|| Box::new(self.live(object)));
+        content.stored = self.statuses.then(|| Box::new(self.stored(object)));
         let is_good = content.failed.is_empty() && !content.obscured;
         self.metrics.converted(&self.kind, self.version, is_good);
         FileUpdate::Read(path.clone(), content)
     }
 
-    fn live(&self, object: &Object) -> Live {
+    /// Takes the status out of the object: it is not needed there any more.
+    fn stored(&self, object: &mut Object) -> Stored {
         let generation = object.0.pointer("/metadata/generation");
-        Live {
+        Stored {
             api_version: self.version,
             resource_version: object.version().into(),
             generation: generation.and_then(Value::as_i64),
-            shown: Shown::read(&object.0),
+            status: object
+                .0
+                .get_mut("status")
+                .map(Value::take)
+                .unwrap_or_default(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mesh_common::list_watch::Failure;
 use tokio::sync::mpsc;
 
-use crate::problem::{Problem, effect};
+use galley_engine::problem::{Problem, effect};
 
 /// A task, and what its trouble is; `None` when there is none any more.
 type Message = (Arc<str>, Option<Problem>);

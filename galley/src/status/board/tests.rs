@@ -2,7 +2,7 @@
 
 mod distribution;
 
-use istio_api::analysis::catalogue;
+use istio_rules::analysis::catalogue;
 use proptest::prelude::*;
 use serde_json::json;
 

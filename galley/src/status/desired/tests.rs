@@ -1,6 +1,6 @@
 //! What statuses say.
 
-use istio_api::analysis::catalogue;
+use istio_rules::analysis::catalogue;
 use proptest::prelude::*;
 use serde_json::json;
 

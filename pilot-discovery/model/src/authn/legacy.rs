@@ -11,12 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use istio_api::{
-    authentication::v1alpha1::Policy,
-    conversion::{
-        Converted, Mesh as Names, Port, Service as Facts, Source,
-        policy::{self, Decision, Targeting},
-    },
+use istio_api::authentication::v1alpha1::Policy;
+use istio_rules::conversion::{
+    Converted, Mesh as Names, Port, Service as Facts, Source,
+    policy::{self, Decision, Targeting},
 };
 
 use crate::{

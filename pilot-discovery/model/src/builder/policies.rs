@@ -3,11 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use istio_api::{
-    authentication::v1alpha1::Policy,
-    conversion::{Complaint, Converted, Source},
-    object::Object,
-    security::v1beta1::PeerAuthentication,
+    authentication::v1alpha1::Policy, object::Object, security::v1beta1::PeerAuthentication,
 };
+use istio_rules::conversion::{Complaint, Converted, Source};
 
 use super::{Builder, decode};
 use crate::{

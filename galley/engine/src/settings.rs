@@ -1,0 +1,35 @@
+//! What galley takes from the mesh configuration.
+
+use istio_api::mesh::v1alpha1::MeshConfig;
+
+use crate::processing::ingress;
+use crate::processing::synthesis::Names;
+
+/// What galley takes from the mesh configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Names that go into resources.
+    pub names: Names,
+    /// Which Ingresses are taken, and for which gateway.
+    pub ingress: ingress::Settings,
+}
+
+impl Settings {
+    /// Takes what the mesh configuration sets.
+    pub fn take(&mut self, mesh: &MeshConfig) {
+        if !mesh.trust_domain.is_empty() {
+            self.names.trust_domain.clone_from(&mesh.trust_domain);
+        }
+        self.ingress = ingress::Settings::from(mesh);
+    }
+}
+
+impl From<Names> for Settings {
+    /// With the defaults of everything else.
+    fn from(names: Names) -> Self {
+        Self {
+            names,
+            ingress: ingress::Settings::default(),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Static analysis: what is wrong between objects that are each valid for themselves.
+//!
+//! ```text
+//! documents, objects ──► Builder ──► Resources (indexes) ──► analyzers ──► Report ──► Outcome
+//! ```
+//!
+//! Nothing here reads files or asks a cluster; callers bring what they have and say of which kinds
+//! they know nothing. Equal objects give equal messages, in whatever order they came.
+
+pub mod analyzers;
+pub mod catalogue;
+pub mod kubernetes;
+mod message;
+mod origin;
+mod report;
+mod resources;
+mod selection;
+mod suppression;
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use analyzers::{ANALYZERS, Analyzer};
+pub use message::{Level, Message};
+pub use origin::{Locate, Origin, Place};
+use report::Report;
+pub use resources::{Builder, Condition, ParseYaml, Resources, Status, Unusable, istio_kinds};
+pub use selection::{LabelSelector, Labels};
+pub use suppression::{Suppression, SuppressionError};
+
+/// What is wanted of an analysis.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Only messages about objects of this namespace, and of the cluster; all if none.
+    pub namespace: Option<String>,
+    /// Names of the analyzers to run; all if none of the names is an analyzer's.
+    pub analyzers: BTreeSet<String>,
+    /// Messages that are not wanted.
+    pub suppressions: Vec<Suppression>,
+}
+
+/// What came of an analysis.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Messages, the worst first; see [`Message`] for the order.
+    pub messages: Vec<Message>,
+    /// Analyzers that ran, by name.
+    pub executed: Vec<&'static str>,
+    /// Analyzers that did not, as nothing is known of a kind that they need.
+    pub skipped: Vec<&'static str>,
+}
+
+/// Runs the analyzers.
+#[must_use]
+pub fn analyze(resources: &Resources, request: &Request) -> Outcome {
+    run(ANALYZERS, resources, request)
+}
+
+fn run(analyzers: &'static [Analyzer], resources: &Resources, request: &Request) -> Outcome {
+    let is_wanted = |analyzer: &&Analyzer| request.analyzers.contains(analyzer.name);
+    let all = !analyzers.iter().any(|analyzer| is_wanted(&analyzer));
+    let mut outcome = Outcome::default();
+    let mut report = Report::default();
+    for analyzer in analyzers.iter().filter(|one| all || is_wanted(one)) {
+        if !analyzer.inputs.iter().all(|kind| resources.knows(kind)) {
+            outcome.skipped.push(analyzer.name);
+            continue;
+        }
+        outcome.executed.push(analyzer.name);
+        // A mistake in one analyzer must not take the messages of the others away. What it said
+        // before it failed stands.
+        if catch_unwind(AssertUnwindSafe(|| analyzer.run(resources, &mut report))).is_err() {
+            report.failed(analyzer.name);
+        }
+    }
+    outcome.messages = report.finish(request);
+    outcome
+}
+
+#[cfg(test)]
+mod tests;
