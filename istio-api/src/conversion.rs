@@ -53,7 +53,7 @@ pub struct Mesh<'a> {
 pub struct Complaint {
     /// Kind of the object.
     pub kind: &'static str,
-    /// Its namespace; empty for an object of the cluster.
+    /// Its namespace; empty for a cluster-scoped object.
     pub namespace: String,
     /// Its name.
     pub name: String,

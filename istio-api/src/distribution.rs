@@ -5,7 +5,7 @@
 //!
 //! | part of the resource | what it says |
 //! |---|---|
-//! | `metadata.name` | which object: `<its collection>/<namespace>/<name>`, without a namespace for an object of the cluster |
+//! | `metadata.name` | which object: `<its collection>/<namespace>/<name>`, without a namespace for a cluster-scoped object |
 //! | `metadata.version` | everything that `body` says, in one word |
 //! | `body` | [`Distribution`] |
 //!

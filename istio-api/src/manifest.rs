@@ -42,7 +42,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// `namespace/name`, or `name` for an object of the cluster.
+    /// `namespace/name`, or `name` for a cluster-scoped object.
     #[must_use]
     pub fn full_name(&self) -> String {
         let Metadata {

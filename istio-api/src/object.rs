@@ -19,7 +19,7 @@ const NO_TIME: Timestamp = Timestamp {
 /// What is known of an object besides its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// Namespace; empty for objects of the cluster.
+    /// Namespace; empty for cluster-scoped objects.
     pub namespace: String,
     /// Name inside the namespace.
     pub name: String,
@@ -34,7 +34,7 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// `namespace/name`, or `name` for an object of the cluster.
+    /// `namespace/name`, or `name` for a cluster-scoped object.
     #[must_use]
     pub fn full_name(&self) -> String {
         if self.namespace.is_empty() {

@@ -98,7 +98,7 @@ fn created(meta: &Meta) -> Option<(i64, i32)> {
 pub struct Origin {
     /// Kind, such as `Policy`.
     pub kind: &'static str,
-    /// Its namespace; empty for an object of the cluster.
+    /// Its namespace; empty for a cluster-scoped object.
     pub namespace: String,
     /// Its name.
     pub name: String,
