@@ -149,8 +149,7 @@ impl Builder {
         }
     }
 
-    /// Objects that documents hold twice, each with the one that replaces it. Replaced objects that
-    /// came from elsewhere are not listed.
+    /// Objects that several documents hold, each with the one that replaces it.
     #[must_use]
     pub fn replaced(&self) -> &[(Arc<Origin>, Arc<Origin>)] {
         &self.replaced
