@@ -71,7 +71,7 @@ pub enum Shadow {
         rule: String,
         /// Its name in quotes, or `#` and its index.
         matched: String,
-        /// The rule, or the match of a rule, that takes its requests.
+        /// The rule, or the match of a rule, that matches its requests first.
         duplicate: String,
     },
 }
@@ -80,8 +80,8 @@ const SPEC: At<'static> = At::root("spec");
 
 /// Every problem of one object, errors and warnings, in order of path.
 ///
-/// At most 100 are listed; if there are more, a last one says how many. Errors are then kept in
-/// preference, so that an object is refused exactly if one of the listed problems is an error.
+/// At most 100 are listed; if there are more, a last one says how many. Errors then come first, so
+/// that an object is refused exactly if one of the listed problems is an error.
 #[must_use]
 pub fn validate(object: &Object) -> Vec<Problem> {
     let mut check = Check::new(&object.meta);

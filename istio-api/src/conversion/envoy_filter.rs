@@ -67,7 +67,7 @@ pub fn conditions(object: &Object) -> Result<BTreeMap<usize, Conditions>, serde_
     }
 }
 
-/// Converts an EnvoyFilter; one without fields of 1.1 comes out as it is.
+/// Converts an EnvoyFilter; one without fields of 1.1 is returned unchanged.
 #[must_use]
 pub fn convert(object: &Object) -> Converted {
     let mut converted = Converted::default();

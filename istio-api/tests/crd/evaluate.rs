@@ -63,7 +63,7 @@ fn admitted(schema: &Value, value: &Value) -> Value {
                 let property = schema["properties"].get(name);
                 let of = property.or_else(|| schema.get("additionalProperties"));
                 match of {
-                    // Where null is allowed it is kept, and then nothing else looks at it.
+                    // Where null is allowed it is kept, and nothing else is checked.
                     Some(_) if value.is_null() => {}
                     Some(of) => {
                         kept.insert(name.clone(), admitted(of, value));

@@ -148,7 +148,7 @@ impl World<'_> {
         Ok(Some((constrained, operation)))
     }
 
-    /// Another service of the namespace that has workloads of `service`.
+    /// Another service of the namespace that shares workloads with `service`.
     fn sharer(&self, service: &Service) -> Option<&Service> {
         let mut others = self.services.iter().filter(|other| {
             other.namespace == service.namespace
@@ -303,7 +303,7 @@ fn of_binding(binding: &Binding, of_origin: bool, complaints: &mut Vec<Complaint
     callers
 }
 
-/// One rule for all callers without conditions, and one for each other.
+/// One rule for all callers without conditions, and one for each of the others.
 fn rules(callers: Vec<Caller>, operation: &Operation, constrained: &Constrained) -> Vec<Rule> {
     let (plain, others): (Vec<Caller>, Vec<Caller>) =
         callers.into_iter().partition(|one| one.when.is_empty());

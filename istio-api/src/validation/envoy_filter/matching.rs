@@ -57,7 +57,7 @@ pub(super) fn validate(
 fn filter(check: &mut Check<'_>, at: &At<'_>, apply_to: ApplyTo, filter: &FilterMatch) {
     if matches!(apply_to, ApplyTo::Listener | ApplyTo::FilterChain) {
         check.warn("EF-11", at, format!(
-            "a filter is not looked at with applyTo {}, so this has no effect: want NETWORK_FILTER or HTTP_FILTER, or leave it out",
+            "a match on a filter is ignored with applyTo {}, so this has no effect: want NETWORK_FILTER or HTTP_FILTER, or leave it out",
             apply_to.as_str_name()
         ));
     }
