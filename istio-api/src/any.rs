@@ -6,7 +6,7 @@ use prost_types::Any;
 /// What every type URL starts with.
 pub const PREFIX: &str = "type.googleapis.com/";
 
-/// Why an `Any` does not hold the message that was asked for.
+/// Error of [`unpack`].
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     /// The type URL names another message.
@@ -22,7 +22,7 @@ pub enum UnpackError {
     Decode {
         /// Full name of the message.
         message: String,
-        /// What the decoder met.
+        /// Error of the decoder.
         source: prost::DecodeError,
     },
 }

@@ -7,7 +7,7 @@ use crate::any;
 pub enum Scope {
     /// Each object is in a namespace.
     Namespaced,
-    /// One name space for the whole cluster.
+    /// Objects are cluster-scoped.
     Cluster,
 }
 
@@ -321,7 +321,7 @@ pub static COLLECTIONS: &[Collection] = &[
     },
 ];
 
-/// Services of the platform as service entries. No kind of its own, and unknown to 1.1.
+/// Kubernetes Services as ServiceEntries. Not a kind of its own, and unknown to 1.1.
 pub static SYNTHETIC_SERVICE_ENTRIES: Collection = Collection {
     name: "istio/networking/v1alpha3/synthetic/serviceentries",
     kind: "ServiceEntry",
@@ -333,7 +333,7 @@ pub static SYNTHETIC_SERVICE_ENTRIES: Collection = Collection {
     short_names: &[],
 };
 
-/// Body of what the mixer's adapters define.
+/// Body of the kinds that adapters of the mixer define.
 const STRUCT: &str = "google.protobuf.Struct";
 
 /// Collections that 1.1 names and that are always empty here: (name, message of the bodies).
@@ -395,7 +395,7 @@ pub static EMPTY_COLLECTIONS: &[(&str, &str)] = &[
     ),
 ];
 
-/// The row of a Kubernetes kind. The version plays no part: all versions hold the same message.
+/// The row of a Kubernetes kind. The version is ignored: all versions hold the same message.
 #[must_use]
 pub fn by_gvk(group: &str, kind: &str) -> Option<&'static Collection> {
     COLLECTIONS

@@ -11,7 +11,7 @@ static ISTIO: LazyLock<DescriptorPool> = LazyLock::new(|| {
         "/descriptors-istio.bin"
     )))
 });
-/// Envoy's, too.
+/// Those, and Envoy's.
 static ALL: LazyLock<DescriptorPool> =
     LazyLock::new(|| decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"))));
 

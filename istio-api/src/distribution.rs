@@ -1,12 +1,12 @@
-//! What a pilot tells a galley of the proxies that hold a configuration object.
+//! What a pilot reports to galley about the proxies that hold a configuration object.
 //!
-//! It travels over the configuration stream, the other way round: the pilot is the source of the
-//! collection [`COLLECTION`], one resource an object of configuration.
+//! It travels over the configuration stream in the other direction: the pilot is the source of the
+//! collection [`COLLECTION`], with one resource for each configuration object.
 //!
 //! | part of the resource | what it says |
 //! |---|---|
-//! | `metadata.name` | which object: `<its collection>/<namespace>/<name>`, without a namespace for an object of the cluster |
-//! | `metadata.version` | everything that `body` says, in one word |
+//! | `metadata.name` | which object: `<its collection>/<namespace>/<name>`, without a namespace for a cluster-scoped object |
+//! | `metadata.version` | changes whenever `body` does |
 //! | `body` | [`Distribution`] |
 //!
 //! An object without a resource is one that the pilot does not have.
@@ -23,8 +23,8 @@ use crate::{any, collections};
 
 /// Name of the collection on the configuration stream.
 pub const COLLECTION: &str = "istio/status/v1alpha1/distributions";
-/// Metadata of the call: the pilot's name for itself. A new stream under a name takes the place of
-/// the one before.
+/// Metadata key of the call: the name of the pilot. A new stream replaces an earlier one of the
+/// same name.
 pub const NODE: &str = "mcp-node";
 
 /// Full name of the message.
@@ -33,10 +33,10 @@ const MESSAGE: &str = "keelson.status.v1alpha1.Distribution";
 /// How many of the proxies that are connected to one pilot hold an object.
 #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct Distribution {
-    /// Version of the object that this is said of, as it was on the configuration stream.
+    /// Version of the object that this is about, as it was on the configuration stream.
     #[prost(string, tag = "1")]
     pub version: String,
-    /// Proxies that the object reaches: something that they are to hold is made from it.
+    /// Proxies that the object reaches: some of their resources are made from it.
     #[prost(uint32, tag = "2")]
     pub reached: u32,
     /// Those of them that acknowledged all that is made from it.
@@ -44,14 +44,14 @@ pub struct Distribution {
     pub held: u32,
 }
 
-/// Why a resource is no [`Distribution`] of an object.
+/// Error of reading a [`Distribution`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DistributionError {
-    /// The name is none of an object.
-    #[error("{0:?} is no <collection>/<namespace>/<name> of an object of configuration")]
+    /// The name is not that of an object.
+    #[error("{0:?} is not an object of configuration: want <collection>/<namespace>/<name>")]
     Name(String),
     /// The body is something else.
-    #[error("{name}: the body is no {MESSAGE}: {reason}")]
+    #[error("{name}: the body is not a {MESSAGE}: {reason}")]
     Body {
         /// Name of the resource.
         name: String,
@@ -71,7 +71,7 @@ pub enum DistributionError {
 }
 
 impl Distribution {
-    /// The resource that says this of the object `namespace/name` of a collection.
+    /// The resource that reports this about the object `namespace/name` of a collection.
     #[must_use]
     pub fn to_mcp(&self, collection: &Collection, namespace: &str, name: &str) -> Resource {
         let mut version = String::new();
@@ -93,7 +93,7 @@ impl Distribution {
     /// Reads a resource.
     ///
     /// # Errors
-    /// If the name is none of an object, or the body something else.
+    /// If the name is not that of an object, or the body is something else.
     pub fn from_mcp(resource: &Resource) -> Result<(Key, Self), DistributionError> {
         let name = resource.metadata.as_ref().map_or("", |meta| &meta.name);
         let key = object(name)?;
@@ -133,7 +133,7 @@ pub fn resource_name(collection: &Collection, namespace: &str, name: &str) -> St
 /// The object that a resource of this name is about.
 ///
 /// # Errors
-/// If it is none of a kind of configuration.
+/// If it is not the name of a configuration object.
 pub fn object(name: &str) -> Result<Key, DistributionError> {
     let find = || {
         let (row, rest) = COLLECTIONS.iter().find_map(|row| {
@@ -212,7 +212,7 @@ mod tests {
             format!("{routes}x/shop/a"),
             format!("{mesh}/shop/a"),
             format!("{mesh}/"),
-            // No object of configuration: nobody writes its status.
+            // Not a configuration object: it has no status.
             format!("{services}/shop/a"),
         ] {
             assert_eq!(object(&name), Err(DistributionError::Name(name.clone())));

@@ -7,14 +7,14 @@ const NANOS_PER_SECOND: i128 = 1_000_000_000;
 /// The largest duration that protobuf allows, in seconds: about 10,000 years either way.
 pub const MAX_SECONDS: i64 = 315_576_000_000;
 
-/// Why a text is no duration.
+/// Error of parsing a duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// Not a sign followed by numbers with units.
     #[error("want numbers with units ns, us, ms, s, m or h, such as 1.5s or 1h30m")]
     Syntax,
     /// A number without unit.
-    #[error("want a unit after the number: ns, us, ms, s, m or h")]
+    #[error("want a number with a unit (ns, us, ms, s, m or h), such as 5s")]
     NoUnit,
     /// More than 10,000 years.
     #[error("want at most {MAX_SECONDS}s")]
@@ -22,10 +22,10 @@ pub enum DurationError {
 }
 
 /// Reads an optional sign and one or more of `<decimal><unit>`, or `0`.
-/// What is smaller than a nanosecond is cut off.
+/// Fractions of a nanosecond are cut off.
 ///
 /// # Errors
-/// If the text is no duration, or too long a one.
+/// If the text is not a duration, or the duration is too long.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, text.get(1..).unwrap_or_default()),

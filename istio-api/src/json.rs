@@ -54,8 +54,8 @@ impl fmt::Display for FieldIssue {
 /// Reads a `T`. `null` is the empty message.
 ///
 /// # Errors
-/// All that is wrong with the value. With [`Unknown::Prune`], members that `T` does not have
-/// are no errors but come back beside the message.
+/// Everything that is wrong with the value. With [`Unknown::Prune`], members that `T` does not
+/// have are not errors, but are returned beside the message.
 pub fn read<T>(value: &Value, mode: Unknown) -> Result<(T, Vec<FieldIssue>), Vec<FieldIssue>>
 where
     T: Message + Name + Default,
@@ -82,7 +82,7 @@ pub fn read_dynamic(
     let Some(message) = descriptor::message(full_name) else {
         return Err(vec![FieldIssue {
             path: String::new(),
-            message: format!("no message {full_name} is known"),
+            message: format!("unknown message {full_name}"),
         }]);
     };
     read::Reader::new(mode).read(&message, value)

@@ -1,6 +1,6 @@
-//! From a JSON document to the objects in it: Istio's kinds, and those that a caller knows besides.
+//! Reads the objects of a JSON document: Istio's kinds, and those that a caller adds.
 //!
-//! galley reads its files with it, and every tool that must say the same of a file as galley does.
+//! galley reads its files with it, and so does every tool that must agree with galley.
 
 mod field;
 mod key;
@@ -17,7 +17,7 @@ pub use key::Key;
 pub use metadata::{DEFAULT_NAMESPACE, Metadata};
 pub use spec::encode;
 
-/// Kinds that a caller reads besides Istio's.
+/// Kinds that a caller reads in addition to Istio's.
 pub trait Native: Sized {
     /// Group and kind as constants, and whether objects have a namespace; `None` for kinds that
     /// are not read.
@@ -30,7 +30,7 @@ pub trait Native: Sized {
     fn read(kind: &str, metadata: &Metadata, object: &Value) -> Result<Self, FieldError>;
 }
 
-/// Istio configuration: which kind, whose, and the encoded message.
+/// An object of Istio's kinds: kind, metadata and the encoded message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Its collection.
@@ -42,7 +42,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// `namespace/name`, or `name` for an object of the cluster.
+    /// `namespace/name`, or `name` for a cluster-scoped object.
     #[must_use]
     pub fn full_name(&self) -> String {
         let Metadata {
@@ -74,7 +74,7 @@ impl From<&Config> for Object {
     }
 }
 
-/// An object that is of use.
+/// An object that can be used.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item<N> {
     /// Istio configuration.
@@ -90,23 +90,23 @@ pub enum Found<N> {
     Object {
         /// Its identity.
         key: Key,
-        /// The object, or all that keeps it from being one.
+        /// The object, or everything that is wrong with it.
         item: Result<Item<N>, Vec<FieldError>>,
         /// What is ignored.
         warnings: Vec<FieldError>,
     },
     /// An object of another kind: `apiVersion` and `kind`.
     Other(String),
-    /// No object, or one of unknown identity.
+    /// Not an object, or one of unknown identity.
     Nothing {
         /// What is known of it.
         object: String,
-        /// Why it is none.
+        /// Why it cannot be read.
         error: FieldError,
     },
 }
 
-/// Reads a document; lists are taken apart. The second part is the path of the object in the
+/// Reads a document; lists are split. The second part is the path of the object in the
 /// document, empty unless it is in a list.
 #[must_use]
 pub fn read<N: Native>(document: &Value) -> Vec<(String, Found<N>)> {
@@ -161,8 +161,8 @@ fn identity<'a>(root: &Field<'a>) -> Result<(&'a str, &'a str), FieldError> {
         (Some(version), Some(kind)) if !version.is_empty() && !kind.is_empty() => {
             Ok((version, kind))
         }
-        (_, None | Some("")) => Err(kind.error(format!("there is no kind, {wanted}"))),
-        _ => Err(version.error(format!("there is no apiVersion, {wanted}"))),
+        (_, None | Some("")) => Err(kind.error(format!("there is no kind: {wanted}"))),
+        _ => Err(version.error(format!("there is no apiVersion: {wanted}"))),
     }
 }
 
@@ -213,7 +213,7 @@ fn read_config<N>(collection: &'static Collection, value: &Value, root: &Field<'
         .flat_map(|members| members.keys())
     {
         if !known.contains(&name.as_str()) {
-            let message = format!("unknown field, an object has {}", known.join(", "));
+            let message = format!("unknown field: want one of {}", known.join(", "));
             warnings.push(FieldError {
                 path: name.clone(),
                 message,

@@ -10,22 +10,22 @@ use crate::any;
 use crate::collections::Collection;
 use crate::mcp::v1alpha1::Resource;
 
-/// 0001-01-01T00:00:00Z: how a 1.1 peer says that it knows no creation time.
+/// 0001-01-01T00:00:00Z, by which a 1.1 peer means an unknown creation time.
 const NO_TIME: Timestamp = Timestamp {
     seconds: -62_135_596_800,
     nanos: 0,
 };
 
-/// What is known of an object besides its body.
+/// Metadata of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// Namespace; empty for objects of the cluster.
+    /// Namespace; empty for cluster-scoped objects.
     pub namespace: String,
     /// Name inside the namespace.
     pub name: String,
     /// Changes whenever the object does; otherwise opaque.
     pub resource_version: String,
-    /// When the object came to be, if known.
+    /// When the object was created, if known.
     pub creation_timestamp: Option<Timestamp>,
     /// Labels, all of them.
     pub labels: BTreeMap<String, String>,
@@ -34,7 +34,7 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// `namespace/name`, or `name` for an object of the cluster.
+    /// `namespace/name`, or `name` for a cluster-scoped object.
     #[must_use]
     pub fn full_name(&self) -> String {
         if self.namespace.is_empty() {
@@ -56,7 +56,7 @@ pub struct Object {
     pub body: Bytes,
 }
 
-/// Why a resource of the configuration stream is no object of a collection.
+/// Error of reading a resource of the configuration stream.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
     /// There is no metadata, or it has no name.
@@ -118,7 +118,7 @@ impl Object {
                 found: body.type_url,
             });
         }
-        // Exactly one slash parts a namespace from a name; anything else is a name.
+        // Exactly one slash separates a namespace from a name; anything else is a name.
         let (namespace, name) = match metadata.name.split_once('/') {
             Some((namespace, name)) if !name.contains('/') => {
                 (namespace.to_owned(), name.to_owned())
@@ -142,8 +142,8 @@ impl Object {
     /// The decoded body.
     ///
     /// # Errors
-    /// If the bytes are not an encoding of `T`. That `T` is the message of the collection
-    /// is for the caller to know.
+    /// If the bytes are not an encoding of `T`. The caller must ensure that `T` is the message of
+    /// the collection.
     pub fn decode<T: Message + Default>(&self) -> Result<T, prost::DecodeError> {
         T::decode(self.body.clone())
     }

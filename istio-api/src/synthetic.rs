@@ -2,7 +2,7 @@
 //!
 //! Galley joins Service, Endpoints or EndpointSlice, Pod and Node into one resource of the
 //! collection `istio/networking/v1alpha3/synthetic/serviceentries`, named like the Service
-//! (`namespace/name`). Who reads it finds:
+//! (`namespace/name`). It holds:
 //!
 //! | fact | where |
 //! |---|---|
@@ -10,14 +10,14 @@
 //! | ClusterIPs | `addresses`; `0.0.0.0` when headless; none for ExternalName |
 //! | kind | `resolution` STATIC; NONE = headless; DNS with `location` MESH_EXTERNAL = ExternalName |
 //! | ports | `ports`, in the order of the Service; unnamed ports keep the empty name |
-//! | protocol | `ports[].protocol`, from `appProtocol`, else the name's prefix, else the well-known port; empty = not known, detect it |
+//! | protocol | `ports[].protocol`, from `appProtocol`, else the name's prefix, else the well-known port; empty = unknown, to be detected |
 //! | numeric targetPort | `ports[].targetPort`; 0 when named |
 //! | named targetPort | annotation [`TARGET_PORTS`], and resolved in each endpoint's `ports` |
 //! | ready endpoints | `endpoints`: address, port by service port name, labels, locality, network, service account |
 //! | Pod labels | `endpoints[].labels`, plus `kubernetes.io/hostname` = the node's name and [`WORKLOAD_NAME`] |
 //! | identity | `endpoints[].serviceAccount`, the bare name: `spiffe://<trust domain>/ns/<namespace>/sa/<name>` |
 //! | other identities | `subjectAltNames`, from the Service's `alpha.istio.io/*-serviceaccounts` annotations |
-//! | endpoints not to balance to | annotation [`NOT_READY`], each with its health, otherwise as complete as the ready ones |
+//! | endpoints without traffic | annotation [`NOT_READY`], each with its health, otherwise as complete as the ready ones |
 //! | selector | `workloadSelector.labels`: which Pods implement the Service, whether ready or not |
 //! | visibility | `exportTo`, from annotation `networking.istio.io/exportTo` |
 //! | ExternalName target | annotation [`EXTERNAL_NAME`], and the single endpoint's address |
@@ -69,7 +69,7 @@ pub enum Health {
     Terminating,
 }
 
-/// An endpoint that is not to be balanced to.
+/// An endpoint that takes no traffic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NotReady {
     /// The endpoint, as complete as a ready one.
@@ -146,8 +146,8 @@ impl Facts {
         Ok(())
     }
 
-    /// Reads the facts of a synthetic resource. An annotation that galley did not write so is an
-    /// error that names it.
+    /// Reads the facts of a synthetic resource. An annotation in a form that galley does not write
+    /// is an error that names it.
     pub fn read(
         annotations: &BTreeMap<String, String>,
         entry: &ServiceEntry,

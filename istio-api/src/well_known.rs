@@ -24,13 +24,13 @@ pub mod labels {
     pub const NETWORK: &str = "topology.istio.io/network";
     /// Cluster that a workload belongs to.
     pub const CLUSTER: &str = "topology.istio.io/cluster";
-    /// Part of a zone; Kubernetes knows no such level.
+    /// Part of a zone; Kubernetes has no such level.
     pub const SUBZONE: &str = "topology.istio.io/subzone";
     /// Region of a node.
     pub const REGION: &str = "topology.kubernetes.io/region";
     /// Zone of a node.
     pub const ZONE: &str = "topology.kubernetes.io/zone";
-    /// Locality of a Pod as `region.zone.subzone`, over what its node says.
+    /// Locality of a Pod as `region.zone.subzone`; overrides that of its node.
     pub const LOCALITY: &str = "istio-locality";
     /// Commonest label of applications.
     pub const APP: &str = "app";
@@ -139,7 +139,7 @@ pub mod annotations {
     pub const NODE_SELECTOR: &str = "traffic.istio.io/nodeSelector";
     /// An `AuthorizationPolicy` that only reports what it would do.
     pub const DRY_RUN: &str = "istio.io/dry-run";
-    /// Analysis messages that are not wanted on an object.
+    /// Analysis messages that are suppressed for an object.
     pub const ANALYZE_SUPPRESS: &str = "galley.istio.io/analyze-suppress";
     /// Class of an Ingress (older way).
     pub const INGRESS_CLASS: &str = "kubernetes.io/ingress.class";

@@ -1,5 +1,5 @@
-//! Bytes on the configuration stream, against bytes that are put together by hand from the field
-//! numbers of Istio 1.1: nothing here is encoded by the code under test on both sides.
+//! Bytes on the configuration stream, compared with bytes assembled by hand from the field numbers
+//! of Istio 1.1, so that the code under test never encodes both sides.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,11 +1,11 @@
-//! Static analysis: what is wrong between objects that are each valid for themselves.
+//! Static analysis: problems between objects that are each valid on their own.
 //!
 //! ```text
 //! documents, objects ──► Builder ──► Resources (indexes) ──► analyzers ──► Report ──► Outcome
 //! ```
 //!
-//! Nothing here reads files or asks a cluster; callers bring what they have and say of which kinds
-//! they know nothing. Equal objects give equal messages, in whatever order they came.
+//! Nothing here reads files or asks a cluster; callers provide the objects and say which kinds they
+//! do not know. Equal objects give equal messages, in whatever order they come.
 
 pub mod analyzers;
 pub mod catalogue;
@@ -28,25 +28,25 @@ pub use resources::{Builder, Condition, ParseYaml, Resources, Status, Unusable, 
 pub use selection::{LabelSelector, Labels};
 pub use suppression::{Suppression, SuppressionError};
 
-/// What is wanted of an analysis.
+/// What to run and what to report.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// Only messages about objects of this namespace, and of the cluster; all if none.
+    /// Only messages about objects of this namespace and cluster-scoped ones; `None`: all.
     pub namespace: Option<String>,
-    /// Names of the analyzers to run; all if none of the names is an analyzer's.
+    /// Names of the analyzers to run; all of them if none of the names is known.
     pub analyzers: BTreeSet<String>,
-    /// Messages that are not wanted.
+    /// Messages to leave out.
     pub suppressions: Vec<Suppression>,
 }
 
-/// What came of an analysis.
+/// The result of an analysis.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Messages, the worst first; see [`Message`] for the order.
+    /// Messages, the most severe first; see [`Message`] for the order.
     pub messages: Vec<Message>,
     /// Analyzers that ran, by name.
     pub executed: Vec<&'static str>,
-    /// Analyzers that did not, as nothing is known of a kind that they need.
+    /// Analyzers that were skipped, as a kind that they need is not known.
     pub skipped: Vec<&'static str>,
 }
 
@@ -67,8 +67,8 @@ fn run(analyzers: &'static [Analyzer], resources: &Resources, request: &Request)
             continue;
         }
         outcome.executed.push(analyzer.name);
-        // A mistake in one analyzer must not take the messages of the others away. What it said
-        // before it failed stands.
+        // A panic in one analyzer must not lose the messages of the others, nor those that it
+        // reported before.
         if catch_unwind(AssertUnwindSafe(|| analyzer.run(resources, &mut report))).is_err() {
             report.failed(analyzer.name);
         }

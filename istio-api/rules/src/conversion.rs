@@ -1,4 +1,4 @@
-//! Configuration that only Istio 1.1 had, as the objects of today.
+//! Conversion of configuration that only Istio 1.1 had into objects of today.
 //!
 //! ```text
 //! Policy, MeshPolicy ─► policy ─► PeerAuthentication, RequestAuthentication, AuthorizationPolicy
@@ -7,11 +7,11 @@
 //! ```
 //!
 //! Pure functions: the same objects and [`Service`]s give the same result, whatever their order.
-//! Every object that comes out passes [`crate::validation`]; what cannot be said today is left out
+//! Every resulting object passes [`crate::validation`]; what cannot be expressed today is left out
 //! and becomes a [`Complaint`].
 //!
-//! Names of objects that come out hold a `~`, which no API server takes in a name, so they never
-//! meet those of users; [`CONVERTED_FROM`] says what they were made of:
+//! Names of resulting objects contain a `~`, which no API server accepts in a name, so they never
+//! collide with those of users; [`CONVERTED_FROM`] names their sources:
 //!
 //! | from | name |
 //! |---|---|
@@ -20,7 +20,7 @@
 //! | Policies with targets, mutual TLS | `service~S`; `S` is the first by name of the Services with its selector |
 //! | Policy `P` with target `S`, tokens | `policy~P~S` |
 //! | ClusterRbacConfig or RbacConfig `default` | `rbac~default`, or `rbac~default~S` |
-//! | rule `i` of ServiceRole `R`, for `S` | `servicerole~R~i~S`, with `~j` behind when labels need several, with `~dry-run` when only tried |
+//! | rule `i` of ServiceRole `R`, for `S` | `servicerole~R~i~S`, followed by `~j` if labels need several, and by `~dry-run` if it is one |
 
 pub mod envoy_filter;
 mod made;
@@ -36,10 +36,10 @@ pub use source::{Origin, Source};
 
 use istio_api::object::Object;
 
-/// Annotation of every object that comes out: kind and name of what it was made of, comma separated.
+/// Annotation of every resulting object: kind and name of its sources, comma separated.
 pub const CONVERTED_FROM: &str = "internal.istio.io/converted-from";
 
-/// What the mesh config says and a conversion needs.
+/// Settings of the mesh that conversions need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mesh<'a> {
     /// Namespace whose objects are for the whole mesh.
@@ -53,7 +53,7 @@ pub struct Mesh<'a> {
 pub struct Complaint {
     /// Kind of the object.
     pub kind: &'static str,
-    /// Its namespace; empty for an object of the cluster.
+    /// Its namespace; empty for a cluster-scoped object.
     pub namespace: String,
     /// Its name.
     pub name: String,
@@ -85,12 +85,12 @@ fn title(kind: &str, namespace: &str, name: &str) -> String {
     }
 }
 
-/// What came out of a conversion.
+/// The result of a conversion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Converted {
-    /// By collection, namespace and name.
+    /// Ordered by collection, namespace and name.
     pub objects: Vec<Object>,
-    /// By object and path.
+    /// Ordered by object and path.
     pub complaints: Vec<Complaint>,
 }
 

@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 use istio_api::collections::{Collection, Scope};
 use istio_api::descriptor;
 
-/// Groups of which only 1.1 had kinds. The schema lets everything of their `spec` through: a
-/// member that is null means something there, and an API server would drop it.
+/// Groups whose kinds only 1.1 had. Their schema accepts everything in `spec`: a null member has
+/// a meaning there, and an API server would drop it otherwise.
 const LEGACY_GROUPS: &[&str] = &[
     "authentication.istio.io",
     "config.istio.io",

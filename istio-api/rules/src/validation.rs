@@ -1,7 +1,7 @@
-//! Whether an object makes sense: what is refused, and what is taken with a warning.
+//! Validation of single objects: what is refused, and what is accepted with a warning.
 //!
-//! What Istio 1.30 takes is never refused. Every rule looks at the whole object, so one problem
-//! never hides another. Rules of the CRD schemas are the API server's and are not repeated here.
+//! What Istio 1.30 accepts is never refused. Every rule looks at the whole object, so one problem
+//! never hides another. Rules of the CRD schemas are left to the API server, not repeated here.
 
 mod authentication;
 mod authorization_policy;
@@ -35,15 +35,15 @@ pub(crate) use envoy_filter::current_name as current_filter_name;
 pub enum Severity {
     /// The object is refused.
     Error,
-    /// The object is taken; somebody should look at it.
+    /// The object is accepted, but somebody should look at it.
     Warning,
 }
 
 /// One thing that is wrong with an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Id of the rule, such as `VS-93`; `DECODE` if the body is no message of the kind, and empty
-    /// in the last problem of a list that was cut.
+    /// Id of the rule, such as `VS-93`; `DECODE` if the body does not decode, and empty in the
+    /// last problem of a list that was cut.
     pub rule: &'static str,
     /// Where, in the names that users write: `spec.http[1].route[0].weight`, `metadata.name`.
     pub path: String,
@@ -51,11 +51,11 @@ pub struct Problem {
     pub message: String,
     /// Whether the object is refused for it.
     pub severity: Severity,
-    /// What it is about, if a rule or match of a VirtualService is never used.
+    /// Details, if a rule or match of a VirtualService is never used.
     pub shadow: Option<Shadow>,
 }
 
-/// Something that earlier rules of a VirtualService leave nothing for.
+/// A rule or match of a VirtualService that earlier ones shadow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shadow {
     /// A rule that no request reaches.
@@ -71,7 +71,7 @@ pub enum Shadow {
         rule: String,
         /// Its name in quotes, or `#` and its index.
         matched: String,
-        /// The rule, or the match of a rule, that takes its requests.
+        /// The rule, or the match of a rule, that matches its requests first.
         duplicate: String,
     },
 }
@@ -80,8 +80,8 @@ const SPEC: At<'static> = At::root("spec");
 
 /// Every problem of one object, errors and warnings, in order of path.
 ///
-/// At most 100 are listed; if there are more, a last one says how many. Errors are listed first
-/// then, so that an object is refused exactly if one of the listed problems is an error.
+/// At most 100 are listed; if there are more, a last one says how many. Errors then come first, so
+/// that an object is refused exactly if one of the listed problems is an error.
 #[must_use]
 pub fn validate(object: &Object) -> Vec<Problem> {
     let mut check = Check::new(&object.meta);
@@ -133,7 +133,7 @@ pub fn validate(object: &Object) -> Vec<Problem> {
         ("rbac.istio.io", "RbacConfig") => {
             run(&mut check, object, legacy::rbac::validate_old_config)
         }
-        // Of these kinds 1.30 knows none and no rule is left: they need only be readable.
+        // 1.30 does not have these kinds and no rule is left: they need only decode.
         (_, "HTTPAPISpec") => run(&mut check, object, |_, _: &mixer::HttpapiSpec| {}),
         (_, "HTTPAPISpecBinding") => run(&mut check, object, |_, _: &mixer::HttpapiSpecBinding| {}),
         (_, "QuotaSpec") => run(&mut check, object, |_, _: &mixer::QuotaSpec| {}),
@@ -154,7 +154,7 @@ fn run<T: Message + Default>(
             "DECODE",
             &SPEC,
             format!(
-                "the body cannot be read ({error}): want an encoded {}",
+                "the body cannot be decoded ({error}): want an encoded {}",
                 object.collection.message
             ),
         ),

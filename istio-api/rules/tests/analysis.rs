@@ -1,6 +1,6 @@
 //! Analysis by tables: for every code, documents that raise it and neighbours that do not.
 //!
-//! A table (`analysis/*.yaml`) has a `world`, documents that are there in each of its cases, and
+//! A table (`analysis/*.yaml`) has a `world`, documents that are part of each of its cases, and
 //! cases. A case names a code, the documents that raise it (`bad`), the object that it is raised on
 //! (`on`), the field (`at`) and a part of the text (`says`). Each list in `good` is analyzed in
 //! their place and raises nothing. What else may be raised in both is in `also`.
@@ -90,7 +90,7 @@ fn shown(messages: &[Message]) -> String {
     lines.collect()
 }
 
-/// What differs from what the case says, one text each.
+/// Differences from what the case says, one text each.
 fn differences(table: &Table, case: &Case) -> Vec<String> {
     let mut wrong = Vec::new();
     let is_also = |message: &Message| case.also.iter().any(|code| code == message.code.code);

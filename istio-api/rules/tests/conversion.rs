@@ -1,9 +1,9 @@
 //! Conversion by tables: objects that only 1.1 had, and exactly the objects and complaints that
-//! come of them.
+//! they become.
 //!
-//! A table (`conversion/*.yaml`) has services and cases. The objects of a case's `input` are the
-//! older the earlier they stand. Each of `output` names kind, `namespace/name`, what it was made
-//! `from`, the spec, and `tried` if it has no effect; each of `complaints` is the start of one.
+//! A table (`conversion/*.yaml`) has services and cases. The earlier an object is in a case's
+//! `input`, the older it is. Each of `output` gives kind, `namespace/name`, what it was made
+//! `from`, the spec, and `tried` if it is a dry run; each of `complaints` is the start of one.
 
 #![allow(
     clippy::unwrap_used,
@@ -133,14 +133,14 @@ fn port(facts: &PortFacts) -> Port {
     }
 }
 
-/// The objects of a case, each a second younger than the one before.
+/// The objects of a case, each one second younger than the one before.
 fn objects(case: &Case) -> Vec<Object> {
     let documents = case.input.iter().zip(1_000..);
     let objects = documents.map(|(document, seconds)| {
         let text = |at: &str| document.pointer(at).and_then(Value::as_str).unwrap_or("");
         let group = text("/apiVersion").split('/').next().unwrap();
         let collection = collections::by_gvk(group, text("/kind"))
-            .unwrap_or_else(|| panic!("{}: {document} is of no kind", case.name));
+            .unwrap_or_else(|| panic!("{}: {document} is not of a known kind", case.name));
         let (body, _) =
             json::read_dynamic(collection.message, &document["spec"], Unknown::Refuse).unwrap();
         Object {
@@ -247,7 +247,7 @@ fn is_sound(converted: &Converted) -> Result<(), String> {
         }
         let name = (object.collection.kind, object.meta.full_name());
         if !names.insert(name) {
-            return Err(format!("{} comes twice", object.meta.full_name()));
+            return Err(format!("{} occurs twice", object.meta.full_name()));
         }
         let is_marked = object.meta.annotations.contains_key(CONVERTED_FROM);
         if object.collection.kind != "EnvoyFilter" && !(is_marked && object.meta.name.contains('~'))

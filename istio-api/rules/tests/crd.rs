@@ -43,19 +43,19 @@ fn the_chart_has_what_the_descriptors_say() {
     }
     for entry in fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(names.contains(&name), "{name} is of no kind");
+        assert!(names.contains(&name), "{name} is not of a known kind");
     }
 }
 
-/// Demands that only the schema has (sheet 15.6): where the path ends, and by what.
+/// Constraints that only the schema has: where the path ends, and which one.
 const SCHEMA_ONLY: &[(&str, &str)] = &[
-    // An element or member of the wrong type, null included, that decoding takes as another or as
-    // nothing: a number for text, text for a number, null in a list.
+    // An element or member of the wrong type, null included, that decoding converts or drops: a
+    // number for text, text for a number, null in a list.
     ("", "type"),
     ("", "enum"),
-    // A member that decoding takes as empty when it is missing, and no rule asks for.
+    // A member that decoding reads as empty when it is missing, and that no rule requires.
     ("", "required"),
-    // Two members of one choice: decoding keeps the last.
+    // Two members of one `oneof`: decoding keeps the last.
     ("", "oneOf"),
     (".spec", "want one of wasm and lua"),
     // Sizes without a rule, of which a file may have more than a cluster would store.
@@ -133,7 +133,7 @@ fn what_validation_accepts_the_schema_accepts() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Also of documents that nobody wrote: good ones with one value changed, each in some ways.
+/// The same for good documents with one value changed, in several ways.
 #[test]
 fn schema_and_validation_agree_on_changed_documents() {
     let mut wrong = BTreeMap::new();
@@ -170,7 +170,7 @@ fn schema_and_validation_agree_on_changed_documents() {
                     let at = (collection.kind, refusal);
                     wrong.entry(at).or_insert_with(|| changed.to_string());
                 }
-                // What is in force can be shown and read again, unchanged.
+                // What was read can be written and read again, unchanged.
                 let text = json::write(collection.message, &body).unwrap();
                 let again = json::read_dynamic(collection.message, &text, Unknown::Refuse).unwrap();
                 assert_eq!(again.0, body, "{} {changed}", collection.kind);

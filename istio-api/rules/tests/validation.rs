@@ -4,7 +4,7 @@
 //! fragments that are put into a template: `$` stands for the fragment, and a member `+: $` for
 //! its members; `repeat:3` is a text of three letters. Without template the fragment is the spec; with a member `spec` it is the whole
 //! object. `good` ones pass with no problem, `bad` ones have exactly the problem that `at` and
-//! `says` tell of, a warning if `warn` is set. Rules in `also` may find something beside it.
+//! `says` describe, a warning if `warn` is set. Rules in `also` may find something beside it.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,7 +32,7 @@ fn shown(fragment: &serde_json::Value) -> String {
     fragment.to_string().chars().take(200).collect()
 }
 
-/// What differs from what the case says, one line each.
+/// Differences from what the case says, one line each.
 fn differences(table: &Table, case: &Case) -> Vec<String> {
     let mut wrong = Vec::new();
     let fragments = case.good.iter().map(|one| (one, true));
@@ -184,7 +184,7 @@ fn many_problems_are_cut() {
     assert_eq!(problems[100].severity, Severity::Error);
 }
 
-/// Time must not grow with the square of a document: nobody may stop the webhook with one object.
+/// Time must not grow with the square of a document: no single object may stop the webhook.
 #[test]
 fn large_documents_are_quick() {
     let many = 20_000;

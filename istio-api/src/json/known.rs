@@ -61,7 +61,7 @@ fn duration_text(reader: &mut Reader, _: &MessageDescriptor, json: &Value, _: us
 }
 
 fn timestamp(reader: &mut Reader, _: &MessageDescriptor, json: &Value, _: usize) -> Vec<u8> {
-    // A bare date, which the parser would take, is no RFC 3339 time.
+    // A bare date, which the parser would accept, is not an RFC 3339 time.
     let parsed = match json {
         Value::String(text) if text.len() > "2006-01-02".len() => {
             text.parse::<prost_types::Timestamp>().ok()
@@ -101,7 +101,7 @@ fn field_mask(reader: &mut Reader, _: &MessageDescriptor, json: &Value, _: usize
                 Wire::Bytes(snake_case(path).into_bytes()).field(1, &mut out);
             }
         }
-        _ => reader.error(want("field names with commas between them", json)),
+        _ => reader.error(want("field names, separated by commas", json)),
     }
     out
 }
@@ -200,7 +200,7 @@ fn any_message(reader: &mut Reader, _: &MessageDescriptor, json: &Value, depth: 
     let name = any::message_name(type_url);
     let Some(message) = descriptor::message(name) else {
         reader.at_member("@type", |reader| {
-            reader.error(format!("no message {} is known", quote(name)))
+            reader.error(format!("unknown message {}", quote(name)))
         });
         return Vec::new();
     };

@@ -11,7 +11,7 @@ use super::scalar::{self, quote, want};
 use super::wire::Wire;
 use super::{FieldIssue, MAX_DEPTH, Unknown, known};
 
-/// More mistakes than this are not listed: nobody reads them, and a list of millions of
+/// More mistakes than this are not listed: no one reads them, and a list of millions of
 /// wrong elements would cost memory.
 const MAX_ISSUES: usize = 1_000;
 
@@ -49,7 +49,7 @@ impl Reader {
     }
 
     /// The encoding of a message that is `depth` messages below the outermost one.
-    /// Whatever is wrong is noted and left out.
+    /// Whatever is wrong is reported and left out.
     pub(super) fn message(
         &mut self,
         message: &MessageDescriptor,
@@ -94,7 +94,7 @@ impl Reader {
             if value.is_null() && !takes_null(&field) {
                 continue;
             }
-            // Given under both names, the JSON name counts.
+            // Given under both names, the JSON name wins.
             if is_json_name || !given.contains_key(&field.number()) {
                 given.insert(field.number(), (field, name, value));
             }
@@ -217,9 +217,7 @@ impl Reader {
     }
 
     pub(super) fn too_deep(&mut self) {
-        self.error(format!(
-            "want at most {MAX_DEPTH} messages inside one another"
-        ));
+        self.error(format!("want at most {MAX_DEPTH} nested messages"));
     }
 
     pub(super) fn error(&mut self, message: String) {

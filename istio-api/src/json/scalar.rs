@@ -16,7 +16,7 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, RELAXE
 /// Longest text that an error repeats, in characters.
 const SHOWN: usize = 60;
 
-/// What a value is, for errors: `string "a"`, `number 5`, `array`.
+/// Describes a value in errors: `string "a"`, `number 5`, `array`.
 pub(super) fn describe(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -156,7 +156,7 @@ pub(super) fn boolean(value: &Value) -> Result<bool, String> {
         Value::String(word) => word,
         _ => return Err(want("true or false", value)),
     };
-    // YAML 1.1 takes each word in lower case, in capitals, and capitalised.
+    // YAML 1.1 accepts each word in lower case, in upper case, and capitalised.
     let lower = word.to_ascii_lowercase();
     let capitalised = word.chars().skip(1).all(|c| c.is_ascii_lowercase());
     let capitals = word.chars().all(|c| c.is_ascii_uppercase());
@@ -186,7 +186,7 @@ fn whole(number: &Number) -> Option<i128> {
     if let Some(value) = number.as_u64() {
         return Some(value.into());
     }
-    // Beyond 2^53 a float says nothing exact.
+    // Beyond 2^53 a float is not exact.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let value = number.as_f64()?;
     #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]

@@ -135,7 +135,7 @@ fn every_error_is_listed_with_its_path() {
         found,
         [
             "hosts: want array, got string \"a\"",
-            "http[0].timeout: invalid duration \"5\": want a unit after the number: ns, us, ms, s, m or h",
+            "http[0].timeout: invalid duration \"5\": want a number with a unit (ns, us, ms, s, m or h), such as 5s",
             "http[1].match[0].headers[x-user].exact: want string, got number 5",
             "http[1].route[1].weight: want integer from -2147483648 to 2147483647, got string \"heavy\"",
             "tcp: want array, got object",
@@ -358,7 +358,7 @@ fn any_of_well_known_types_has_a_value_member() {
 #[test]
 fn any_without_a_known_type_is_refused_on_reading_only() {
     let found = errors::<prost_types::Any>(json!({"@type": "type.googleapis.com/x.Y"}));
-    assert_eq!(found, ["@type: no message \"x.Y\" is known"]);
+    assert_eq!(found, ["@type: unknown message \"x.Y\""]);
     assert_eq!(errors::<prost_types::Any>(json!({"a": 1})).len(), 1);
     let any = prost_types::Any {
         type_url: "type.googleapis.com/x.Y".into(),
@@ -431,7 +431,7 @@ fn nesting_is_bounded() {
     }
     let found = errors::<EnvoyFilter>(filter(value));
     assert!(
-        found[0].ends_with("want at most 100 messages inside one another"),
+        found[0].ends_with("want at most 100 nested messages"),
         "{}",
         found[0]
     );
@@ -480,7 +480,7 @@ fn settings_of_1_1_are_read() {
 fn unknown_messages_are_named() {
     assert_eq!(
         read_dynamic("x.Y", &json!({}), Unknown::Prune).unwrap_err()[0].to_string(),
-        "no message x.Y is known"
+        "unknown message x.Y"
     );
     assert!(matches!(
         write("x.Y", &[]),

@@ -10,7 +10,7 @@ pub(super) enum Wire {
     Fixed64(u64),
     /// Strings and bytes.
     Bytes(Vec<u8>),
-    /// An encoded message. Apart from bytes because an empty one is still there.
+    /// An encoded message. Apart from bytes, because an empty one is still written.
     Message(Vec<u8>),
 }
 

@@ -13,18 +13,18 @@ use super::MAX_DEPTH;
 use super::known::{FIRST_SECOND, LAST_SECOND};
 use crate::{any, descriptor, duration};
 
-/// Why a message has no JSON form.
+/// Error of writing a message as JSON.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// There is no such message.
-    #[error("no message {0:?} is known")]
+    #[error("unknown message {0:?}")]
     UnknownMessage(String),
     /// The bytes are not an encoding of the message.
     #[error("{message}: {source}")]
     Decode {
         /// Full name of the message.
         message: String,
-        /// What the decoder met.
+        /// Error of the decoder.
         source: prost::DecodeError,
     },
     /// A value that JSON has no form for.
@@ -67,7 +67,7 @@ fn decode(message: MessageDescriptor, bytes: &[u8]) -> Result<DynamicMessage, Wr
 
 fn message_value(message: &DynamicMessage, depth: usize) -> Result<Value, WriteError> {
     if depth > MAX_DEPTH {
-        return Err(refuse(message, "nested too deep"));
+        return Err(refuse(message, "nested too deeply"));
     }
     if let Some(value) = known(message, depth)? {
         return Ok(value);
@@ -293,7 +293,7 @@ fn any_value(message: &DynamicMessage, depth: usize) -> Result<Value, WriteError
     };
     let inner = decode(inner, &bytes)?;
     if depth >= MAX_DEPTH {
-        return Err(refuse(message, "nested too deep"));
+        return Err(refuse(message, "nested too deeply"));
     }
     match known(&inner, depth + 1)? {
         Some(value) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// A field holds something else than it must.
+/// A field that does not hold what it must.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct FieldError {
@@ -75,7 +75,7 @@ impl<'a> Field<'a> {
         self.value.is_some()
     }
 
-    /// Text, if present. Numbers count as text, as in command lines that write unquoted versions.
+    /// Text, if present.
     pub fn text(&self) -> Result<Option<&'a str>, FieldError> {
         match self.value {
             None => Ok(None),
@@ -84,7 +84,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Truth, if present.
+    /// A boolean, if present.
     pub fn flag(&self) -> Result<Option<bool>, FieldError> {
         match self.value {
             None => Ok(None),
@@ -98,7 +98,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A port number, if present: 0–65535.
+    /// A port number, if present: 0 to 65535.
     pub fn port(&self) -> Result<Option<u16>, FieldError> {
         match self.value {
             None => Ok(None),
@@ -144,7 +144,7 @@ impl<'a> Field<'a> {
                     }
                 })
                 .collect(),
-            Some(_) => Err(self.wrong("a map of texts")),
+            Some(_) => Err(self.wrong("a map from names to text")),
         }
     }
 

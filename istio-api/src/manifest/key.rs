@@ -10,7 +10,7 @@ pub struct Key {
     pub group: &'static str,
     /// Kind.
     pub kind: &'static str,
-    /// Namespace, empty for objects of the cluster.
+    /// Namespace, empty for cluster-scoped objects.
     pub namespace: Arc<str>,
     /// Name.
     pub name: Arc<str>,

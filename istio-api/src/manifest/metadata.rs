@@ -13,10 +13,10 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 /// Written by `kubectl apply`; as large as the object itself and of no use to a proxy.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// What is used of an object's metadata.
+/// The part of an object's metadata that is used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
-    /// Namespace; empty for objects of the cluster.
+    /// Namespace; empty for cluster-scoped objects.
     pub namespace: Arc<str>,
     /// Name.
     pub name: Arc<str>,
@@ -39,7 +39,7 @@ impl Metadata {
         let word = |field: &Field<'_>, text: &str| -> Result<Arc<str>, FieldError> {
             if text.len() > 253 || text.contains(|c: char| c == '/' || c.is_whitespace()) {
                 return Err(field.error(format!(
-                    "{text:?} is no name: want at most 253 letters, digits, dots and dashes"
+                    "{text:?} is not a valid name: want up to 253 letters, digits, dots and dashes"
                 )));
             }
             Ok(text.into())
@@ -59,7 +59,7 @@ impl Metadata {
             None => None,
             Some(text) => Some(text.parse::<Timestamp>().map_err(|_| {
                 created.error(format!(
-                    "{text:?} is no time, want the form 2006-01-02T15:04:05Z"
+                    "{text:?} is not a valid time: want one such as 2006-01-02T15:04:05Z"
                 ))
             })?),
         };

@@ -10,13 +10,13 @@ use serde_json::{Map, Value};
 
 use super::field::FieldError;
 
-/// Messages nest at most this deep where words are looked for.
+/// Depth to which messages are searched for words.
 const MAX_DEPTH: usize = 64;
 
 /// Encodes a spec as files and the API server write it. Unknown fields are left out and returned.
 ///
 /// # Errors
-/// Everything else that does not fit, all of it together.
+/// Everything else that does not fit.
 pub fn encode(
     collection: &Collection,
     spec: Option<&Value>,
@@ -50,7 +50,7 @@ fn in_spec(issue: FieldIssue) -> FieldError {
     }
 }
 
-/// What the text form says and the plain JSON mapping would lose.
+/// Keeps what the text form says and the plain JSON mapping would lose.
 fn adapt<'a>(collection: &Collection, spec: Cow<'a, Value>) -> Cow<'a, Value> {
     let mut spec = spec;
     if collection.group == "authentication.istio.io" {
@@ -164,7 +164,7 @@ fn boolean_words(value: &mut Value, message: &MessageDescriptor, depth: usize) {
                 Kind::Message(inner) if inner.full_name() == "google.protobuf.BoolValue" => {
                     to_boolean(value);
                 }
-                // The JSON of the well-known ones does not follow their fields.
+                // The JSON of well-known types does not follow their fields.
                 Kind::Message(inner) if inner.package_name() == "google.protobuf" => {}
                 Kind::Message(inner) => boolean_words(value, inner, depth + 1),
                 _ => {}

@@ -1,5 +1,5 @@
-//! Bodies whose messages are not the same in 1.1 and now: what people wrote becomes the bytes that
-//! a peer of 1.1 reads, and its bytes become what people would have written.
+//! Bodies whose messages differ between 1.1 and today: JSON becomes the bytes that a peer of 1.1
+//! reads, and its bytes become that JSON.
 
 use istio_api::collections::by_gvk;
 use istio_api::json;
@@ -17,7 +17,7 @@ impl Native for Istio {
     }
 
     fn read(_: &str, _: &Metadata, _: &Value) -> Result<Self, FieldError> {
-        unreachable!("no kind is known")
+        unreachable!("unknown kind")
     }
 }
 
@@ -36,7 +36,7 @@ fn body(kind: &str, spec: &Value) -> Vec<u8> {
             warnings,
             ..
         } => {
-            assert_eq!(warnings, [], "every field is known");
+            assert_eq!(warnings, [], "unknown fields");
             config.body
         }
         other => panic!("{other:?}"),
@@ -80,7 +80,7 @@ fn envoy_filters_of_1_1() {
         ],
     );
     let position = message(2, &[int(1, 2), text(2, "envoy.router")]);
-    // A Struct is a map of names to values; of a value, 3 is a text.
+    // A Struct is a map of names to values; field 3 of a value is a string.
     let config = message(
         5,
         &[message(
@@ -145,7 +145,7 @@ fn balancers() {
         ("LEAST_CONN", 1),
         ("RANDOM", 2),
         ("PASSTHROUGH", 3),
-        // A pilot of 1.1 knows neither, and takes the one after the other for both.
+        // A pilot of 1.1 knows neither of them, and uses round robin for both.
         ("ROUND_ROBIN", 4),
         ("LEAST_REQUEST", 5),
     ] {
@@ -165,7 +165,7 @@ fn a_balancer_that_is_not_said_is_not_sent() {
 
 #[test]
 fn a_present_zero_stays_present() {
-    // From a galley of 1.1, where it is round robin: pilot tells it from an absent one.
+    // From a galley of 1.1, where it is round robin: pilot distinguishes it from an absent one.
     let wire = balancer_fields(0).concat();
     let rule: istio_api::networking::v1alpha3::DestinationRule =
         prost::Message::decode(wire.as_slice()).unwrap();

@@ -1,4 +1,4 @@
-//! The messages of the protocol, both ways.
+//! The messages of the protocol, in both directions.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

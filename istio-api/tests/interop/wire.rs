@@ -1,4 +1,4 @@
-//! A protobuf writer of a few lines.
+//! A small protobuf writer.
 
 pub(crate) fn varint(mut value: u64) -> Vec<u8> {
     let mut out = Vec::new();

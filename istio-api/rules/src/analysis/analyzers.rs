@@ -1,4 +1,4 @@
-//! The analyzers: one file a subject, one row of [`ANALYZERS`] each.
+//! The analyzers: one file per subject, one row of [`ANALYZERS`] each.
 
 mod annotations;
 mod application_uid;
@@ -26,7 +26,7 @@ use super::resources::Resources;
 /// What an analyzer does.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Run {
-    /// Looks at whatever it wants to.
+    /// May look at everything.
     All(fn(&Resources, &mut Report)),
     /// Validates each object of a kind.
     Kind(&'static str),
@@ -37,7 +37,7 @@ pub(super) enum Run {
 pub struct Analyzer {
     /// Name, as in Istio 1.30.
     pub name: &'static str,
-    /// Kinds that it cannot do without.
+    /// Kinds that it needs.
     pub inputs: &'static [&'static str],
     pub(super) run: Run,
 }

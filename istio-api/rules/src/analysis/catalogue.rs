@@ -1,21 +1,21 @@
-//! Every message that analysis knows: code, name, level, parameters and text.
+//! Every message of the analysis: code, name, level, parameters and text.
 //!
-//! Codes, names, levels and parameters are those of Istio 1.30, so that people and tools find what
-//! is written about them; the texts are ours. IST0104, 0105, 0113 to 0115, 0117 and 0119 to 0122
-//! are retired and IST0124 was never given out: none of them may be used again.
+//! Codes, names, levels and parameters are those of Istio 1.30, so that people and tools find their
+//! documentation; the texts are ours. IST0104, 0105, 0113 to 0115, 0117 and 0119 to 0122 are
+//! retired and IST0124 was never assigned: none of them may be used again.
 
 use super::message::Level;
 
-/// Who tells of a code.
+/// Who reports a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Emitter {
     /// An analyzer of [`super::analyzers::ANALYZERS`].
     Analyze,
-    /// Analysis itself, of an analyzer that failed.
+    /// The analysis itself, about an analyzer that failed.
     Internal,
     /// The check before an installation.
     Precheck,
-    /// Nobody: it is about something that this mesh does not have. The code keeps its meaning.
+    /// Never reported: it is about something that this mesh does not have. Its meaning is kept.
     Reserved,
 }
 
@@ -26,9 +26,9 @@ pub struct Code {
     pub code: &'static str,
     /// Name in one word.
     pub name: &'static str,
-    /// How bad it is.
+    /// Its severity.
     pub level: Level,
-    /// Who tells of it.
+    /// Who reports it.
     pub emitter: Emitter,
     /// Names of the parameters, in order.
     pub parameters: &'static [&'static str],

@@ -28,7 +28,7 @@ pub const KINDS: &[(&str, &str, &str, bool)] = &[
 
 /// Label of Secrets that hold access to other clusters.
 const MULTI_CLUSTER: &str = "istio/multiCluster";
-/// Variable by which the control plane is told what it must not fetch keys from.
+/// Variable with the addresses that the control plane must not fetch JWKS from.
 const BLOCKED: &str = "BLOCKED_CIDRS_IN_JWKS_URIS";
 
 /// A port of a Service.
@@ -59,7 +59,7 @@ impl ServicePort {
 /// A Service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Service {
-    /// Labels of its Pods; empty if its endpoints are made by hand.
+    /// Labels of its Pods; empty if its endpoints are managed by hand.
     pub selector: Labels,
     /// Ports in order.
     pub ports: Vec<ServicePort>,
@@ -76,7 +76,7 @@ pub struct Container {
     pub image: String,
     /// User, if the container names one.
     pub user: Option<i64>,
-    /// Whether the environment says what addresses keys must not be fetched from.
+    /// Whether the environment blocks addresses that JWKS must not be fetched from.
     pub blocks_addresses: bool,
 }
 
@@ -89,7 +89,7 @@ pub struct Pod {
     pub init_containers: Vec<Container>,
     /// Whether it shares the network of its node.
     pub host_network: bool,
-    /// Node that it runs on; empty before it does.
+    /// Node that it runs on; empty until it is scheduled.
     pub node: String,
     /// User of containers that name none.
     pub user: Option<i64>,
@@ -117,7 +117,7 @@ pub struct Deployment {
     pub template: Pod,
 }
 
-/// A Secret: what is kept says only whether it can be used, never what it holds.
+/// A Secret: only whether it can be used is kept, never its contents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Secret {
     /// Whether it has a certificate and a key.
@@ -142,7 +142,7 @@ pub struct Webhook {
 /// An object of one of [`KINDS`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Native {
-    /// Settings of the mesh and of injection; of other config maps nothing is kept.
+    /// Settings of the mesh and of injection; empty for other config maps.
     ConfigMap(BTreeMap<String, String>),
     /// A Deployment.
     Deployment(Deployment),
@@ -270,7 +270,7 @@ fn secret(metadata: &Metadata, root: &Field<'_>) -> Result<Secret, FieldError> {
     let data = root.get("data")?;
     let plain = root.get("stringData")?;
     let has = |member: &str, block: &str| -> Result<bool, FieldError> {
-        // What is written as text wins, as in the API server.
+        // `stringData` wins, as in the API server.
         if let Some(text) = plain.get(member)?.text()? {
             return Ok(is_pem(text.as_bytes(), block));
         }
@@ -296,7 +296,7 @@ fn secret(metadata: &Metadata, root: &Field<'_>) -> Result<Secret, FieldError> {
     })
 }
 
-/// Whether the bytes hold a PEM block whose header ends so.
+/// Whether the bytes hold a PEM block whose header ends in `header`.
 fn is_pem(bytes: &[u8], header: &str) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.lines().map(str::trim);

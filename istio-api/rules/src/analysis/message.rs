@@ -1,4 +1,4 @@
-//! What analysis says, and how it is written.
+//! Messages of the analysis, and how they are written.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::origin::Origin;
 /// Release whose documentation explains the codes.
 const RELEASE: &str = "1.30";
 
-/// How bad a message is: lower is worse.
+/// Severity of a message: lower is more severe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Something does not work.
@@ -46,14 +46,14 @@ impl fmt::Display for Level {
     }
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// What kind of thing.
+    /// Its code.
     pub code: &'static Code,
     /// Values of [`Code::parameters`].
     pub parameters: Vec<String>,
-    /// Whom it is about; none if it is about no object.
+    /// The object that it is about, if any.
     pub origin: Option<Arc<Origin>>,
     /// Field that it is about, as users write it; empty for the whole object.
     pub field: String,
@@ -67,7 +67,7 @@ impl Message {
     pub fn text(&self) -> String {
         let mut text = String::new();
         let mut rest = self.code.text;
-        // One pass, so that braces in a parameter stay what they are.
+        // One pass, so that braces in a parameter are not replaced.
         while let Some((before, after)) = rest.split_once('{') {
             text.push_str(before);
             let (number, after) = after.split_once('}').unwrap_or((after, ""));
@@ -81,7 +81,7 @@ impl Message {
         text
     }
 
-    /// `file:line`, or the file if no line is known; none for what comes from a cluster.
+    /// `file:line`, or the file if no line is known; `None` for objects from a cluster.
     #[must_use]
     pub fn reference(&self) -> Option<String> {
         let place = self.origin.as_ref()?.place.as_ref()?;

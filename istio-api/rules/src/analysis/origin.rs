@@ -1,4 +1,4 @@
-//! Whom a message is about and where that was written.
+//! The object that a message is about, and where it was read from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,18 +43,18 @@ impl Place {
 pub struct Origin {
     /// Kubernetes kind; `MeshConfig` and `MeshNetworks` for the settings of the mesh.
     pub kind: &'static str,
-    /// Namespace; empty for objects of the cluster.
+    /// Namespace; empty for cluster-scoped objects.
     pub namespace: Arc<str>,
     /// Name.
     pub name: Arc<str>,
     /// Where it was read, if from a document.
     pub place: Option<Place>,
-    /// Codes that its owner does not want to hear of; `*` stands for all.
+    /// Codes that an annotation of the object suppresses; `*` stands for all.
     suppressed: Vec<String>,
 }
 
 impl Origin {
-    /// An object with the annotations `annotations`, which may suppress messages.
+    /// An object with these annotations, which may suppress messages.
     #[must_use]
     pub fn new(
         kind: &'static str,
@@ -77,8 +77,8 @@ impl Origin {
         }
     }
 
-    /// The namespace whose owners care: its own one for a Namespace; empty for other objects of
-    /// the cluster.
+    /// The namespace whose owners are concerned: a Namespace's own name; empty for other
+    /// cluster-scoped objects.
     #[must_use]
     pub fn audience(&self) -> &str {
         if self.kind == "Namespace" {
@@ -88,7 +88,7 @@ impl Origin {
         }
     }
 
-    /// `namespace/name`, or `name` for an object of the cluster.
+    /// `namespace/name`, or `name` for a cluster-scoped object.
     #[must_use]
     pub fn full_name(&self) -> String {
         if self.namespace.is_empty() {

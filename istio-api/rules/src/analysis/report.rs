@@ -1,4 +1,4 @@
-//! Collects messages, leaves out those that nobody wants, and orders the rest.
+//! Collects messages, leaves out those that are not wanted, and orders the rest.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Something about a field of an object, or about the whole object if `field` is empty.
+    /// Adds a message about a field of an object, or about the whole object if `field` is empty.
     pub(super) fn add<const N: usize>(
         &mut self,
         code: &'static Code,
@@ -31,7 +31,7 @@ impl Report {
         });
     }
 
-    /// An analyzer failed.
+    /// Adds the message that an analyzer failed.
     pub(super) fn failed(&mut self, analyzer: &str) {
         self.messages.push(Message {
             code: &catalogue::INTERNAL_ERROR,
@@ -42,7 +42,7 @@ impl Report {
         });
     }
 
-    /// What is wanted of the messages, in order; lines are looked up for these only.
+    /// The messages that are wanted, in order; lines are looked up for these only.
     pub(super) fn finish(self, request: &Request) -> Vec<Message> {
         let mut messages: Vec<Message> = self
             .messages

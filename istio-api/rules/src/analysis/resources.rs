@@ -1,7 +1,7 @@
-//! Everything that is analyzed together, with the indexes that analyzers look things up in.
+//! Everything that is analyzed together, with the indexes that analyzers use.
 //!
 //! A [`Builder`] takes objects in any order, from documents or from memory; of two with the same
-//! kind, namespace and name the later one counts. Lookups cost what they find, not what there is.
+//! kind, namespace and name the later one wins. A lookup costs what it finds, whatever the total.
 
 pub(super) mod hosts;
 pub(super) mod mesh;
@@ -32,12 +32,12 @@ use workloads::{Services, Workloads};
 /// Parses YAML that people wrote inside other documents.
 pub type ParseYaml = fn(&str) -> Result<Option<Value>, String>;
 
-/// What an object's `status` says that analyzers look at.
+/// What analyzers look at in an object's `status`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Conditions that are false, or true only in part.
+    /// Conditions that are false, or only partly true.
     pub negative: Vec<Condition>,
-    /// Whether addresses were given to it.
+    /// Whether addresses were assigned to it.
     pub has_addresses: bool,
 }
 
@@ -48,13 +48,12 @@ pub struct Condition {
     pub name: String,
     /// Reason in one word.
     pub reason: String,
-    /// Reason in words.
+    /// Reason as a sentence.
     pub message: String,
 }
 
 impl Status {
-    /// Reads `status` of an object. What has an unexpected form was written by somebody else and is
-    /// passed over.
+    /// Reads `status` of an object. Other writers may use other forms, which are ignored.
     #[must_use]
     pub fn read(object: &Value) -> Self {
         let list = |member: &str| object.pointer(member).and_then(Value::as_array);
@@ -107,7 +106,7 @@ impl<T> Resource<T> {
         self.head.origin.full_name()
     }
 
-    /// Part of the control plane, whose own workloads follow other rules.
+    /// Whether it is part of the control plane, whose own workloads follow other rules.
     pub(super) fn is_control_plane(&self) -> bool {
         self.head.labels.contains_key("istio")
             || self.head.labels.get("release").map(String::as_str) == Some("istio")
@@ -138,7 +137,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Nothing yet.
+    /// An empty builder.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -150,14 +149,13 @@ impl Builder {
         }
     }
 
-    /// Objects that documents hold twice, with what counts in their place. That a document counts
-    /// instead of an object from elsewhere is no matter for this.
+    /// Objects that several documents hold, each with the one that replaces it.
     #[must_use]
     pub fn replaced(&self) -> &[(Arc<Origin>, Arc<Origin>)] {
         &self.replaced
     }
 
-    /// Says that nothing is known of a kind: analyzers that need it are skipped.
+    /// Marks a kind as not known: analyzers that need it are skipped.
     pub fn without(&mut self, kind: &str) {
         self.absent.insert(kind.to_owned());
     }
@@ -185,13 +183,13 @@ impl Builder {
         self.mesh = other.mesh.or_else(|| self.mesh.take());
     }
 
-    /// Settings of the mesh that count instead of those of the config map.
+    /// Settings of the mesh that replace those of the config map.
     pub fn mesh_config(&mut self, text: String, place: Place) {
         self.mesh = Some((text, place));
     }
 
-    /// Adds the objects of a document; returns what is not added. Objects of kinds that no analyzer
-    /// looks at are passed over.
+    /// Adds the objects of a document; returns those that cannot be used. Kinds that no analyzer
+    /// looks at are ignored.
     #[must_use]
     pub fn read(&mut self, document: &Value, place: Option<&Place>) -> Vec<Unusable> {
         let mut unusable = Vec::new();
@@ -291,8 +289,8 @@ impl Builder {
         }
     }
 
-    /// Decodes and indexes everything. `revision` is the control plane's, empty or `default` for
-    /// the one without; `yaml` reads texts in config maps and annotations.
+    /// Decodes and indexes everything. `revision` is the control plane's, empty if it has none;
+    /// `yaml` parses texts in config maps and annotations.
     #[must_use]
     pub fn build(self, istio_namespace: &str, revision: &str, yaml: ParseYaml) -> Resources {
         let mut native = Natives::default();
@@ -381,7 +379,7 @@ fn inside<'a>(document: &'a Value, path: &str) -> &'a Value {
     value
 }
 
-/// The objects of a kind whose bodies can be decoded; validation speaks of the others.
+/// The objects of a kind whose bodies decode; validation reports the others.
 fn decoded<T: Message + Default>(
     objects: &BTreeMap<Id, Resource<Object>>,
     kind: &'static str,
@@ -468,7 +466,7 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Whether it is known which objects of a kind there are.
+    /// Whether the objects of a kind are known.
     pub(super) fn knows(&self, kind: &str) -> bool {
         !self.absent.contains(kind)
     }

@@ -7,7 +7,7 @@ use istio_api::manifest::{Field, FieldError};
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
-/// Whether an object with `labels` has all that `selector` asks for.
+/// Whether `labels` include all labels of `selector`.
 pub(super) fn selects(selector: &Labels, labels: &Labels) -> bool {
     selector
         .iter()
@@ -76,7 +76,7 @@ impl LabelSelector {
         })
     }
 
-    /// Values that some condition asks the label `key` to have.
+    /// Values that conditions require of the label `key`.
     pub(super) fn wanted(&self, key: &str) -> impl Iterator<Item = &str> {
         self.conditions.iter().flat_map(move |condition| {
             let values = match condition {

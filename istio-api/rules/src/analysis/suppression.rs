@@ -1,19 +1,20 @@
-//! Messages that a person does not want to see: `IST0101=VirtualService shop/web`.
+//! Messages that a user suppresses: `IST0101=VirtualService shop/web`.
 
 use super::catalogue::{self, Code};
 use super::origin::Origin;
 
-/// A code and the objects for which it is not wanted.
+/// A code and the objects for which it is suppressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suppression {
     code: String,
     pattern: String,
 }
 
-/// Why a text is no suppression.
+/// Error of parsing a [`Suppression`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no suppression: want CODE=KIND NAMESPACE/NAME, such as IST0101=VirtualService shop/*"
+    "{0:?} is not a valid suppression: want CODE=KIND NAMESPACE/NAME, \
+     such as IST0101=VirtualService shop/*"
 )]
 pub struct SuppressionError(String);
 
@@ -66,7 +67,7 @@ fn glob(pattern: &str, text: &str) -> bool {
         return false;
     };
     let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
-    // Each part as early as possible leaves the most room for those behind it.
+    // Matching each part as early as possible leaves the most room for the later ones.
     for part in middle.split('*') {
         match text.split_once(part) {
             Some((_, after)) => text = after,

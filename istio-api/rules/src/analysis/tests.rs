@@ -1,4 +1,4 @@
-//! Analysis of objects in memory; an analyzer that fails takes nobody with it.
+//! Analysis of objects in memory; an analyzer that fails does not affect the others.
 
 use super::analyzers::{Analyzer, Run};
 use super::*;
@@ -66,7 +66,7 @@ fn objects_from_memory_need_no_documents() {
     };
     let outcome = analyze(&resources, &request);
     let messages: Vec<String> = outcome.messages.iter().map(ToString::to_string).collect();
-    // Three analyzers say it, and one is heard.
+    // Three analyzers report it, and it is listed once.
     assert_eq!(
         messages,
         ["Error [IST0101] (Gateway shop/web) selector \"istio=gone\" does not exist"]

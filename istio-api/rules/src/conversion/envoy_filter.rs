@@ -3,13 +3,13 @@
 //! | 1.1 | today |
 //! |---|---|
 //! | `workloadLabels` | `workloadSelector.labels` |
-//! | `filters[]` | a `configPatches` entry, behind those that are there |
+//! | `filters[]` | one `configPatches` entry each, after the existing ones |
 //! | `filterType` `HTTP`, `NETWORK` | `applyTo` `HTTP_FILTER`, `NETWORK_FILTER` |
 //! | `listenerMatch.listenerType`, `.portNumber` | `match.context`, `match.listener.portNumber` |
-//! | `listenerMatch.portNamePrefix`, `.listenerProtocol`, `.address` | annotation [`CONDITIONS`]: no matcher has them |
-//! | `insertPosition` `FIRST`, `LAST`, `BEFORE`, `AFTER` | `INSERT_FIRST`, `ADD`, `INSERT_BEFORE`, `INSERT_AFTER`; none is `FIRST` |
-//! | `relativeTo`, `filterName` | the name that Envoy has for it by now |
-//! | `filterConfig` | `typed_config`; without `@type` the filter is refused, Envoy finds none by name alone |
+//! | `listenerMatch.portNamePrefix`, `.listenerProtocol`, `.address` | annotation [`CONDITIONS`], as no matcher has them |
+//! | `insertPosition` `FIRST`, `LAST`, `BEFORE`, `AFTER` | `INSERT_FIRST`, `ADD`, `INSERT_BEFORE`, `INSERT_AFTER`; absent means `FIRST` |
+//! | `relativeTo`, `filterName` | the name that Envoy uses today |
+//! | `filterConfig` | `typed_config`; without `@type` the filter is refused, as Envoy does not find filters by name |
 
 use std::collections::BTreeMap;
 
@@ -37,11 +37,11 @@ use istio_api::networking::v1alpha3::envoy_filter::{
 use istio_api::networking::v1alpha3::{EnvoyFilter, WorkloadSelector};
 use istio_api::object::Object;
 
-/// Annotation with what patches of 1.1 ask of a listener and no field says: a JSON object from
-/// the index in `configPatches` to [`Conditions`].
+/// Annotation with conditions on listeners in patches of 1.1 that have no field: a JSON object
+/// from the index in `configPatches` to [`Conditions`].
 pub const CONDITIONS: &str = "internal.istio.io/listener-conditions";
 
-/// What a patch asks of a listener besides its `match`. All that is set must hold.
+/// Conditions of a patch on a listener, besides its `match`. All that are set must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Conditions {
@@ -67,7 +67,7 @@ pub fn conditions(object: &Object) -> Result<BTreeMap<usize, Conditions>, serde_
     }
 }
 
-/// Converts an EnvoyFilter; one without fields of 1.1 comes out as it is.
+/// Converts an EnvoyFilter; one without fields of 1.1 is returned unchanged.
 #[must_use]
 pub fn convert(object: &Object) -> Converted {
     let mut converted = Converted::default();
@@ -90,7 +90,7 @@ pub fn convert(object: &Object) -> Converted {
         if spec.workload_selector.is_some() {
             converted.complaints.push(source.complaint(
                 "spec.workloadLabels",
-                "workloadSelector is set too, and it is what counts: want one of the two",
+                "workloadSelector is set too and takes precedence: want one of the two",
             ));
         } else {
             spec.workload_selector = Some(WorkloadSelector { labels });
@@ -148,7 +148,7 @@ fn patch(
         FilterType::Invalid => {
             return Err(wrong(
                 ".filterType",
-                "it is not said where the filter goes: want HTTP or NETWORK",
+                "the type of the filter is not set: want HTTP or NETWORK",
             ));
         }
     };
@@ -162,7 +162,7 @@ fn patch(
     if !has_type {
         return Err(wrong(
             ".filterConfig",
-            "there is no \"@type\", and Envoy finds no filter by its name alone any more: want the type of the configuration",
+            "there is no \"@type\", and Envoy no longer finds filters by name: want the type of the configuration",
         ));
     }
     let listener = filter.listener_match.clone().unwrap_or_default();
@@ -179,7 +179,7 @@ fn patch(
     if is_relative && position.relative_to.is_empty() {
         return Err(wrong(
             ".insertPosition.relativeTo",
-            "there is no filter to stand beside: want its name, or index FIRST or LAST",
+            "the filter to go before or after is not named: want its name, or index FIRST or LAST",
         ));
     }
     let beside = is_relative.then(|| beside(is_http, &position.relative_to));
@@ -216,10 +216,10 @@ fn patch(
     Ok((one, more))
 }
 
-/// Whether validation takes it.
+/// Checks that validation accepts it.
 fn check(source: &Source<EnvoyFilter>, spec: &EnvoyFilter) -> Result<(), String> {
     let collection = istio_api::collections::by_gvk("networking.istio.io", source.kind);
-    let collection = collection.ok_or_else(|| format!("{} is no kind", source.kind))?;
+    let collection = collection.ok_or_else(|| format!("{} is not a known kind", source.kind))?;
     made::valid(Object {
         meta: source.meta.clone(),
         collection,
@@ -244,10 +244,10 @@ fn conditions_of(
     let listener_protocol = match (listener.listener_protocol(), is_http) {
         (ListenerProtocol::Tcp, true) => {
             return Err(
-                "HTTP filters are in listeners of HTTP only: want HTTP, or filterType: NETWORK",
+                "HTTP filters are only in HTTP listeners: want HTTP, or filterType: NETWORK",
             );
         }
-        // They are nowhere else.
+        // HTTP filters are in HTTP listeners only, so that condition always holds.
         (ListenerProtocol::All, _) | (ListenerProtocol::Http, true) => "",
         (ListenerProtocol::Http, false) => "HTTP",
         (ListenerProtocol::Tcp, false) => "TCP",
@@ -259,7 +259,7 @@ fn conditions_of(
     })
 }
 
-/// The filter that the new one stands beside.
+/// A match on the filter before or after which the new one goes.
 fn beside(is_http: bool, name: &str) -> FilterChainMatch {
     let name = current_filter_name(name).to_owned();
     let filter = if is_http {

@@ -1,4 +1,4 @@
-//! Objects that come out.
+//! Resulting objects.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use istio_api::object::{Meta, Object};
 
 const SECURITY: &str = "security.istio.io";
 
-/// Metadata of an object that is made of `origins`: their versions together, and the age of the
-/// oldest of them.
+/// Metadata of an object that is made of `origins`: their joined versions, and the age of the
+/// oldest.
 pub(super) fn meta<'a>(
     namespace: &str,
     name: String,
@@ -39,10 +39,10 @@ pub(super) fn meta<'a>(
 /// The object of a kind of `security.istio.io`.
 ///
 /// # Errors
-/// The first thing that validation refuses, with its path.
+/// The first error of validation, with its path.
 pub(super) fn security<T: Message>(kind: &str, meta: Meta, spec: &T) -> Result<Object, String> {
     let collection =
-        collections::by_gvk(SECURITY, kind).ok_or_else(|| format!("{kind} is no kind"))?;
+        collections::by_gvk(SECURITY, kind).ok_or_else(|| format!("{kind} is not a known kind"))?;
     let object = Object {
         meta,
         collection,
@@ -54,7 +54,7 @@ pub(super) fn security<T: Message>(kind: &str, meta: Meta, spec: &T) -> Result<O
 /// The object, unless validation refuses it.
 ///
 /// # Errors
-/// The first thing that validation refuses, with its path.
+/// The first error of validation, with its path.
 pub(super) fn valid(object: Object) -> Result<Object, String> {
     let refused = validate(&object)
         .into_iter()

@@ -12,7 +12,7 @@
 //! | `triggerRules` | paths of that policy |
 //! | `principalBinding: USE_ORIGIN` | request principals in what [`super::rbac`] makes |
 //!
-//! Of several Policies that name one port of a Service the oldest rules it.
+//! If several Policies name one port of a Service, the oldest applies to it.
 
 mod peers;
 mod ruling;
@@ -35,7 +35,7 @@ use ruling::Ruling;
 
 pub(super) const DEFAULT: &str = "default";
 
-/// Converts Policies and MeshPolicies, all that there are; objects of other kinds are left alone.
+/// Converts all Policies and MeshPolicies; objects of other kinds are ignored.
 #[must_use]
 pub fn convert(objects: &[Object], services: &[Service], mesh: &Mesh<'_>) -> Converted {
     let mut converted = Converted::default();
@@ -118,22 +118,22 @@ impl Policies {
             let ruled = ruling.at(port);
             ruled.map_or(wider, |ruled| of_origin(ruled.policy))
         });
-        // Nothing but HTTP carries tokens.
+        // Only HTTP carries tokens.
         let first = answers.next().unwrap_or(false);
         answers.all(|answer| answer == first).then_some(first)
     }
 }
 
-/// Why a policy without targets rules nothing, with the path.
+/// Why a policy without targets has no effect, with the path.
 fn refusal(policy: &Source<Policy>, mesh: &Mesh<'_>) -> Option<(&'static str, String)> {
     let is_mesh = policy.kind == "MeshPolicy";
     if is_mesh && !policy.spec.targets.is_empty() {
-        let message = "the policy of the mesh is for all services: want a Policy for some";
+        let message = "the policy of the mesh applies to all services: want a Policy for some";
         return Some(("spec.targets", message.to_owned()));
     }
     if policy.meta.name != DEFAULT {
         let message = format!(
-            "a {} without targets has an effect under the name \"default\" only: want that name{}",
+            "a {} without targets has an effect only under the name \"default\": want that name{}",
             policy.kind,
             if is_mesh { "" } else { ", or targets" }
         );
@@ -141,7 +141,7 @@ fn refusal(policy: &Source<Policy>, mesh: &Mesh<'_>) -> Option<(&'static str, St
     }
     (!is_mesh && policy.meta.namespace == mesh.root_namespace).then(|| {
         let message = format!(
-            "{} is the root namespace, where a policy for all rules the whole mesh: want targets, or a MeshPolicy",
+            "{} is the root namespace, where a policy without targets would apply to the whole mesh: want targets, or a MeshPolicy",
             mesh.root_namespace
         );
         ("spec", message)

@@ -34,7 +34,7 @@ impl Service {
     }
 }
 
-/// By namespace and host, so that what is told of the first of several is always the same.
+/// Sorts by namespace and host, so that complaints about the first of several are stable.
 pub(super) fn in_order(services: &[Service]) -> Vec<Service> {
     let mut services = services.to_vec();
     services.sort_by(|a, b| (&a.namespace, &a.host).cmp(&(&b.namespace, &b.host)));
@@ -49,7 +49,7 @@ pub(super) fn reaches_everywhere(service: &Service) -> String {
     )
 }
 
-/// Whether labels that `narrow` selects are always labels that `wide` selects.
+/// Whether `wide` selects everything that `narrow` selects.
 pub(super) fn contains(narrow: &BTreeMap<String, String>, wide: &BTreeMap<String, String>) -> bool {
     wide.iter()
         .all(|(key, value)| narrow.get(key) == Some(value))
@@ -62,9 +62,9 @@ pub struct Port {
     pub name: String,
     /// 1–65535.
     pub number: u32,
-    /// The ports of the workloads behind it. A target port that has a name may be several, and
+    /// The ports of the workloads behind it. A named target port may resolve to several, and to
     /// none until there is an endpoint.
     pub targets: BTreeSet<u32>,
-    /// It is declared to speak HTTP: 1.1 looks at no requests elsewhere.
+    /// Whether it is declared as HTTP: elsewhere 1.1 looks at no requests.
     pub http: bool,
 }

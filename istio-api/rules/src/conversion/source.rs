@@ -19,10 +19,10 @@ pub struct Source<T> {
 }
 
 impl<T: Message + Default> Source<T> {
-    /// Decodes an object; that `T` is the message of its collection is for the caller to know.
+    /// Decodes an object; the caller must ensure that `T` is the message of its collection.
     ///
     /// # Errors
-    /// If the body is no encoding of `T`.
+    /// If the body is not an encoding of `T`.
     pub fn read(object: &Object) -> Result<Self, prost::DecodeError> {
         Ok(Self {
             kind: object.collection.kind,
@@ -47,7 +47,7 @@ impl<T: Message + Default> Source<T> {
                     name: object.meta.name.clone(),
                     path: "spec".to_owned(),
                     message: format!(
-                        "the body cannot be read ({error}): want an encoded {}",
+                        "the body cannot be decoded ({error}): want an encoded {}",
                         object.collection.message
                     ),
                 }),
@@ -59,7 +59,7 @@ impl<T: Message + Default> Source<T> {
 }
 
 impl<T> Source<T> {
-    /// The oldest first, then by name and namespace: who is first wins, as everywhere.
+    /// The oldest first, then by name and namespace: the first wins, as everywhere.
     pub fn by_age(&self, other: &Self) -> Ordering {
         let key = |meta: &Meta| created(meta).unwrap_or_default();
         key(&self.meta)
@@ -98,7 +98,7 @@ fn created(meta: &Meta) -> Option<(i64, i32)> {
 pub struct Origin {
     /// Kind, such as `Policy`.
     pub kind: &'static str,
-    /// Its namespace; empty for an object of the cluster.
+    /// Its namespace; empty for a cluster-scoped object.
     pub namespace: String,
     /// Its name.
     pub name: String,

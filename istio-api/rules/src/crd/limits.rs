@@ -1,7 +1,7 @@
-//! What the schemas demand beyond types: a table by message and field.
+//! Constraints of the schemas beyond types: a table by message and field.
 //!
-//! It is what an API server can refuse before anybody is asked. [`crate::validation`] says the
-//! same of documents that come another way, and more; ids in comments are those of its sheet.
+//! They are what an API server can check by itself. [`crate::validation`] checks the same, and
+//! more, in documents from other sources; comments name the ids of the rules.
 
 use serde_json::{Map, Value, json};
 
@@ -12,36 +12,36 @@ use fields::FIELDS;
 use messages::MESSAGES;
 pub(super) use messages::SPEC_REQUIRED;
 
-/// One demand.
+/// One constraint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Limit {
-    /// The member must be there.
+    /// The member is required.
     Required,
-    /// The API server also knows the member under its name in the `.proto` file.
+    /// The API server also accepts the member under its name in the `.proto` file.
     ProtoSpelling,
     /// A duration that may be zero; others are at least a millisecond (CS-04).
     ZeroDuration,
-    /// The demands of the message itself do not hold here.
+    /// The constraints of the message itself do not apply here.
     BareMessage,
-    /// Characters of a text.
+    /// Length of a text, in characters.
     Length(u32, u32),
-    /// Characters of a text that has no upper bound.
+    /// Length of a text that has no upper bound, in characters.
     MinLength(u32),
-    /// Elements of a list.
+    /// Number of elements in a list.
     Items(u32, u32),
-    /// Members of a map.
+    /// Number of members in a map.
     Properties(u32, u32),
     /// A number, both ends included.
     Range(i64, i64),
     /// A number, lower end included.
     Minimum(i64),
-    /// RE2 that a text matches.
+    /// RE2 expression that a text must match.
     Pattern(&'static str),
-    /// A list that is a map by this member of its elements.
+    /// A list that is a map, keyed by this member of its elements.
     Key(&'static str),
-    /// Demands on each element of a list or each value of a map.
+    /// Constraints on each element of a list or each value of a map.
     Elements(&'static [Self]),
-    /// CEL expression on `self`, and what to say when it does not hold.
+    /// CEL expression on `self`, and the message if it is false.
     Rule(&'static str, &'static str),
 }
 
@@ -51,7 +51,7 @@ pub(super) const LEAST_DURATION: Limit = Limit::Rule(
     "want a duration of at least 1ms, e.g. 5s",
 );
 
-/// Demands on a field, by the full name of its message and its JSON name.
+/// Constraints on a field, by the full name of its message and its JSON name.
 pub(super) fn of_field(message: &str, field: &str) -> &'static [Limit] {
     let row = FIELDS
         .iter()
@@ -59,7 +59,7 @@ pub(super) fn of_field(message: &str, field: &str) -> &'static [Limit] {
     row.map_or(&[], |(_, _, limits)| limits)
 }
 
-/// Demands on every object of a message.
+/// Constraints on every object of a message.
 pub(super) fn of_message(message: &str) -> &'static [Limit] {
     let row = MESSAGES.iter().find(|(of, _)| is_name(message, of));
     row.map_or(&[], |(_, limits)| limits)
@@ -71,7 +71,7 @@ fn is_name(full: &str, short: &str) -> bool {
 }
 
 impl Limit {
-    /// Puts the demand into a schema.
+    /// Adds the constraint to a schema.
     pub(super) fn add(&self, schema: &mut Map<String, Value>) {
         let mut set = |name: &str, value: Value| {
             schema.insert(name.to_owned(), value);

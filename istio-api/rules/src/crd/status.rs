@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 pub(super) fn schema() -> Value {
     let generation = json!({
         "anyOf": [{"type": "integer"}, {"type": "string"}],
-        "description": "Generation of the object that this was said of.",
+        "description": "Generation of the object that this describes.",
         "x-kubernetes-int-or-string": true,
     });
     let text = |description: &str| json!({"type": "string", "description": description});
@@ -18,16 +18,16 @@ pub(super) fn schema() -> Value {
         "properties": {
             "conditions": {
                 "type": "array",
-                "description": "What is known of the object, one element a question.",
+                "description": "Conditions of the object, one for each type.",
                 "items": {
                     "type": "object",
                     "properties": {
-                        "type": text("The question, e.g. `Accepted`."),
+                        "type": text("Type of the condition, e.g. `Accepted`."),
                         "status": text("`True`, `False` or `Unknown`."),
-                        "reason": text("The cause in one word."),
-                        "message": text("The cause for people."),
-                        "lastProbeTime": time("When it was last looked at."),
-                        "lastTransitionTime": time("When `status` became what it is."),
+                        "reason": text("Reason in one word."),
+                        "message": text("Reason in a sentence."),
+                        "lastProbeTime": time("When it was last checked."),
+                        "lastTransitionTime": time("When `status` last changed."),
                         "observedGeneration": generation,
                     },
                 },
@@ -35,14 +35,14 @@ pub(super) fn schema() -> Value {
             "observedGeneration": generation,
             "validationMessages": {
                 "type": "array",
-                "description": "What the analysis of the whole configuration says of the object.",
+                "description": "Messages of the analysis about the object.",
                 "items": {
                     "type": "object",
                     "properties": {
                         "documentationUrl": text("Where the message is explained."),
                         "level": {
                             "type": "string",
-                            "description": "How grave it is.",
+                            "description": "Severity of the message.",
                             "enum": ["UNKNOWN", "ERROR", "WARNING", "INFO"],
                         },
                         "type": {

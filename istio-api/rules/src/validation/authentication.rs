@@ -17,7 +17,7 @@ pub(super) fn validate_peer(check: &mut Check<'_>, spec: &PeerAuthentication) {
         !spec.port_level_mtls.is_empty() && !selects,
         "PA-01",
         &SPEC.field("portLevelMtls"),
-        "ports are those of workloads: want selector.matchLabels beside it",
+        "portLevelMtls is for the ports of selected workloads: want selector.matchLabels beside it",
     );
     for port in spec.port_level_mtls.keys() {
         let key = port.to_string();
@@ -70,7 +70,7 @@ fn token(check: &mut Check<'_>, at: &At<'_>, rule: &JwtRule) {
             check.error(
                 id,
                 &at.item(field, i),
-                "the text is empty: want a name, or leave the element out",
+                "the element is empty: want a name, or leave it out",
             );
         }
     }
@@ -89,7 +89,7 @@ fn token(check: &mut Check<'_>, at: &At<'_>, rule: &JwtRule) {
             claim.header.is_empty() || claim.claim.is_empty(),
             "RA-11",
             &at,
-            "header or claim is empty: want both",
+            "header or claim is empty: want both of them",
         );
         if !claim.header.is_empty() {
             check.test(

@@ -36,7 +36,7 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &AuthorizationPolicy) {
         provider.is_some() && action != Action::Custom,
         "AP-09",
         &SPEC.field("provider"),
-        "only action CUSTOM has a provider: want that action, or leave it out",
+        "only action CUSTOM takes a provider: want that action, or leave it out",
     );
     let has_provider = provider.is_some_and(|provider| !provider.name.is_empty());
     complete(check, action, !spec.rules.is_empty(), has_provider);
@@ -45,7 +45,7 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &AuthorizationPolicy) {
     }
 }
 
-/// What an action cannot be without.
+/// Checks that what the action needs is there.
 fn complete(check: &mut Check<'_>, action: Action, has_rules: bool, has_provider: bool) {
     let message =
         "without rules the policy never applies: want at least one, or {} for every request";
@@ -56,7 +56,7 @@ fn complete(check: &mut Check<'_>, action: Action, has_rules: bool, has_provider
                 has_rules && !has_provider,
                 "AP-05",
                 &SPEC.field("provider"),
-                "action CUSTOM asks a provider: want provider.name, as the mesh configuration names it",
+                "action CUSTOM needs a provider: want provider.name, as in the mesh configuration",
             );
         }
         Action::Deny => check.refuse(!has_rules, "AP-10", &SPEC.field("rules"), message),
@@ -73,7 +73,7 @@ fn dry_run(check: &mut Check<'_>, action: Action) {
         check.error(
             "META-03",
             &at,
-            "only actions ALLOW and DENY can be tried: leave the annotation out",
+            "only actions ALLOW and DENY support a dry run: leave the annotation out",
         );
         return;
     }

@@ -50,7 +50,7 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &DestinationRule) {
             spec.export_to.iter().any(elsewhere),
             "DR-08",
             &SPEC.field("exportTo"),
-            "a rule with a workloadSelector is for its own namespace: want [\".\"], or leave it out",
+            "a rule with a workloadSelector applies to its own namespace only: want [\".\"], or leave it out",
         );
     }
 }

@@ -14,14 +14,14 @@ use istio_api::networking::v1alpha3::envoy_filter::{
 
 pub(crate) use matching::current_name;
 
-/// Longer expressions are not checked: the check takes the square of the length.
+/// Longer expressions are not checked: the time grows with the square of the length.
 const MAX_EXPRESSION: usize = 4096;
 
 pub(super) fn validate(check: &mut Check<'_>, spec: &EnvoyFilter) {
     check.warn(
         "EF-01",
         &SPEC,
-        "patches depend on how the mesh makes Envoy's configuration: want other kinds where they will do, and care at upgrades",
+        "patches depend on how the mesh generates Envoy's configuration: want other kinds where they suffice, and care at upgrades",
     );
     if let Some(selector) = &spec.workload_selector {
         let at = SPEC.field("workloadSelector");
@@ -42,7 +42,7 @@ fn config_patch(check: &mut Check<'_>, at: &At<'_>, one: &EnvoyConfigObjectPatch
         check.error(
             "EF-05",
             &at_apply,
-            "it is not said what is patched: want one such as HTTP_FILTER or CLUSTER",
+            "applyTo does not say what is patched: want one such as HTTP_FILTER or CLUSTER",
         );
     }
     let at_patch = at.field("patch");
@@ -67,7 +67,7 @@ fn config_patch(check: &mut Check<'_>, at: &At<'_>, one: &EnvoyConfigObjectPatch
                     operation != Operation::Remove && operation != Operation::Invalid,
                     "EF-08",
                     &at_value,
-                    "there is no value: want what is put in, or operation REMOVE",
+                    "there is no value: want the configuration to put in, or operation REMOVE",
                 ),
             }
         }

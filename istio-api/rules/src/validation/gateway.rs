@@ -85,7 +85,7 @@ fn server(check: &mut Check<'_>, at: &At<'_>, server: &Server) {
     }
 }
 
-/// Whether the port passed.
+/// Returns whether the port passed.
 fn port(check: &mut Check<'_>, at: &At<'_>, port: &Port, on_socket: bool) -> bool {
     let protocol = protocol::known(&port.protocol);
     let number = if port.number == 0 && on_socket {
@@ -126,7 +126,7 @@ fn bind(check: &mut Check<'_>, at: &At<'_>, server: &Server) {
     }
 }
 
-/// Whether port and TLS settings go together.
+/// Checks that port and TLS settings go together.
 fn suits(check: &mut Check<'_>, at: &At<'_>, protocol: Protocol, tls: Option<&ServerTlsSettings>) {
     let Some(tls) = tls else {
         check.refuse(

@@ -1,11 +1,11 @@
-//! Kubernetes objects that the mesh reads: what makes it misread them.
+//! Rules for Kubernetes objects that the mesh reads.
 
 use serde_json::Value;
 
 use super::primitives::protocol::Protocol;
 use super::{Problem, Severity};
 
-/// Labels that name a workload, in the order in which they count.
+/// Labels that name a workload, in order of precedence.
 const NAMES: [&str; 3] = [
     "service.istio.io/canonical-name",
     "app.kubernetes.io/name",
@@ -20,7 +20,7 @@ const REVISIONS: [&str; 3] = [
 const PROTOCOLS: &str = "http, http2, https, grpc, grpc-web, tls, tcp, udp, mongo, redis or mysql";
 
 /// Problems of a Service (protocols of its ports) or a Deployment (labels by which telemetry names
-/// it); none of any other kind. Objects of the control plane's namespace are not for this.
+/// it); other kinds have none. Not meant for objects in the control plane's namespace.
 #[must_use]
 pub fn validate(object: &Value) -> Vec<Problem> {
     match object.get("kind").and_then(Value::as_str) {
@@ -60,7 +60,7 @@ fn port(index: usize, port: &Value) -> Option<Problem> {
             None => problem(
                 "CLI-03",
                 "appProtocol",
-                format!("{protocol:?} is no protocol: want {PROTOCOLS}"),
+                format!("{protocol:?} is not a known protocol: want {PROTOCOLS}"),
             ),
         };
     }
@@ -68,7 +68,9 @@ fn port(index: usize, port: &Value) -> Option<Problem> {
         return problem(
             "CLI-01",
             "name",
-            format!("the port has no name: want PROTOCOL or PROTOCOL-SUFFIX, of {PROTOCOLS}"),
+            format!(
+                "the port has no name: want PROTOCOL or PROTOCOL-SUFFIX, with PROTOCOL {PROTOCOLS}"
+            ),
         );
     };
     let known = name == "grpc-web"
@@ -84,7 +86,7 @@ fn port(index: usize, port: &Value) -> Option<Problem> {
         "CLI-02",
         "name",
         format!(
-            "{name:?} does not begin with a protocol: want PROTOCOL or PROTOCOL-SUFFIX, of {PROTOCOLS}"
+            "{name:?} does not begin with a protocol: want PROTOCOL or PROTOCOL-SUFFIX, with PROTOCOL {PROTOCOLS}"
         ),
     )
 }

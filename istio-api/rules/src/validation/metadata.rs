@@ -6,7 +6,7 @@ use istio_api::collections::Collection;
 
 pub(super) const METADATA: At<'static> = At::root("metadata");
 
-/// Marks a policy that is only tried.
+/// Marks a policy that is only a dry run.
 pub(super) const DRY_RUN: &str = "istio.io/dry-run";
 
 const GATEWAY_SEMANTICS: &str = "internal.istio.io/gateway-semantics";
@@ -31,7 +31,7 @@ pub(super) fn validate(check: &mut Check<'_>, collection: &Collection) {
     if meta.annotations.contains_key(DRY_RUN) && collection.kind != "AuthorizationPolicy" {
         let at = METADATA.entry("annotations", DRY_RUN);
         check.error("META-01", &at, format!(
-            "a {} cannot be tried without effect: want this annotation on an AuthorizationPolicy only",
+            "a {} does not support a dry run: want this annotation on an AuthorizationPolicy only",
             collection.kind
         ));
     }
@@ -44,12 +44,12 @@ pub(super) fn validate(check: &mut Check<'_>, collection: &Collection) {
         (
             "META-05",
             "internal.istio.io/parent-namespace",
-            "this annotation is for the mesh itself: leave it out",
+            "this annotation is reserved for the mesh itself: leave it out",
         ),
         (
             "META-06",
             "internal.istio.io/parents",
-            "this annotation is for the mesh itself: leave it out",
+            "this annotation is reserved for the mesh itself: leave it out",
         ),
     ];
     for (rule, annotation, message) in internal {
@@ -62,7 +62,7 @@ pub(super) fn validate(check: &mut Check<'_>, collection: &Collection) {
     }
     if collection.kind == "Gateway" && !host::is_label(&meta.name) && !is_converted_gateway(check) {
         check.error("META-08", &METADATA.field("name"), format!(
-            "{} is no name for a Gateway: want 1 to 63 letters, digits and dashes, without dots",
+            "{} is not a valid Gateway name: want 1 to 63 letters, digits and dashes, without dots",
             quote(&meta.name)
         ));
     }

@@ -1,6 +1,6 @@
 //! Rules for single values that several kinds share.
 //!
-//! Each function says what is wrong with a value and what would be right; the kinds add where.
+//! Each function says what is wrong with a value and what would be right; its caller adds where.
 
 pub(super) mod access;
 pub(super) mod export;

@@ -1,17 +1,17 @@
-//! Where a problem is, and the list of problems.
+//! Paths in a document, and the list of problems.
 
 use std::fmt;
 
 use super::{Problem, Severity, Shadow};
 use istio_api::object::Meta;
 
-/// More problems than this are counted and not listed: nobody reads them.
+/// More problems than this are counted but not listed: no one reads them.
 pub(super) const MAX_PROBLEMS: usize = 100;
 
 /// Text of a document is shown up to this many characters.
 const MAX_QUOTED: usize = 80;
 
-/// A place in a document: a list on the stack, written out only when something is wrong there.
+/// A path in a document: a linked list on the stack, formatted only if there is a problem.
 #[derive(Clone, Copy)]
 pub(super) struct At<'a> {
     parent: Option<&'a Self>,
@@ -82,7 +82,7 @@ pub(super) fn shorten(text: &str) -> String {
     }
 }
 
-/// What is known of the object, and what is wrong with it so far.
+/// The object's metadata, and the problems found so far.
 pub(super) struct Check<'a> {
     pub(super) meta: &'a Meta,
     errors: Listed,
@@ -114,7 +114,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The object is refused.
+    /// Adds an error: the object is refused.
     pub(super) fn error(&mut self, rule: &'static str, at: &At<'_>, message: impl Into<String>) {
         self.errors.add(|| Problem {
             rule,
@@ -125,7 +125,7 @@ impl<'a> Check<'a> {
         });
     }
 
-    /// The object is taken, and somebody should look at it.
+    /// Adds a warning: the object is accepted, but somebody should look at it.
     pub(super) fn warn(&mut self, rule: &'static str, at: &At<'_>, message: impl Into<String>) {
         self.warnings.add(|| Problem {
             rule,
@@ -136,7 +136,7 @@ impl<'a> Check<'a> {
         });
     }
 
-    /// A rule or match that is never used.
+    /// Adds a warning about a rule or match that is never used.
     pub(super) fn shadow(
         &mut self,
         rule: &'static str,
@@ -153,14 +153,14 @@ impl<'a> Check<'a> {
         });
     }
 
-    /// An error unless the value there passed.
+    /// Adds an error unless the value there passed.
     pub(super) fn test(&mut self, rule: &'static str, at: &At<'_>, outcome: Result<(), String>) {
         if let Err(message) = outcome {
             self.error(rule, at, message);
         }
     }
 
-    /// An error if `wrong`.
+    /// Adds an error if `wrong`.
     pub(super) fn refuse(&mut self, wrong: bool, rule: &'static str, at: &At<'_>, message: &str) {
         if wrong {
             self.error(rule, at, message);
@@ -205,7 +205,7 @@ fn in_order(a: &str, b: &str) -> std::cmp::Ordering {
             .and_then(|digits| digits.parse::<u64>().ok())
     };
     let same = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
-    // Back to where a number that differs begins.
+    // Back to the start of a number that differs.
     let start = a.get(..same).map_or(0, |same| {
         same.trim_end_matches(|c: char| c.is_ascii_digit()).len()
     });

@@ -1,4 +1,4 @@
-//! TLS settings of what accepts connections: servers of gateways, listeners of sidecars.
+//! TLS settings of servers of gateways and listeners of sidecars.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, settings: &ServerTlsS
             check.warn(
                 "TL-05",
                 &at.field(field),
-                "TLS is passed through unopened, so this is ignored: leave it out, or want another mode",
+                "TLS is passed through without termination, so this is ignored: leave it out, or want another mode",
             );
         }
     }
@@ -60,11 +60,11 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, settings: &ServerTlsS
         mode == Mode::Simple && !settings.ca_crl.is_empty(),
         "TL-13",
         &at.field("caCrl"),
-        "mode SIMPLE asks for no certificate of the client, so none can be revoked: want mode MUTUAL, or leave this out",
+        "mode SIMPLE asks for no client certificate, so none can be revoked: want mode MUTUAL, or leave this out",
     );
 }
 
-/// Which ways to give certificates are used, the revocation list apart.
+/// Which of the ways to give certificates are used; the revocation list is not one of them.
 fn given(settings: &ServerTlsSettings) -> [(&'static str, bool); 6] {
     [
         ("serverCertificate", !settings.server_certificate.is_empty()),
@@ -98,7 +98,7 @@ fn versions(check: &mut Check<'_>, at: &At<'_>, settings: &ServerTlsSettings) {
                 "TL-03",
                 &at,
                 format!(
-                    "{} is listed before and is ignored here: want each suite once",
+                    "{} is listed twice, so it is ignored here: want each suite once",
                     quote(name)
                 ),
             );
@@ -126,7 +126,7 @@ fn files(check: &mut Check<'_>, at: &At<'_>, settings: &ServerTlsSettings, mode:
         mode != Mode::Simple && settings.ca_certificates.is_empty(),
         "TL-08",
         &at.field("caCertificates"),
-        "certificates of clients are checked in this mode: want the file of their authorities, or credentialName",
+        "this mode verifies client certificates: want the file of their certificate authorities, or credentialName",
     );
     if settings.tls_certificates.is_empty() {
         pair(
@@ -153,6 +153,6 @@ fn pair(check: &mut Check<'_>, at: &At<'_>, certificate: &str, key: &str) {
         key.is_empty(),
         "TL-10",
         &at.field("privateKey"),
-        "this mode needs the certificate's key: want its file, or credentialName",
+        "this mode needs the certificate's private key: want its file, or credentialName",
     );
 }

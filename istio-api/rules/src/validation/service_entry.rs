@@ -36,7 +36,7 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &ServiceEntry) {
             "SE-33",
             &SPEC.field("resolution"),
             format!(
-                "{} is no resolution: want NONE, STATIC, DNS, DNS_ROUND_ROBIN or DYNAMIC_DNS",
+                "{} is not a resolution: want NONE, STATIC, DNS, DNS_ROUND_ROBIN or DYNAMIC_DNS",
                 spec.resolution
             ),
         ),
@@ -44,7 +44,7 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &ServiceEntry) {
     export_to(check, "SE-35", &SPEC, &spec.export_to, Export::OrNowhere);
 }
 
-/// Empty protocols and unknown ones are none.
+/// Protocols of the ports; `None` for those that are empty or unknown.
 fn protocols(spec: &ServiceEntry) -> impl Iterator<Item = Option<Protocol>> {
     spec.ports
         .iter()
@@ -64,14 +64,14 @@ fn hosts(check: &mut Check<'_>, spec: &ServiceEntry) {
             check.error(
                 "SE-04",
                 &at,
-                "\"*\" would be every host there is: want hosts, such as \"*.example.com\"",
+                "\"*\" would match every host: want hosts, such as \"*.example.com\"",
             );
             continue;
         }
         check.test("SE-05", &at, host::wildcard(name));
         if spec.resolution() != Resolution::DynamicDns && host::is_partial_wildcard(name) {
             check.warn("SE-06", &at, format!(
-                "{} has a wildcard for part of a label, which nothing matches: want \"*\" in front of a dot",
+                "{} has a wildcard for part of a label, which matches nothing: want \"*\" in front of a dot",
                 quote(name)
             ));
         }
@@ -140,7 +140,7 @@ fn ports(check: &mut Check<'_>, spec: &ServiceEntry) {
             check.warn(
                 "SE-16",
                 &at,
-                "without addresses, all traffic to this port number is taken for this service, whatever its host: want addresses, or a protocol that names the host",
+                "without addresses, all traffic to this port number is attributed to this service, whatever its host: want addresses, or a protocol that names the host",
             );
         }
     }
@@ -151,13 +151,13 @@ fn without_resolution(check: &mut Check<'_>, spec: &ServiceEntry) {
         !spec.endpoints.is_empty(),
         "SE-17",
         &SPEC.field("endpoints"),
-        "resolution NONE sends traffic to where it was going: want STATIC or DNS, or no endpoints",
+        "resolution NONE keeps the original destination: want STATIC or DNS, or no endpoints",
     );
     if spec.workload_selector.is_some() {
         check.warn(
             "SE-18",
             &SPEC.field("workloadSelector"),
-            "resolution NONE sends traffic to where it was going, so no workload is used: want STATIC",
+            "resolution NONE keeps the original destination, so no workload is used: want STATIC",
         );
     }
 }
@@ -193,7 +193,7 @@ fn known_ports(
                 "SE-26",
                 &at.entry("ports", name),
                 format!(
-                    "{} is no port of this entry: want the name of one of its ports",
+                    "{} is not a port of this entry: want the name of one of its ports",
                     quote(name)
                 ),
             );
@@ -223,7 +223,7 @@ fn resolved(check: &mut Check<'_>, spec: &ServiceEntry) {
         spec.resolution() == Resolution::DnsRoundRobin && spec.endpoints.len() > 1,
         "SE-23",
         &SPEC.field("endpoints"),
-        "resolution DNS_ROUND_ROBIN knows one endpoint only: want one, or resolution DNS",
+        "resolution DNS_ROUND_ROBIN supports only one endpoint: want one, or resolution DNS",
     );
     let names = names(spec);
     for (i, endpoint) in spec.endpoints.iter().enumerate() {
@@ -251,7 +251,7 @@ fn resolved(check: &mut Check<'_>, spec: &ServiceEntry) {
         check.warn(
             "SE-28",
             &SPEC.field("hosts"),
-            "the addresses lead to the first host only on TCP ports: want an entry for each host",
+            "on TCP ports the addresses lead to the first host only: want an entry for each host",
         );
     }
 }
@@ -264,7 +264,7 @@ fn resolved_on_demand(check: &mut Check<'_>, spec: &ServiceEntry) {
         .filter(|(_, name)| !name.starts_with('*'))
     {
         check.error("SE-29", &SPEC.item("hosts", i), format!(
-            "{} has no wildcard, which resolution DYNAMIC_DNS is for: want one such as \"*.example.com\", or resolution DNS",
+            "{} has no wildcard, which resolution DYNAMIC_DNS requires: want one such as \"*.example.com\", or resolution DNS",
             quote(name)
         ));
     }
@@ -277,7 +277,7 @@ fn resolved_on_demand(check: &mut Check<'_>, spec: &ServiceEntry) {
             given,
             "SE-30",
             &SPEC.field(field),
-            "resolution DYNAMIC_DNS looks hosts up as they are asked for: leave this out",
+            "resolution DYNAMIC_DNS looks up each host when it is requested: leave this out",
         );
     }
     for (i, protocol) in protocols(spec).enumerate() {

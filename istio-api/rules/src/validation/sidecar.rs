@@ -25,7 +25,7 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &Sidecar) {
             && spec.inbound_connection_pool.is_none(),
         "SC-02",
         &SPEC,
-        "the object says nothing: want at least one of egress, ingress, outboundTrafficPolicy and inboundConnectionPool",
+        "the Sidecar is empty: want at least one of egress, ingress, outboundTrafficPolicy and inboundConnectionPool",
     );
     ingress::validate(check, &spec.ingress);
     egress::validate(check, &spec.egress);
@@ -37,7 +37,7 @@ pub(super) fn validate(check: &mut Check<'_>, spec: &Sidecar) {
     }
 }
 
-/// What ports of both directions have in common.
+/// Rules for ports of both directions.
 fn port(check: &mut Check<'_>, at: &At<'_>, port: &SidecarPort) {
     check.refuse(
         port.target_port != 0,
@@ -64,7 +64,7 @@ fn outbound(check: &mut Check<'_>, at: &At<'_>, policy: &OutboundTrafficPolicy) 
         policy.mode() != Mode::AllowAny,
         "SC-32",
         &at.field("mode"),
-        "with this mode no unknown traffic leaves, so egressProxy gets none: want mode ALLOW_ANY",
+        "this mode blocks unknown destinations, so egressProxy is unused: want mode ALLOW_ANY",
     );
     if host::is_name(&proxy.host) {
         destination(

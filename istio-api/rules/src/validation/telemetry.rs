@@ -87,7 +87,7 @@ fn traces(check: &mut Check<'_>, at: &At<'_>, tracing: &Tracing) {
             text.is_empty(),
             "TE-14",
             &at.field(field),
-            "the tag would have no value: want a text",
+            "the tag would have no value: want one that is not empty",
         );
     }
 }
@@ -146,7 +146,7 @@ fn logs(check: &mut Check<'_>, at: &At<'_>, logging: &AccessLogging) {
             "TE-15",
             &at.field("expression"),
             format!(
-                "{} is no expression in CEL ({problem}): want one such as \"response.code >= 500\"",
+                "{} is not valid CEL ({problem}): want one such as \"response.code >= 500\"",
                 quote(&filter.expression)
             ),
         );

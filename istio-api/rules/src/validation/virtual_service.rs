@@ -23,12 +23,12 @@ pub(super) use destination::{Rules as DestinationRules, destination};
 /// The gateway that stands for all sidecars.
 const MESH: &str = "mesh";
 
-/// What the rules of a route need to know of the object around it.
+/// What the rules of a route must know about the object around it.
 struct Scope<'a> {
     hosts: &'a [String],
     /// Bound to gateways and not to sidecars.
     gateways_only: bool,
-    /// Made from the Gateway API, whose names are its own matter.
+    /// Made from the Gateway API, whose names follow other rules.
     converted: bool,
 }
 
@@ -102,7 +102,7 @@ fn gateways(
                 &at,
                 host::name(gateway).map_err(|_| {
                     format!(
-                        "{} is no gateway: want \"mesh\", a name or namespace/name",
+                        "{} is not a valid gateway: want \"mesh\", a name or namespace/name",
                         quote(gateway)
                     )
                 }),
@@ -119,13 +119,13 @@ fn gateways(
                     ),
                 );
             }
-            // 1.30 does not look at what follows, so it must pass.
+            // 1.30 ignores the rest of the list, so it must pass.
             return;
         };
         if !host::is_label(namespace) || !(host::is_label(name) || (converted && !name.is_empty()))
         {
             check.error(rule, &at, format!(
-                "{} is no gateway: want the names of a namespace and of a gateway, each of letters, digits and dashes",
+                "{} is not a valid gateway: want the names of a namespace and of a gateway, each of letters, digits and dashes",
                 quote(gateway)
             ));
         }

@@ -88,7 +88,7 @@ fn ports(check: &mut Check<'_>, at: &At<'_>, ports: &[PortSelector]) {
     }
 }
 
-/// What both kinds say of a WebAssembly module.
+/// The WebAssembly module of either kind.
 struct Module<'a> {
     url: &'a str,
     sha256: &'a str,
@@ -103,7 +103,7 @@ impl Module<'_> {
             check.error(
                 "WP-01",
                 &at.field("url"),
-                "there is no url: want one such as \"oci://registry/image:tag\"",
+                "there is no URL: want one such as \"oci://registry/image:tag\"",
             );
         } else {
             check.test("WP-01", &at.field("url"), url::module(self.url));
@@ -115,7 +115,7 @@ impl Module<'_> {
                 "WP-02",
                 &at.field("sha256"),
                 format!(
-                    "{} is no SHA-256: want 64 digits and letters from a to f, in lower case",
+                    "{} is not a valid SHA-256 digest: want 64 hexadecimal digits in lower case",
                     quote(self.sha256)
                 ),
             );

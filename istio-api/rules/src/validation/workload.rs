@@ -105,7 +105,7 @@ fn probe(check: &mut Check<'_>, at: &At<'_>, probe: &ReadinessProbe) {
         Some(HealthCheckMethod::Grpc(_)) | None => check.error(
             "WG-04",
             at,
-            "there is no way to probe that is known: want httpGet, tcpSocket or exec",
+            "there is no known kind of probe: want httpGet, tcpSocket or exec",
         ),
     }
 }
@@ -117,7 +117,7 @@ fn http(check: &mut Check<'_>, at: &At<'_>, get: &HttpHealthCheckConfig) {
             "WG-06",
             &at.field("scheme"),
             format!(
-                "{} is no scheme of a probe: want HTTP or HTTPS, in capitals",
+                "{} is not a valid scheme for a probe: want HTTP or HTTPS, in upper case",
                 quote(&get.scheme)
             ),
         );

@@ -1,4 +1,4 @@
-//! Documents of the tables, torn apart: no analyzer fails, and no order makes a difference.
+//! Documents of the tables, changed and shuffled: no analyzer fails, and the order does not matter.
 
 use istio_rules::analysis::{Builder, Request, analyze};
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ fn documents() -> Vec<Value> {
     all
 }
 
-/// What documents raise; those that cannot be read are left out.
+/// The messages about documents; those that cannot be read are left out.
 fn raised(documents: &[Value]) -> Vec<String> {
     let mut builder = Builder::new();
     for document in documents {
@@ -86,7 +86,7 @@ proptest! {
 
     #[test]
     fn order_makes_no_difference(keys in prop::collection::vec(any::<u32>(), 400)) {
-        // Of two documents for one object the later one counts, so each object comes once here.
+        // Of two documents for one object the later one wins, so each object occurs once here.
         let mut documents = documents();
         let identity = |document: &Value| {
             let text = |path: &str| document.pointer(path).map(Value::to_string);

@@ -1,4 +1,4 @@
-//! Whatever the order and whatever is missing.
+//! Results are sound whatever the order and whatever is missing.
 
 use std::sync::LazyLock;
 

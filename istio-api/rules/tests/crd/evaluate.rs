@@ -1,4 +1,4 @@
-//! What an API server would say of an object by its structural schema.
+//! How an API server would judge an object by its structural schema.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use cel::extractors::This;
 use cel::{Context, ExecutionError, Program, Value as Cel};
 use serde_json::{Map, Value};
 
-/// One refusal: where, and which word of the schema refuses.
+/// One refusal: where, and by which keyword of the schema.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Refusal {
     /// Path without indices, e.g. `.spec.http.route.weight`.
@@ -27,8 +27,8 @@ impl Schema {
         Self { text, compiled }
     }
 
-    /// What is wrong with `object`, which is pruned and has its null members dropped first, as
-    /// an API server does.
+    /// Refusals of `object`, after unknown members are pruned and null ones dropped, as an API
+    /// server does.
     pub(crate) fn refusals(&self, object: &Value) -> Vec<Refusal> {
         let object = admitted(&self.text, object);
         let errors = self.compiled.iter_errors(&object);
@@ -63,7 +63,7 @@ fn admitted(schema: &Value, value: &Value) -> Value {
                 let property = schema["properties"].get(name);
                 let of = property.or_else(|| schema.get("additionalProperties"));
                 match of {
-                    // Where null is allowed it is kept, and then nothing else looks at it.
+                    // Where null is allowed it is kept, and nothing else is checked.
                     Some(_) if value.is_null() => {}
                     Some(of) => {
                         kept.insert(name.clone(), admitted(of, value));
@@ -152,7 +152,7 @@ fn cel_value(value: &Value) -> Cel {
 
 /// Functions of Kubernetes that plain CEL does not have.
 fn add_functions(context: &mut Context<'_, '_>) {
-    // As much of Go's reading of an URL as the rules look at.
+    // As much of Go's parsing of URLs as the rules look at.
     fn scheme(text: &str) -> Option<String> {
         let (scheme, rest) = text.split_once("://")?;
         let is_name = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());

@@ -1,4 +1,4 @@
-//! Random messages of every kind: validation takes them all without a panic.
+//! Random messages of every kind: validation never panics.
 
 use istio_api::collections::COLLECTIONS;
 use istio_api::descriptor;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
-/// Choices out of bytes: when they are used up, always the first.
+/// Choices from bytes; once these are used up, always the first.
 struct Choices<'a>(&'a [u8]);
 
 impl Choices<'_> {

@@ -72,7 +72,7 @@ impl Table {
         COLLECTIONS
             .iter()
             .find(|row| row.kind == self.kind)
-            .unwrap_or_else(|| panic!("{} is no kind", self.kind))
+            .unwrap_or_else(|| panic!("{} is not a known kind", self.kind))
     }
 }
 
@@ -153,7 +153,7 @@ fn filled(template: &Value, fragment: &Value) -> Value {
     }
 }
 
-/// Writes out texts that are too long for a table: `repeat:3` is `xxx`.
+/// Expands texts that are too long for a table: `repeat:3` is `xxx`.
 fn grown(value: Value) -> Value {
     match value {
         Value::String(text) => match text.strip_prefix("repeat:") {

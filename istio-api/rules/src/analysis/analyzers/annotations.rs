@@ -1,4 +1,4 @@
-//! Annotations: unknown ones, those at the wrong kind, and values that cannot be used.
+//! Annotations that are unknown, on the wrong kind, or have an invalid value.
 
 mod known;
 mod value;
@@ -60,7 +60,7 @@ pub(super) fn analyze(resources: &Resources, report: &mut Report) {
             &head.annotations,
             &head.labels,
         );
-        // What is wrong here will be wrong with each of its Pods.
+        // A mistake here is repeated in each of its Pods.
         let spec = &deployment.spec;
         let field = "spec.template.metadata.annotations";
         checker.all("Pod", &head.origin, field, &spec.annotations, &spec.labels);

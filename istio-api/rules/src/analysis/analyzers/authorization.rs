@@ -1,4 +1,4 @@
-//! AuthorizationPolicies that hold for nobody, or speak of namespaces that are not there.
+//! AuthorizationPolicies that select no workload, or name namespaces that do not exist.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -79,7 +79,7 @@ fn namespaces(names: &Names, policy: &Resource<AuthorizationPolicy>, report: &mu
     }
 }
 
-/// Names of namespaces, to be found by their beginning or end.
+/// Names of namespaces, searchable by prefix and suffix.
 struct Names {
     forwards: BTreeSet<String>,
     backwards: BTreeSet<String>,

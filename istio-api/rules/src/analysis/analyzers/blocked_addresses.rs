@@ -1,10 +1,10 @@
-//! Keys of tokens are fetched from wherever a RequestAuthentication says, unless told otherwise.
+//! JWKS are fetched from any address that a RequestAuthentication names, unless it is blocked.
 
 use super::super::catalogue::JWKS_URI_FETCH_UNRESTRICTED;
 use super::super::report::Report;
 use super::super::resources::Resources;
 
-/// So many names are listed.
+/// The most names that are listed.
 const LISTED: usize = 5;
 
 pub(super) fn analyze(resources: &Resources, report: &mut Report) {

@@ -1,4 +1,4 @@
-//! DestinationRules by which TLS is used and the server's certificate is not verified.
+//! DestinationRules that use TLS without verifying the server's certificate.
 
 use super::super::catalogue::{
     NO_SERVER_CERTIFICATE_VERIFICATION_DESTINATION_LEVEL as OF_RULE,
@@ -43,7 +43,7 @@ fn unverified(tls: Option<&ClientTlsSettings>, has_selector: bool) -> Option<TlS
     let tls = tls?;
     let mode = tls.mode();
     let uses_tls = matches!(mode, TlSmode::Simple | TlSmode::Mutual);
-    // Such a credential brings its authorities along, and only selected workloads may use one.
+    // Such a credential includes CA certificates, and only selected workloads may use one.
     let has_credential = has_selector && !tls.credential_name.is_empty();
     (uses_tls && tls.ca_certificates.is_empty() && !has_credential).then_some(mode)
 }

@@ -1,4 +1,4 @@
-//! Conditions by which the control plane said that something does not work.
+//! Negative conditions that the control plane has set.
 
 use super::super::catalogue::NEGATIVE_CONDITION_STATUS;
 use super::super::report::Report;

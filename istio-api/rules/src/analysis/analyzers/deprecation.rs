@@ -1,4 +1,4 @@
-//! What still works and should be written otherwise.
+//! Deprecated fields and kinds.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::super::resources::{Resource, Resources};
 use istio_api::networking::v1alpha3::load_balancer_settings::{LbPolicy, SimpleLb};
 use istio_api::networking::v1alpha3::{HttpRoute, LoadBalancerSettings, VirtualService};
 
-/// Settings of the mesh that have no effect any more.
+/// Settings of the mesh that no longer have an effect.
 const MESH: [&str; 10] = [
     "mixerCheckServer",
     "mixerReportServer",
@@ -103,13 +103,13 @@ fn virtual_service(service: &Resource<VirtualService>, report: &mut Report) {
         for (j, one) in tcp.r#match.iter().enumerate() {
             if !one.source_subnet.is_empty() {
                 let field = format!("spec.tcp[{i}].match[{j}].sourceSubnet");
-                tell(origin, &field, "Istio ignores it by now", report);
+                tell(origin, &field, "Istio ignores it now", report);
             }
         }
     }
 }
 
-/// Members of a route that only 1.1 had, with what to use now.
+/// Members of a route that only 1.1 had, with their replacements.
 fn of_route(http: &HttpRoute) -> Vec<(String, &'static str)> {
     const PERCENTAGE: &str = "use percentage";
     let mut found = Vec::new();
@@ -121,7 +121,7 @@ fn of_route(http: &HttpRoute) -> Vec<(String, &'static str)> {
     let fault = http.fault.as_ref();
     let delay = fault.and_then(|fault| fault.delay.as_ref());
     let abort = fault.and_then(|fault| fault.abort.as_ref());
-    #[allow(deprecated, reason = "to tell of deprecated fields is the purpose")]
+    #[allow(deprecated, reason = "reporting deprecated fields is the purpose")]
     {
         check(
             delay.is_some_and(|delay| delay.percent > 0),

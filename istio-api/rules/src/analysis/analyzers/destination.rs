@@ -1,5 +1,5 @@
-//! Destinations of VirtualServices: hosts and ports that are not there, and routes by subset that
-//! requests from a gateway go past.
+//! Destinations of VirtualServices: hosts and ports that do not exist, and routes by subset that
+//! requests from a gateway bypass.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use super::super::resources::{Resource, Resources};
 use istio_api::networking::v1alpha3::{Destination, VirtualService};
 use istio_api::well_known::names::MESH_GATEWAY;
 
-/// Where a VirtualService sends something.
+/// A destination that a VirtualService uses.
 pub(super) struct Use<'a> {
     pub(super) destination: &'a Destination,
     /// Path of the destination.
@@ -23,7 +23,7 @@ pub(super) struct Use<'a> {
     pub(super) is_http: bool,
 }
 
-/// All destinations in order; what has no destination is for validation to tell.
+/// All destinations in order; validation reports those that are missing.
 pub(super) fn uses<'a>(spec: &'a VirtualService) -> Vec<Use<'a>> {
     let mut all = Vec::new();
     let mut add = |destination: Option<&'a Destination>, field, is_mirror, is_http| {
@@ -122,7 +122,7 @@ fn target(
 
 type Name = (String, String);
 
-/// VirtualServices that send requests to a host of theirs on to a subset of it, by that host.
+/// VirtualServices that route requests for one of their hosts to a subset of it, by that host.
 fn by_subset(resources: &Resources) -> BTreeMap<String, Vec<Name>> {
     let mut found: BTreeMap<String, Vec<Name>> = BTreeMap::new();
     for service in &resources.virtual_services {

@@ -63,7 +63,7 @@ pub(super) fn analyze(resources: &Resources, report: &mut Report) {
     }
 }
 
-/// Name of the filter that a patch brings, or else of the one that it looks for.
+/// Name of the filter that a patch adds, or else of the one that it matches.
 fn filter_name(patch: &EnvoyConfigObjectPatch) -> Option<String> {
     let value = patch.patch.as_ref().and_then(|patch| patch.value.as_ref());
     let name = value.and_then(|value| value.fields.get("name"));

@@ -1,5 +1,4 @@
-//! Gateways: the workloads, certificates and ports behind them, and those that get in each other's
-//! way.
+//! Gateways: the workloads, certificates and ports behind them, and conflicts between them.
 
 mod certificate;
 mod conflict;
@@ -17,7 +16,7 @@ use super::super::resources::Resource;
 use super::super::selection::text;
 use istio_api::networking::v1alpha3::Gateway;
 
-/// The selector finds no Pod. Several analyzers say so in the same words, of which one is shown.
+/// Reports a selector without Pods. Several analyzers do so; equal messages are shown once.
 fn no_workload(gateway: &Resource<Gateway>, report: &mut Report) {
     report.add(
         &REFERENCED_RESOURCE_NOT_FOUND,

@@ -1,4 +1,4 @@
-//! Sidecars that are not there, or of another version than they should be.
+//! Sidecars that are missing, or of another version than expected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,14 +16,14 @@ use super::super::selection::Labels;
 use istio_api::well_known::annotations::{PROXY_IMAGE, PROXY_IMAGE_TYPE};
 use istio_api::well_known::labels::{INJECT, INJECTION, REVISION};
 
-/// Namespaces of Kubernetes itself, which are no part of any mesh.
+/// Namespaces of Kubernetes itself, which are never part of a mesh.
 pub(super) const KUBERNETES_NAMESPACES: [&str; 4] = [
     "kube-system",
     "kube-public",
     "kube-node-lease",
     "local-path-storage",
 ];
-/// Label by which a namespace has no sidecars but is in the mesh nevertheless.
+/// Label that puts a namespace into the mesh without sidecars.
 const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
 /// Label that every namespace has.
 const NAME: &str = "kubernetes.io/metadata.name";
@@ -108,7 +108,7 @@ pub(super) fn images(resources: &Resources, report: &mut Report) {
         let wrong = resources.workloads.of(name).filter(|workload| {
             let has_own = workload.pod.head.annotations.contains_key(PROXY_IMAGE);
             let proxy = workload.pod.spec.proxy();
-            // What is still to be injected is told of elsewhere.
+            // Images that are still to be injected are reported elsewhere.
             let other = proxy.is_some_and(|proxy| {
                 proxy.image != AUTOMATIC && !is_expected(workload, &proxy.image)
             });
@@ -126,7 +126,7 @@ pub(super) fn images(resources: &Resources, report: &mut Report) {
     }
 }
 
-/// Variants of the image that are asked for in a namespace.
+/// Variants of the image that are requested in a namespace.
 fn image_types<'a>(resources: &'a Resources, namespace: &str) -> BTreeSet<&'a str> {
     let mesh = resources.mesh.config.spec.default_config.as_ref();
     let of_mesh = mesh.and_then(|config| config.image.as_ref());

@@ -1,4 +1,4 @@
-//! Registries that networks are said to be fed from.
+//! Registries that the endpoints of networks come from.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::super::report::Report;
 use super::super::resources::Resources;
 use istio_api::mesh::v1alpha1::network::network_endpoints::Ne;
 
-/// Registries that are always there.
+/// Registries that always exist.
 const BUILT_IN: [&str; 3] = ["Mock", "Kubernetes", "External"];
 
 pub(super) fn analyze(resources: &Resources, report: &mut Report) {

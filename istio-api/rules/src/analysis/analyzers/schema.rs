@@ -1,4 +1,4 @@
-//! What validation says of each object for itself.
+//! What validation reports of each object.
 
 use super::super::catalogue::{
     SCHEMA_VALIDATION_ERROR, SCHEMA_WARNING, VIRTUAL_SERVICE_INEFFECTIVE_MATCH,
@@ -51,7 +51,7 @@ pub(super) fn objects(kind: &str, resources: &Resources, report: &mut Report) {
     }
 }
 
-/// There are no rules for settings here, but they must be readable.
+/// Settings have no rules here, but they must decode.
 pub(super) fn mesh_config(resources: &Resources, report: &mut Report) {
     settings(&resources.mesh.config, "data.mesh", report);
 }

@@ -1,4 +1,4 @@
-//! TCP to an external service is told apart by address only.
+//! TCP traffic to external services can be distinguished only by address.
 
 use super::super::catalogue::SERVICE_ENTRY_ADDRESSES_REQUIRED;
 use super::super::report::Report;

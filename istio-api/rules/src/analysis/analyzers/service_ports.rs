@@ -1,4 +1,4 @@
-//! Ports of Services: names that say no protocol, and Services that disagree about a workload.
+//! Ports of Services: names without a protocol, and Services that disagree about a workload.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::validation::primitives::protocol::Protocol;
 
 /// Label of Services that belong to a Gateway of the Gateway API.
 const MANAGED: &str = "gateway.istio.io/managed";
-/// Ports on which servers speak first, so that nothing can be detected: they are TCP.
+/// Ports on which servers speak first, so that detection cannot work: they are TCP.
 const SERVER_FIRST: [u32; 4] = [25, 53, 3306, 27017];
 
 pub(super) fn names(resources: &Resources, report: &mut Report) {

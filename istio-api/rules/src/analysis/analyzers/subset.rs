@@ -1,4 +1,4 @@
-//! Subsets that routes name and nobody defines, and those that nothing is in.
+//! Subsets that routes name but no DestinationRule defines, and subsets without members.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +53,7 @@ pub(super) fn of_rules(resources: &Resources, report: &mut Report) {
         let host = &rule.spec.host;
         let target = match resources.hosts.find(host, rule.namespace()) {
             Some(target) => target,
-            // Such as `*.local`: whatever Pods there are may be behind one of its hosts.
+            // Such as `*.local`: any Pod may be behind one of its hosts.
             None if resources.hosts.any(host) => &any,
             None => {
                 let parameters = [host.clone()];
@@ -67,7 +67,7 @@ pub(super) fn of_rules(resources: &Resources, report: &mut Report) {
             }
         };
         for (i, subset) in rule.spec.subsets.iter().enumerate() {
-            // Without labels it is everything.
+            // Without labels a subset has all endpoints.
             if !subset.labels.is_empty()
                 && !has_members(resources, &entries, target, &subset.labels)
             {
@@ -98,7 +98,7 @@ fn has_members(
     }
     let mut wanted = target.selector.clone();
     for (key, value) in subset {
-        // Nothing has a label twice.
+        // No object has two values for one label.
         if wanted
             .insert(key.clone(), value.clone())
             .is_some_and(|it| it != *value)

@@ -129,7 +129,7 @@ pub(super) fn claims(resources: &Resources, report: &mut Report) {
             let Some(gateway) = resources.gateway(name, service.namespace()) else {
                 continue;
             };
-            // Of the workloads of one gateway, the first is named.
+            // Only the first workload of a gateway is named.
             let selected = resources.workloads.selected(None, &gateway.spec.selector);
             let mut open = selected.filter(|workload| !policies.cover(workload));
             if let Some(workload) = open.next() {
@@ -148,7 +148,7 @@ pub(super) fn claims(resources: &Resources, report: &mut Report) {
     }
 }
 
-/// The first claim of a token that requests are routed by, and where.
+/// The first token claim that requests are routed by, and its field.
 fn claim(spec: &VirtualService) -> Option<(&str, String)> {
     for (i, http) in spec.http.iter().enumerate() {
         for (j, one) in http.r#match.iter().enumerate() {
@@ -168,7 +168,7 @@ fn claim(spec: &VirtualService) -> Option<(&str, String)> {
 /// Selectors of the RequestAuthentications, by namespace.
 struct Policies<'a> {
     selectors: BTreeMap<&'a str, Vec<Option<&'a Labels>>>,
-    /// Namespaces whose policies hold everywhere.
+    /// Namespaces whose policies apply everywhere.
     roots: [&'a str; 2],
 }
 

@@ -1,4 +1,4 @@
-//! Injection webhooks that inject twice, or call nobody.
+//! Injection webhooks that inject twice, or call a service that does not exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::super::resources::Resources;
 use super::super::selection::Labels;
 use istio_api::well_known::labels::{INJECT, INJECTION, REVISION};
 
-/// More revisions than this are not tried against each other.
+/// More revisions than this are not combined.
 const MAX_REVISIONS: usize = 32;
 
 struct Named<'a> {
@@ -70,7 +70,7 @@ pub(super) fn analyze(resources: &Resources, report: &mut Report) {
     }
 }
 
-/// Labels that make a difference: injection on, off or not said, and each revision or none.
+/// Labels that make a difference: injection on, off or unset, and each revision or none.
 fn combinations(key: &str, values: [&str; 2], revisions: &BTreeSet<&str>) -> Vec<Labels> {
     let mut all = Vec::new();
     for value in [None, Some(values[0]), Some(values[1])] {

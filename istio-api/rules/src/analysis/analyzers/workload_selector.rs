@@ -1,4 +1,4 @@
-//! Sidecars and Telemetries: at most one of a kind may hold for a workload.
+//! Sidecars and Telemetries: at most one of a kind may apply to a workload.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::super::report::Report;
 use super::super::resources::Resources;
 use super::super::selection::{Labels, text};
 
-/// An object and the labels that it selects by; none if it is for a whole namespace.
+/// An object and the labels that it selects by; `None` if it is for a whole namespace.
 struct Selecting<'a> {
     origin: &'a Arc<Origin>,
     selector: Option<&'a Labels>,
@@ -36,7 +36,7 @@ fn sidecars(resources: &Resources) -> Vec<Selecting<'_>> {
 
 fn telemetries(resources: &Resources) -> Vec<Selecting<'_>> {
     let all = resources.telemetries.iter();
-    // One that is attached to something by name competes with nobody here.
+    // One that is attached by name conflicts with no other.
     all.filter(|one| one.spec.target_ref.is_none() && one.spec.target_refs.is_empty())
         .map(|telemetry| Selecting {
             origin: &telemetry.head.origin,
@@ -70,8 +70,8 @@ pub(super) fn of_default_telemetries(resources: &Resources, report: &mut Report)
     several_defaults(&telemetries(resources), code, report);
 }
 
-/// Selectors that nothing has, and Pods that several have: of all Pods that the same objects
-/// select, the first is named.
+/// Reports selectors without Pods, and Pods that several objects select: of all Pods that the
+/// same objects select, the first is named.
 fn conflicts(
     resources: &Resources,
     all: &[Selecting<'_>],
@@ -132,7 +132,7 @@ fn several_defaults(all: &[Selecting<'_>], code: &'static Code, report: &mut Rep
     }
 }
 
-/// Access logs that are asked for, and nobody to write them.
+/// Reports access logs that no provider writes.
 pub(super) fn telemetry_providers(resources: &Resources, report: &mut Report) {
     let defaults = resources.mesh.config.spec.default_providers.as_ref();
     if defaults.is_some_and(|defaults| !defaults.access_logging.is_empty()) {

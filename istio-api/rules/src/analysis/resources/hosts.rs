@@ -1,4 +1,4 @@
-//! Hosts: which service one stands for, and which ones meet.
+//! Hosts: which service each stands for, and which ones overlap.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -55,7 +55,7 @@ pub(in crate::analysis) struct Target {
 #[derive(Debug, Default)]
 pub(in crate::analysis) struct Hosts {
     targets: Vec<Target>,
-    /// Host, scope; wildcards without their star are in `wildcards`.
+    /// By host and scope; `wildcards` are without their star.
     exact: HashMap<String, BTreeMap<String, usize>>,
     wildcards: HashMap<String, BTreeMap<String, usize>>,
     all: Matcher,
@@ -130,8 +130,8 @@ impl Hosts {
         wildcard.starts_with('*') && self.all.matching(wildcard).next().is_some()
     }
 
-    /// What a host that an object of `namespace` names stands for: first what is exactly that
-    /// host, then the wildcard with the longest text, each first as everybody sees it.
+    /// What a host that an object of `namespace` names stands for: the exact host, else the
+    /// longest wildcard that matches; what every namespace sees comes first.
     pub(in crate::analysis) fn find(&self, host: &str, namespace: &str) -> Option<&Target> {
         let host = full(host, namespace);
         let seen = |row: &BTreeMap<String, usize>| {
@@ -162,7 +162,7 @@ fn tails(text: &str) -> impl Iterator<Item = &str> {
 pub(in crate::analysis) struct Matcher {
     exact: HashMap<String, BTreeSet<usize>>,
     wildcards: HashMap<String, BTreeSet<usize>>,
-    /// All of them backwards and without star: what ends alike stands together.
+    /// All of them reversed and without star, so that equal endings are adjacent.
     backwards: BTreeMap<Vec<u8>, BTreeSet<usize>>,
 }
 
@@ -180,7 +180,7 @@ impl Matcher {
         self.backwards.entry(backwards).or_default().insert(id);
     }
 
-    /// Ids of the hosts that match `host`; some of them may come more than once.
+    /// Ids of the hosts that match `host`, perhaps with duplicates.
     pub(in crate::analysis) fn matching(&self, host: &str) -> impl Iterator<Item = usize> {
         let tail = host.strip_prefix('*');
         let text = tail.unwrap_or(host);

@@ -13,14 +13,14 @@ use istio_api::well_known::names;
 
 type ConfigMap = Resource<BTreeMap<String, String>>;
 
-/// One text of settings.
+/// Settings from one text.
 #[derive(Debug)]
 pub(in crate::analysis) struct Settings<T> {
-    /// Whose messages about it are; none if nobody wrote any settings.
+    /// The object that messages are about; `None` if there are no settings.
     pub(in crate::analysis) origin: Option<Arc<Origin>>,
     /// The settings; all defaults if the text cannot be read.
     pub(in crate::analysis) spec: T,
-    /// The same as it was written.
+    /// The settings as they were written.
     pub(in crate::analysis) value: Value,
     /// Why the text cannot be read.
     pub(in crate::analysis) errors: Vec<String>,
@@ -60,7 +60,7 @@ impl<T: prost::Message + prost::Name + Default> Settings<T> {
 pub(in crate::analysis) struct Mesh {
     pub(in crate::analysis) config: Settings<MeshConfig>,
     pub(in crate::analysis) networks: Settings<MeshNetworks>,
-    /// Namespace of policies that hold everywhere.
+    /// Namespace of policies that apply everywhere.
     pub(in crate::analysis) root_namespace: String,
 }
 

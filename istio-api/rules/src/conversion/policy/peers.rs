@@ -14,7 +14,7 @@ pub(super) fn mode(policy: &Policy) -> Mode {
     let first = policy.peers.iter().find_map(|peer| match &peer.params {
         Some(Params::Mtls(mtls)) => Some(mtls.mode()),
         Some(Params::Jwt(_)) => None,
-        // What is written as `mtls:` with nothing behind it, which 1.1 reads as STRICT.
+        // Written as `mtls:` without a value, which 1.1 reads as STRICT.
         None => Some(mutual_tls::Mode::Strict),
     });
     match first {
@@ -51,7 +51,7 @@ pub fn scope(policy: &Source<Policy>, mesh: &Mesh<'_>) -> Converted {
     converted
 }
 
-/// Namespace and name of what is made of a policy without targets.
+/// Namespace and name of the objects that a policy without targets becomes.
 pub(super) fn place<'a>(policy: &'a Source<Policy>, mesh: &Mesh<'a>) -> (&'a str, String) {
     let name = &policy.meta.name;
     if policy.kind == "MeshPolicy" {

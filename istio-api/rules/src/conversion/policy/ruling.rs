@@ -1,4 +1,4 @@
-//! Which Policy rules which port of a Service.
+//! Which Policy applies to which port of a Service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::conversion::{Complaint, Port, Service, Source};
 use istio_api::authentication::v1alpha1::port_selector::Port as Named;
 use istio_api::authentication::v1alpha1::{Policy, PortSelector};
 
-/// A port with the Policy that rules it.
+/// A port with the Policy that applies to it.
 #[derive(Debug)]
 pub(super) struct Ruled<'a> {
     pub(super) port: &'a Port,
@@ -17,7 +17,7 @@ pub(super) struct Ruled<'a> {
     pub(super) path: String,
 }
 
-/// The ports of a service that Policies rule, each by the oldest that names it.
+/// The ports of a service that Policies apply to: to each the oldest that names it.
 #[derive(Debug, Default)]
 pub(super) struct Ruling<'a> {
     pub(super) ports: Vec<Ruled<'a>>,
@@ -49,7 +49,7 @@ impl<'a> Ruling<'a> {
                         }
                         None => ruling.complaints.push(policy.complaint(
                             format!("{path}.ports[{j}]"),
-                            format!("{} has no such port: want one of its own", service.host),
+                            format!("{} has no such port: want one of its ports", service.host),
                         )),
                     }
                 }
@@ -61,7 +61,7 @@ impl<'a> Ruling<'a> {
                         )
                     } else {
                         format!(
-                            "{} is older and rules these ports of {}: want one of the two",
+                            "{} is older and applies to these ports of {}: want one of the two",
                             older.origin().title(),
                             service.host
                         )
@@ -73,7 +73,7 @@ impl<'a> Ruling<'a> {
         ruling
     }
 
-    /// Lets `policy` rule `port`, unless one does already, which is returned.
+    /// Applies `policy` to `port`, unless one applies already, which is returned.
     fn rule(
         &mut self,
         port: &'a Port,
@@ -93,7 +93,7 @@ impl<'a> Ruling<'a> {
         None
     }
 
-    /// Who rules a port.
+    /// The policy that applies to a port.
     pub(super) fn at(&self, port: &Port) -> Option<&Ruled<'a>> {
         let at = self.by_number.get(&port.number)?;
         self.ports.get(*at)

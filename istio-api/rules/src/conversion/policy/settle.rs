@@ -1,6 +1,6 @@
 //! Mutual TLS of Services that Policies target.
 //!
-//! Only one PeerAuthentication rules a workload, so the Services of a namespace are looked at
+//! Only one PeerAuthentication applies to a workload, so the Services of a namespace are looked at
 //! together: those with one selector share an object, and where two contradict each other none is
 //! made.
 
@@ -16,7 +16,7 @@ use istio_api::security::v1beta1::PeerAuthentication;
 use istio_api::security::v1beta1::peer_authentication::mutual_tls::Mode;
 use istio_api::type_::v1beta1::WorkloadSelector;
 
-/// What Policies say of one Service.
+/// What Policies decide for one Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The Service; `None` when there is none of that name.
@@ -55,7 +55,7 @@ pub fn decide(
             "there is no service {host} in {namespace}: want one of its services"
         )),
         Some(service) if service.selector.is_empty() => Some(format!(
-            "{host} selects no workloads, so it cannot be said whom the policy is for: want a selector, or a PeerAuthentication"
+            "{host} selects no workloads, so it is not known which ones the policy is for: want a selector, or a PeerAuthentication"
         )),
         Some(_) => None,
     };
@@ -80,7 +80,7 @@ pub fn decide(
             decision.complaints.push(ruled.policy.complaint(
                 ruled.path.as_str(),
                 format!(
-                    "port {} of {host} has a named target port, and no endpoint says which it is: want a number, or an endpoint",
+                    "port {} of {host} has a named target port, and no endpoint resolves it: want a number, or an endpoint",
                     ruled.port.number
                 ),
             ));
@@ -105,7 +105,7 @@ pub fn decide(
 }
 
 impl Decision {
-    /// Takes the modes back.
+    /// Discards the modes.
     fn refuse(&mut self, message: &str) {
         self.ports.clear();
         let complaints: Vec<Complaint> = self.refused(message).collect();
@@ -125,7 +125,7 @@ impl Decision {
 struct Group<'a> {
     members: Vec<(&'a Service, &'a Decision)>,
     ports: BTreeMap<u32, Mode>,
-    /// Why none of it is taken.
+    /// Why none of it is used.
     refused: Option<String>,
 }
 
@@ -158,7 +158,7 @@ pub fn settle<'a>(decisions: impl IntoIterator<Item = &'a Decision>) -> Converte
 }
 
 impl Group<'_> {
-    /// Puts the ports of all members together.
+    /// Merges the ports of all members.
     fn unite(&mut self) {
         self.members
             .sort_by(|(a, _), (b, _)| (&a.name, &a.host).cmp(&(&b.name, &b.host)));
@@ -168,7 +168,7 @@ impl Group<'_> {
                 let older = *first.entry(*port).or_insert(&service.host);
                 if *self.ports.entry(*port).or_insert(*mode) != *mode {
                     self.refused = Some(format!(
-                        "{older} and {} have one selector and different modes on port {port} of its workloads: want one mode, or selectors that differ",
+                        "{older} and {} have the same selector but different modes on port {port} of their workloads: want one mode, or different selectors",
                         service.host
                     ));
                 }
@@ -176,14 +176,14 @@ impl Group<'_> {
         }
     }
 
-    /// Why it cannot stand beside one that selects all of its workloads, if it cannot.
+    /// Why it contradicts a group that selects all of its workloads, if it does.
     fn clash(&self, wider: &Self) -> Option<String> {
         if self.ports == wider.ports || self.refused.is_some() || wider.refused.is_some() {
             return None;
         }
         let ((one, _), (other, _)) = (self.members.first()?, wider.members.first()?);
         Some(format!(
-            "{} selects workloads of {} too, and only one policy can rule a workload: want the same modes on the same ports for both",
+            "{} selects workloads of {} too, and only one policy can apply to a workload: want the same modes on the same ports for both",
             other.host, one.host
         ))
     }
@@ -223,7 +223,7 @@ impl Group<'_> {
     }
 }
 
-/// Refuses groups of which one selects workloads of another and says something else of them.
+/// Refuses groups of which one selects workloads of another and asks for other modes.
 fn refuse_overlaps(groups: &mut BTreeMap<&BTreeMap<String, String>, Group<'_>>) {
     // A wider selector has its first label in every narrower one, so few pairs are compared.
     let mut by_label: BTreeMap<(&String, &String), Vec<&BTreeMap<String, String>>> =

@@ -62,7 +62,7 @@ pub(super) fn of_scope(
         converted.complaints.push(policy.complaint(
             "spec",
             format!(
-                "{} took its place in 1.1, and today the tokens of both are looked at: want the tokens in one of the two",
+                "{} replaced it in 1.1, but today the tokens of both are checked: want the tokens in one of the two",
                 narrower.title()
             ),
         ));
@@ -79,7 +79,7 @@ pub(super) fn of_scope(
         converted.complaints.push(policy.complaint(
             "spec",
             format!(
-                "what refuses requests without a token refuses all that is not HTTP, as ports of {} are: want targets",
+                "refusing requests without a token also refuses what is not HTTP, such as ports of {}: want targets",
                 service.host
             ),
         ));
@@ -95,7 +95,7 @@ pub(super) fn of_service(
 ) -> Converted {
     let mut converted = Converted::default();
     if service.selector.is_empty() {
-        // Told where mutual TLS is decided.
+        // Reported where mutual TLS is decided.
         return converted;
     }
     let ruling = Ruling::of(service, policies);
@@ -121,7 +121,7 @@ pub(super) fn of_service(
             let raw = own().find(|ruled| !ruled.port.http);
             if let Some(ruled) = raw.filter(|_| !tokens(&policy.spec).is_empty()) {
                 let message = format!(
-                    "there are tokens in HTTP only, and these ports of {} do not say that they speak it: want a port name such as http-web",
+                    "only HTTP has tokens, and these ports of {} are not declared as HTTP: want a port name such as http-web",
                     service.host
                 );
                 converted
@@ -177,7 +177,7 @@ fn convert(policy: &Source<Policy>, place: &Place) -> Converted {
         }
     }
     if !converted.complaints.is_empty() {
-        // Tokens that are asked for on other paths than the policy says are of no use to anybody.
+        // Asking for tokens on other paths than the policy says would help no one.
         return converted;
     }
     let meta = || made::meta(&place.namespace, place.name.clone(), [&policy.origin()]);
@@ -191,7 +191,7 @@ fn convert(policy: &Source<Policy>, place: &Place) -> Converted {
     for part in ["spec.origins", "spec.peers"] {
         let asked = match part {
             "spec.origins" => !policy.spec.origin_is_optional,
-            // One of the peers is enough, and mutual TLS is judged by the listener.
+            // One of the peers is enough, and mutual TLS is checked by the listener.
             _ => !policy.spec.peer_is_optional && only_tokens(&policy.spec),
         };
         let of_part = || tokens.iter().filter(|(at, _)| at.starts_with(part));
@@ -282,7 +282,7 @@ fn refusal(mut operations: Vec<Operation>, ports: &BTreeSet<u32>) -> Rule {
     }
 }
 
-/// The paths of a trigger rule, or the field that cannot be said, and why.
+/// The paths of a trigger rule, or the field that cannot be converted, and why.
 fn operation(rule: &TriggerRule) -> Result<Operation, (String, String)> {
     let patterns = |field: &str, list: &[StringMatch]| {
         let patterns = list.iter().enumerate();
@@ -311,10 +311,12 @@ fn pattern(one: &StringMatch) -> Result<String, &'static str> {
         None => return Err("there is nothing to compare with: want exact, prefix or suffix"),
     };
     if literal.contains(['*', '{', '}']) {
-        return Err("`*`, `{` and `}` have a meaning in paths today: want text without them");
+        return Err(
+            "`*`, `{` and `}` have a special meaning in paths today: want text without them",
+        );
     }
     if literal.is_empty() {
-        return Err("the text is empty: want a path, or leave the element out");
+        return Err("the element is empty: want a path, or leave it out");
     }
     Ok(pattern)
 }

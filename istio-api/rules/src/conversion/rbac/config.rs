@@ -14,7 +14,7 @@ pub(super) const KIND: &str = "AuthorizationPolicy";
 /// The config in force; its mode is not `OFF`.
 pub(super) struct Config {
     source: Source<RbacConfig>,
-    /// Everything is only tried.
+    /// Everything is a dry run.
     pub(super) is_tried: bool,
 }
 
@@ -56,7 +56,7 @@ impl Config {
         }
     }
 
-    /// What refuses all that no role allows.
+    /// The policies that refuse what no role allows.
     pub(super) fn refusals(&self, services: &[Service], mesh: &Mesh<'_>) -> Converted {
         let mut converted = Converted::default();
         let at_mode = "spec.mode";
@@ -66,7 +66,7 @@ impl Config {
             self.finish(meta, None, &mut converted);
             converted.complaints.push(origin.complaint(
                 at_mode,
-                "1.1 asks at sidecars only, and what refuses by default rules gateways too: want an AuthorizationPolicy that allows what comes to them",
+                "1.1 controls access at sidecars only, but refusing by default applies to gateways too: want an AuthorizationPolicy that allows what they receive",
             ));
             return converted;
         }
@@ -95,7 +95,7 @@ impl Config {
             });
             if let Some(open) = open {
                 let message = format!(
-                    "{} is not ruled but has the workloads of {}, which are: want both or neither",
+                    "{} is exempt but shares workloads with {}, which is not: want both or neither",
                     open.host, service.host
                 );
                 converted
@@ -126,7 +126,7 @@ impl Config {
     }
 }
 
-/// Metadata of a policy that is only tried, if it is.
+/// Metadata of a policy, marked as a dry run if it is one.
 pub(super) fn tried(mut meta: Meta, is_tried: bool) -> Meta {
     if is_tried {
         meta.annotations

@@ -20,7 +20,7 @@ pub(super) struct Constrained {
 /// Evaluates constraints. `Ok(None)` when the Service does not meet them.
 ///
 /// # Errors
-/// The index of a constraint that cannot be said today, and why.
+/// The index of a constraint that cannot be converted, and why.
 pub(super) fn evaluate(
     constraints: &[Constraint],
     service: &Service,
@@ -59,9 +59,8 @@ pub(super) fn evaluate(
         let mut values = left.labels.values().map(Vec::len);
         let choices = values.try_fold(1, usize::checked_mul);
         if choices.is_none_or(|choices| choices > MAX_SELECTORS) {
-            let message = format!(
-                "it takes more than {MAX_SELECTORS} selectors to say which labels are meant: want fewer values"
-            );
+            let message =
+                format!("the labels need more than {MAX_SELECTORS} selectors: want fewer values");
             return Err((i, message));
         }
     }
@@ -73,7 +72,7 @@ pub(super) fn evaluate(
 }
 
 impl Constrained {
-    /// Demands one of `values`; `false` when an earlier constraint leaves none of them.
+    /// Requires one of `values`; `false` when an earlier constraint leaves none of them.
     fn require(&mut self, label: &str, values: &[String]) -> Result<bool, String> {
         if let Some(value) = values.iter().find(|value| value.contains('*')) {
             return Err(format!(
@@ -153,7 +152,7 @@ fn account(values: &[String], service: &Service) -> Result<bool, String> {
     let wanted = service.accounts.iter().filter(|id| is_wanted(id)).count();
     if service.accounts.is_empty() {
         Err(format!(
-            "it is not known as whom {} runs: want a constraint on labels",
+            "it is not known which account {} runs as: want a constraint on labels",
             service.host
         ))
     } else if wanted != 0 && wanted != service.accounts.len() {

@@ -17,7 +17,7 @@ use istio_api::type_::v1beta1::WorkloadSelector;
 type Role = Source<ServiceRole>;
 type Binding = Source<ServiceRoleBinding>;
 
-/// What a role is converted among.
+/// What the conversion of a role depends on.
 pub(super) struct World<'a> {
     pub(super) config: &'a Config,
     pub(super) services: &'a [Service],
@@ -25,7 +25,7 @@ pub(super) struct World<'a> {
     pub(super) mesh: &'a Mesh<'a>,
 }
 
-/// Whether a binding gives this role to somebody.
+/// Whether a binding refers to this role.
 pub(super) fn binds(binding: &Binding, role: &Role) -> bool {
     let of_role = |name: &str, kind: &str| name == role.meta.name && kind == "ServiceRole";
     binding.meta.namespace == role.meta.namespace
@@ -85,7 +85,7 @@ impl World<'_> {
         converted
     }
 
-    /// What is allowed; `None` when it is never met.
+    /// What is allowed; `None` when the constraints are never met.
     fn operation(&self, part: &Part<'_>) -> Result<Option<(Constrained, Operation)>, Complaint> {
         let Part { rule, service, .. } = part;
         if service.selector.is_empty() {
@@ -97,7 +97,7 @@ impl World<'_> {
         }
         if !speaks_http(service) && needs_requests(rule) {
             let message = format!(
-                "paths, methods, hosts and headers are in HTTP only, which no port of {} says that it speaks: want a rule without them",
+                "only HTTP has paths, methods, hosts and headers, and no port of {} is declared as HTTP: want a rule without them",
                 service.host
             );
             return Err(part.complaint("", message));
@@ -129,7 +129,7 @@ impl World<'_> {
             let own: BTreeSet<String> = service.targets().iter().map(u32::to_string).collect();
             if own.is_empty() {
                 let message = format!(
-                    "{} has workloads of {}, and the ports of the one cannot be told from those of the other: want numbers as target ports, or an endpoint",
+                    "{} shares workloads with {}, and their ports cannot be told apart: want numbers as target ports, or an endpoint",
                     other.host, service.host
                 );
                 return Err(part.complaint(".services", message));
@@ -148,7 +148,7 @@ impl World<'_> {
         Ok(Some((constrained, operation)))
     }
 
-    /// Another service of the namespace that has workloads of `service`.
+    /// Another service of the namespace that shares workloads with `service`.
     fn sharer(&self, service: &Service) -> Option<&Service> {
         let mut others = self.services.iter().filter(|other| {
             other.namespace == service.namespace
@@ -267,13 +267,13 @@ fn raw_binding(binding: &Binding, service: &Service) -> Option<Complaint> {
     let mut subjects = binding.spec.subjects.iter();
     let k = subjects.position(subject::needs_requests)?;
     let message = format!(
-        "it can be judged in HTTP only, which no port of {} says that it speaks, so the whole role is left out there: want a role of its own for these subjects",
+        "it can be checked only in HTTP, and no port of {} is declared as HTTP, so the whole role is left out there: want a separate role for these subjects",
         service.host
     );
     Some(binding.complaint(format!("spec.subjects[{k}]"), message))
 }
 
-/// Who a binding allows; subjects that cannot be said become complaints.
+/// The callers that a binding allows; subjects that cannot be converted become complaints.
 fn of_binding(binding: &Binding, of_origin: bool, complaints: &mut Vec<Complaint>) -> Vec<Caller> {
     let mut callers = Vec::new();
     for (k, one) in binding.spec.subjects.iter().enumerate() {
@@ -281,7 +281,7 @@ fn of_binding(binding: &Binding, of_origin: bool, complaints: &mut Vec<Complaint
         let caller = match subject::read(one, of_origin) {
             Ok(Some(caller)) => caller,
             Ok(None) => {
-                let message = "the subject says nobody: want user, group or properties";
+                let message = "the subject names no caller: want user, group or properties";
                 complaints.push(binding.complaint(path, message));
                 continue;
             }
@@ -303,7 +303,7 @@ fn of_binding(binding: &Binding, of_origin: bool, complaints: &mut Vec<Complaint
     callers
 }
 
-/// One rule for all callers without conditions, and one for each other.
+/// One rule for all callers without conditions, and one for each of the others.
 fn rules(callers: Vec<Caller>, operation: &Operation, constrained: &Constrained) -> Vec<Rule> {
     let (plain, others): (Vec<Caller>, Vec<Caller>) =
         callers.into_iter().partition(|one| one.when.is_empty());
@@ -317,7 +317,7 @@ fn rules(callers: Vec<Caller>, operation: &Operation, constrained: &Constrained)
     rules
 }
 
-/// A rule for `callers`, whose conditions must be the same; anybody when there is none.
+/// A rule for `callers`, whose conditions must be the same; for everyone if there are none.
 fn rule_for(callers: &[Caller], operation: &Operation, constrained: &Constrained) -> Rule {
     let mut from: Vec<From> = Vec::new();
     let unconditional = |caller: &Caller| caller.source == Default::default();
@@ -348,14 +348,14 @@ fn rule_for(callers: &[Caller], operation: &Operation, constrained: &Constrained
     }
 }
 
-/// Whether validation takes the rule.
+/// Checks that validation accepts the rule.
 fn check(rule: &Rule) -> Result<(), String> {
     let spec = AuthorizationPolicy {
         rules: vec![rule.clone()],
         ..Default::default()
     };
     let object = made::security(KIND, Meta::default(), &spec);
-    // The path is one in what would come out, which nobody has seen.
+    // The path is one in the resulting object, which the user does not know.
     object.map(|_| ()).map_err(|message| {
         let told = message
             .split_once(": ")

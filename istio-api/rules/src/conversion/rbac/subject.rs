@@ -6,7 +6,7 @@ use istio_api::security::v1beta1::{Condition, Source};
 
 const GROUPS: &str = "request.auth.claims[groups]";
 
-/// Who is meant, as a source and conditions beside it.
+/// A caller, as a source and conditions beside it.
 #[derive(Debug, Default)]
 pub(super) struct Caller {
     pub(super) source: Source,
@@ -14,7 +14,8 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Adds a demand: to the list of the source, or as a condition if the list has another already.
+    /// Adds a requirement: to the list of the source, or as a condition if the list has one
+    /// already.
     fn require(
         &mut self,
         list: fn(&mut Source) -> &mut Vec<String>,
@@ -38,10 +39,10 @@ fn condition(key: &str, values: Vec<String>) -> Condition {
     }
 }
 
-/// Reads a subject; with `of_origin` principals are those of tokens. `None`: it says nobody.
+/// Reads a subject; with `of_origin` principals are those of tokens. `None` if it names no caller.
 ///
 /// # Errors
-/// The field that cannot be said today, and why.
+/// The field that cannot be converted, and why.
 pub(super) fn read(subject: &Subject, of_origin: bool) -> Result<Option<Caller>, (String, String)> {
     if *subject == Subject::default() {
         return Ok(None);
@@ -118,7 +119,7 @@ fn is_condition(key: &str) -> bool {
             .any(|prefix| in_brackets(key, prefix).is_some())
 }
 
-/// Whether it can be judged in requests only, not in connections.
+/// Whether it can be checked only for requests, not for connections.
 pub(super) fn needs_requests(subject: &Subject) -> bool {
     const OF_CONNECTIONS: [&str; 3] = ["source.ip", "source.namespace", "source.principal"];
     let mut keys = subject.properties.keys();

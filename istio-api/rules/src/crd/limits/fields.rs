@@ -1,4 +1,4 @@
-//! Demands on fields. Names of messages leave out `istio.`, names of fields are those of JSON.
+//! Constraints on fields. Names of messages leave out `istio.`, names of fields are those of JSON.
 
 use super::Limit::{
     self, BareMessage, Elements, Items, Key, Length, MinLength, Minimum, Pattern, Properties,
@@ -58,7 +58,7 @@ const JWKS_URI: &[Limit] = &[
 ];
 const PERCENT: &[Limit] = &[Range(0, 100)];
 
-/// Demands on fields.
+/// Constraints on fields.
 pub(super) const FIELDS: &[(&str, &str, &[Limit])] = &[
     // extensions
     (

@@ -1,8 +1,8 @@
-//! Demands on whole messages. Names leave out `istio.`.
+//! Constraints on whole messages. Names leave out `istio.`.
 
 use super::Limit::{self, Rule};
 
-/// Messages without whose `spec` an object means nothing.
+/// Messages of objects that are meaningless without `spec`.
 pub(in crate::crd) const SPEC_REQUIRED: &[&str] = &[
     "istio.extensions.v1alpha1.TrafficExtension",
     "istio.extensions.v1alpha1.WasmPlugin",
@@ -20,7 +20,7 @@ pub(super) const UNIX_WITHOUT_PORTS: Limit = Rule(
     "want no ports where the address is a Unix socket",
 );
 
-/// Demands on whole messages.
+/// Constraints on whole messages.
 pub(super) const MESSAGES: &[(&str, &[Limit])] = &[
     (
         "extensions.v1alpha1.EnvVar",

@@ -1,4 +1,4 @@
-//! Keys for tokens, written into the object.
+//! JSON Web Key Sets that are written into the object.
 
 use serde_json::{Map, Value};
 
@@ -9,7 +9,7 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, text: &str) {
         check.error(
             "RA-05",
             at,
-            "the text is no JSON object: want a key, or {\"keys\": [...]}",
+            "the key set is not a JSON object: want a key, or {\"keys\": [...]}",
         );
         return;
     };
@@ -17,31 +17,31 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, text: &str) {
         None => vec![Value::Object(members)],
         Some(Value::Array(keys)) => keys.clone(),
         Some(_) => {
-            check.error("RA-05", at, "keys is no list: want {\"keys\": [...]}");
+            check.error("RA-05", at, "keys is not a list: want {\"keys\": [...]}");
             return;
         }
     };
     for (i, key) in keys.iter().enumerate() {
-        match key.as_object().map_or(Err("it is no object"), read) {
+        match key.as_object().map_or(Err("it is not an object"), read) {
             Ok(false) => {}
             Ok(true) => check.warn("RA-06", at, format!(
-                "key {i} holds a secret, which nobody needs to check tokens: want the public key"
+                "key {i} holds a secret, which is not needed to verify tokens: want the public key"
             )),
             Err(why) => check.error("RA-05", at, format!(
-                "key {i} cannot be read ({why}): want a key of type RSA, EC or OKP with all its members"
+                "key {i} is not valid ({why}): want a key of type RSA, EC or OKP with all its members"
             )),
         }
     }
 }
 
-/// Whether the key is a secret.
+/// Whether the key holds a secret.
 fn read(key: &Map<String, Value>) -> Result<bool, &'static str> {
     let (members, secret): (&[&str], &str) = match key.get("kty").and_then(Value::as_str) {
         Some("RSA") => (&["n", "e"], "d"),
         Some("EC") => (&["x", "y"], "d"),
         Some("OKP") => (&["x"], "d"),
         Some("oct") => (&["k"], "k"),
-        _ => return Err("its kty is none of RSA, EC, OKP and oct"),
+        _ => return Err("its kty is not RSA, EC, OKP or oct"),
     };
     let has_curve = key.get("crv").is_some_and(Value::is_string);
     if matches!(members, ["x", ..]) && !has_curve {

@@ -1,4 +1,4 @@
-//! Conditions by key.
+//! Conditions of a rule, by their key.
 
 use crate::validation::primitives::access::{self, Values};
 use crate::validation::report::{At, Check, quote};
@@ -10,7 +10,7 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, condition: &Condition
     let at_key = at.field("key");
     if action == Action::Custom && is_about_caller(key) {
         check.error("AP-07", &at_key, format!(
-            "with action CUSTOM the provider judges who calls, so {} cannot be used: want another key",
+            "with action CUSTOM the provider decides about the caller, so {} cannot be used: want another key",
             quote(key)
         ));
     }
@@ -48,7 +48,7 @@ fn is_about_caller(key: &str) -> bool {
     keys.contains(&key) || key.starts_with("request.auth.")
 }
 
-/// What a key is compared with.
+/// The kind of values that a key is compared with.
 fn values(key: &str) -> Result<Values, String> {
     let maps = [
         "request.headers",
@@ -71,17 +71,18 @@ fn values(key: &str) -> Result<Values, String> {
         | "connection.sni" => Values::Text,
         "destination.namespace" => {
             return Err(
-                "destination.namespace is no key here: want a policy in that namespace".to_owned(),
+                "destination.namespace is not a valid key: want a policy in that namespace"
+                    .to_owned(),
             );
         }
         key if key.starts_with("destination.labels") => {
             return Err(
-                "destination.labels is no key here: want the labels in the selector".to_owned(),
+                "destination.labels is not a valid key: want the labels in the selector".to_owned(),
             );
         }
         _ => {
             return Err(format!(
-                "{} is no key that is known: want one such as \"source.ip\", \"request.headers[x-user]\" or \"request.auth.claims[iss]\"",
+                "{} is not a valid key: want one such as \"source.ip\", \"request.headers[x-user]\" or \"request.auth.claims[iss]\"",
                 quote(key)
             ));
         }

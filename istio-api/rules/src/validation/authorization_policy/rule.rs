@@ -28,7 +28,7 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, rule: &Rule, action: 
         check.warn(
             "AP-26",
             at,
-            "nothing here applies to TCP, so the rule denies all of it: want operation.ports beside",
+            "nothing here applies to TCP, so the rule denies all TCP traffic: want operation.ports as well",
         );
     }
 }
@@ -41,7 +41,7 @@ fn missing(check: &mut Check<'_>, at: &At<'_>) {
     );
 }
 
-/// Lists that are judged where only TCP is seen are all that a rule for TCP is left with.
+/// Whether nothing of the rule can be matched on TCP, where conditions on HTTP are dropped.
 fn denies_all_tcp(rule: &Rule) -> bool {
     let mut sources = rule
         .from
@@ -114,7 +114,7 @@ fn source(check: &mut Check<'_>, at: &At<'_>, source: &Source, action: Action) {
             action == Action::Custom && kind != Addresses && !list.is_empty(),
             "AP-06",
             &at.field(field),
-            "with action CUSTOM the provider judges who calls: want ipBlocks or remoteIpBlocks, or leave it out",
+            "with action CUSTOM the provider decides about the caller: want ipBlocks or remoteIpBlocks, or leave it out",
         );
     }
     let accounts = !source.service_accounts.is_empty() || !source.not_service_accounts.is_empty();
@@ -128,7 +128,7 @@ fn source(check: &mut Check<'_>, at: &At<'_>, source: &Source, action: Action) {
         accounts && others.into_iter().any(|list| !list.is_empty()),
         "AP-18",
         at,
-        "service accounts stand beside principals or namespaces: want one of the two",
+        "service accounts cannot be combined with principals or namespaces: want one of the two",
     );
 }
 

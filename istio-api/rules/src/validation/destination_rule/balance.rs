@@ -46,7 +46,7 @@ fn consistent_hash(check: &mut Check<'_>, at: &At<'_>, hash: &ConsistentHashLb) 
             hash.hash_algorithm.is_some(),
             "DR-26",
             &at,
-            "minimumRingSize stands beside ringHash or maglev: want it inside ringHash, or not at all",
+            "minimumRingSize is set beside ringHash or maglev: want it inside ringHash, or not at all",
         );
     }
     if let Some(HashAlgorithm::Maglev(maglev)) = &hash.hash_algorithm {
@@ -57,7 +57,7 @@ fn consistent_hash(check: &mut Check<'_>, at: &At<'_>, hash: &ConsistentHashLb) 
             check.error(
                 "DR-27",
                 &at,
-                "there is no size of the table: want a prime such as 65537",
+                "there is no table size: want a prime such as 65537",
             );
         } else if size >= TABLE_LIMIT {
             check.error(
@@ -69,13 +69,13 @@ fn consistent_hash(check: &mut Check<'_>, at: &At<'_>, hash: &ConsistentHashLb) 
             check.error(
                 "DR-29",
                 &at,
-                format!("{size} is no prime: want one such as 65537"),
+                format!("{size} is not a prime: want one such as 65537"),
             );
         }
     }
 }
 
-/// 1 counts, as in 1.30.
+/// 1 counts as a prime, as in 1.30.
 fn is_prime(number: u64) -> bool {
     (2..)
         .take_while(|divisor| divisor * divisor <= number)
@@ -127,7 +127,7 @@ fn warmup(check: &mut Check<'_>, at: &At<'_>, warmup: &WarmupConfiguration) {
         check.error(
             "DR-32",
             &at.field("minimumPercent"),
-            format!("{percent} is no percentage: want at most 100"),
+            format!("{percent} is not a valid percentage: want at most 100"),
         );
     }
     if let Some(aggression) = warmup.aggression

@@ -7,7 +7,7 @@ use istio_api::networking::v1alpha3::LocalityLoadBalancerSetting;
 use istio_api::networking::v1alpha3::locality_load_balancer_setting::{Distribute, Failover};
 use istio_api::well_known::labels;
 
-/// `ejects` says that unhealthy endpoints are found out, which failover depends on.
+/// `ejects`: outlier detection is on, which failover depends on.
 pub(in crate::validation) fn validate(
     check: &mut Check<'_>,
     at: &At<'_>,
@@ -23,10 +23,13 @@ pub(in crate::validation) fn validate(
     let topology = [labels::REGION, labels::ZONE, labels::SUBZONE];
     check.refuse(
         !setting.failover.is_empty()
-            && setting.failover_priority.iter().any(|key| topology.contains(&key.as_str())),
+            && setting
+                .failover_priority
+                .iter()
+                .any(|key| topology.contains(&key.as_str())),
         "LB-02",
         &at.field("failoverPriority"),
-        "the priorities name region, zone or subzone, which failover is about as well: want one of the two",
+        "failover and failoverPriority both use region, zone or subzone: want one of the two",
     );
     for (i, share) in setting.distribute.iter().enumerate() {
         distribute(check, &at.item("distribute", i), share);
@@ -54,7 +57,11 @@ fn distribute(check: &mut Check<'_>, at: &At<'_>, share: &Distribute) {
     for (to, weight) in &share.to {
         let at = at.entry("to", to);
         if !(1..=100).contains(weight) {
-            check.error("LB-03", &at, format!("{weight} is no share: want 1 to 100"));
+            check.error(
+                "LB-03",
+                &at,
+                format!("{weight} is not a valid weight: want 1 to 100"),
+            );
         }
         seen.add(check, &at, to);
     }
@@ -63,7 +70,7 @@ fn distribute(check: &mut Check<'_>, at: &At<'_>, share: &Distribute) {
         check.error(
             "LB-04",
             &at.field("to"),
-            format!("the shares sum to {sum}: want 100"),
+            format!("the weights sum to {sum}: want 100"),
         );
     }
 }
@@ -73,7 +80,7 @@ fn failover(check: &mut Check<'_>, at: &At<'_>, over: &Failover) {
         over.from == over.to,
         "LB-08",
         at,
-        "the region fails over to itself: want another one in to",
+        "the region fails over to itself: want another region in to",
     );
     for (field, region) in [("from", &over.from), ("to", &over.to)] {
         let at = at.field(field);
@@ -97,7 +104,7 @@ fn failover(check: &mut Check<'_>, at: &At<'_>, over: &Failover) {
     }
 }
 
-/// Localities met so far: by region and zone, the subzones. `*` stands for all of a level.
+/// Localities seen so far: the subzones by region and zone. `*` stands for all of a level.
 #[derive(Default)]
 struct Seen<'a>(BTreeMap<&'a str, BTreeMap<&'a str, BTreeSet<&'a str>>>);
 
@@ -109,7 +116,7 @@ impl<'a> Seen<'a> {
                 "LB-05",
                 at,
                 format!(
-                    "{} has a \"*\" where none can be: want one at most, and last",
+                    "{} has a misplaced \"*\": want at most one, at the end",
                     quote(locality)
                 ),
             );
@@ -133,7 +140,7 @@ impl<'a> Seen<'a> {
                 "LB-07",
                 at,
                 format!(
-                    "{} overlaps with one before it: want each locality once",
+                    "{} overlaps with an earlier one: want each locality once",
                     quote(locality)
                 ),
             );

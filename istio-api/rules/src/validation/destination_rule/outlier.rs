@@ -1,4 +1,4 @@
-//! Endpoints that are left out for a while because they fail.
+//! Outlier detection: endpoints that fail are ejected for a while.
 
 use crate::validation::primitives::number;
 use crate::validation::report::{At, Check};
@@ -36,6 +36,6 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, detection: &OutlierDe
             && !detection.split_external_local_origin_errors,
         "DR-54",
         &at.field("consecutiveLocalOriginFailures"),
-        "local failures are counted apart only on request: want splitExternalLocalOriginErrors: true beside it",
+        "local failures are counted separately only on request: want splitExternalLocalOriginErrors: true beside it",
     );
 }

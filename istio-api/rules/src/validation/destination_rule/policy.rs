@@ -47,14 +47,14 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, policy: &TrafficPolic
             "DR-15",
             &at.field("version"),
             format!(
-                "{} is no version of the PROXY protocol: want V1 or V2",
+                "{} is not a version of the PROXY protocol: want V1 or V2",
                 proxy.version
             ),
         );
     }
 }
 
-/// What all traffic and that of one port have in common.
+/// Settings that a policy has for all traffic and for single ports.
 struct Common<'a> {
     balancer: Option<&'a istio_api::networking::v1alpha3::LoadBalancerSettings>,
     pool: Option<&'a istio_api::networking::v1alpha3::ConnectionPoolSettings>,
@@ -115,7 +115,7 @@ fn tunnel(check: &mut Check<'_>, at: &At<'_>, settings: &TunnelSettings) {
             "DR-12",
             &at.field("protocol"),
             format!(
-                "{} is no way to open a tunnel: want CONNECT or POST",
+                "{} is not a valid tunnel protocol: want CONNECT or POST",
                 quote(&settings.protocol)
             ),
         );

@@ -55,7 +55,7 @@ fn http(check: &mut Check<'_>, at: &At<'_>, settings: &HttpSettings) {
         settings.h2_upgrade_policy() == H2UpgradePolicy::Upgrade && settings.use_client_protocol,
         "DR-41",
         &at.field("useClientProtocol"),
-        "the client's protocol cannot be kept and upgraded: want useClientProtocol or h2UpgradePolicy: UPGRADE",
+        "the client's protocol cannot be both kept and upgraded: want useClientProtocol or h2UpgradePolicy: UPGRADE",
     );
 }
 

@@ -20,7 +20,7 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, settings: &ClientTlsS
                 !file.is_empty(),
                 "DR-57",
                 &at.field(field),
-                "credentialName brings keys and certificates already: want it, or files",
+                "credentialName already brings keys and certificates: want it, or files",
             );
         }
     } else if mode == Mode::Mutual {
@@ -28,13 +28,13 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, settings: &ClientTlsS
             settings.client_certificate.is_empty(),
             "DR-55",
             &at.field("clientCertificate"),
-            "mode MUTUAL needs a certificate of the client: want its file, or credentialName",
+            "mode MUTUAL needs a client certificate: want its file, or credentialName",
         );
         check.refuse(
             settings.private_key.is_empty(),
             "DR-56",
             &at.field("privateKey"),
-            "mode MUTUAL needs the key of the client: want its file, or credentialName",
+            "mode MUTUAL needs the client's private key: want its file, or credentialName",
         );
     }
     let at_credential = at.field("credentialName");
@@ -52,7 +52,7 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, settings: &ClientTlsS
         Mode::Disable | Mode::IstioMutual => return,
     };
     let message =
-        "insecureSkipVerify turns checking off, and this is only for checking: want one of the two";
+        "insecureSkipVerify turns verification off, so this has no effect: want one of the two";
     check.refuse(
         !settings.ca_certificates.is_empty(),
         rule,

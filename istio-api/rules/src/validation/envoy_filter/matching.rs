@@ -1,4 +1,4 @@
-//! Which object a patch is for.
+//! The match of a patch: which object it is for.
 
 use crate::validation::report::{At, Check, quote};
 use istio_api::networking::v1alpha3::envoy_filter::envoy_config_object_match::ObjectTypes;
@@ -38,7 +38,7 @@ pub(super) fn validate(
             rule,
             &at.field(field),
             format!(
-                "{field} is not what {} is in: want {wanted}",
+                "a match on {field} does not go with applyTo {}: want {wanted}",
                 apply_to.as_str_name()
             ),
         );
@@ -57,7 +57,7 @@ pub(super) fn validate(
 fn filter(check: &mut Check<'_>, at: &At<'_>, apply_to: ApplyTo, filter: &FilterMatch) {
     if matches!(apply_to, ApplyTo::Listener | ApplyTo::FilterChain) {
         check.warn("EF-11", at, format!(
-            "a filter does not matter to {}, so this has no effect: want NETWORK_FILTER or HTTP_FILTER, or leave it out",
+            "a match on a filter is ignored with applyTo {}, so this has no effect: want NETWORK_FILTER or HTTP_FILTER, or leave it out",
             apply_to.as_str_name()
         ));
     }
@@ -83,7 +83,7 @@ fn filter(check: &mut Check<'_>, at: &At<'_>, apply_to: ApplyTo, filter: &Filter
         !matches!(filter.name.as_str(), "" | HTTP_MANAGER | OLD_HTTP_MANAGER),
         "EF-14",
         &at_name,
-        "this filter has no filters inside: want \"envoy.filters.network.http_connection_manager\"",
+        "this filter contains no others: want \"envoy.filters.network.http_connection_manager\"",
     );
     let at_name = at_inner.field("name");
     check.refuse(
@@ -95,7 +95,7 @@ fn filter(check: &mut Check<'_>, at: &At<'_>, apply_to: ApplyTo, filter: &Filter
     renamed(check, &at_name, &inner.name);
 }
 
-/// The name that Envoy has by now for the filter of this name.
+/// The name that Envoy uses today for the filter of this name.
 pub(crate) fn current_name(name: &str) -> &str {
     let row = RENAMED.binary_search_by_key(&name, |(old, _)| old);
     row.ok()

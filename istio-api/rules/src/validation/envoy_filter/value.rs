@@ -1,4 +1,4 @@
-//! What a patch puts in: it must be the Envoy message of the patched object.
+//! The value of a patch, which must be the Envoy message of the patched object.
 
 use prost_reflect::{DynamicMessage, ReflectMessage, Value as Reflected};
 use prost_types::value::Kind;
@@ -46,7 +46,7 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, apply_to: ApplyTo, va
                     "EF-19",
                     at,
                     format!(
-                        "{} is not as Envoy wants it: {}: want the fields of {name}{hint}",
+                        "{} is not valid for Envoy: {}: want the fields of {name}{hint}",
                         quote(&problem.path),
                         problem.message
                     ),
@@ -59,7 +59,7 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, apply_to: ApplyTo, va
                     "EF-20",
                     at,
                     format!(
-                        "{} is left out: {}: want the fields of {name}",
+                        "{} is ignored: {}: want the fields of {name}",
                         quote(&issue.path),
                         issue.message
                     ),
@@ -74,8 +74,8 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, apply_to: ApplyTo, va
     }
 }
 
-/// Extensions that are in builds of Envoy other than the stock one, by the start of their names.
-/// Their messages are not known here, and documents with them are not to be refused.
+/// Extensions of Envoy builds other than the stock one, by the start of their names. Their
+/// messages are unknown here, but documents with them must not be refused.
 const ELSEWHERE: [&str; 31] = [
     "envoy.extensions.compression.qat",
     "envoy.extensions.config.v3alpha.",
@@ -110,7 +110,7 @@ const ELSEWHERE: [&str; 31] = [
     "stats.",
 ];
 
-/// Takes what cannot be read here out of the way, with a warning.
+/// Replaces messages that cannot be decoded here by empty ones, with a warning.
 fn set_aside(check: &mut Check<'_>, at: &At<'_>, value: &mut Json) {
     if let Some(url) = value.get("@type").and_then(Json::as_str) {
         let name = any::message_name(url);
@@ -140,7 +140,7 @@ fn set_aside(check: &mut Check<'_>, at: &At<'_>, value: &mut Json) {
     }
 }
 
-/// Warns of filters that Envoy cannot find, because their name alone says nothing.
+/// Warns of filters without configuration: Envoy does not find a filter by its name alone.
 fn without_config(check: &mut Check<'_>, at: &At<'_>, message: &DynamicMessage) {
     let has = |field: &str| message.has_field_by_name(field);
     if message
@@ -156,7 +156,7 @@ fn without_config(check: &mut Check<'_>, at: &At<'_>, message: &DynamicMessage) 
             .and_then(|name| name.as_str())
             .unwrap_or_default();
         check.warn("EF-22", at, format!(
-            "{} has no configuration, and Envoy does not find it by name: want typed_config with an @type",
+            "{} has no configuration, and Envoy does not find filters by name: want typed_config with an @type",
             quote(name)
         ));
     }
@@ -202,7 +202,7 @@ fn plain(value: &Value) -> Json {
     }
 }
 
-/// Whole numbers as such: fields of integers take no others.
+/// Whole numbers become JSON integers: integer fields accept nothing else.
 fn number(value: f64) -> Json {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if value.fract() == 0.0 && value.abs() <= EXACT {

@@ -20,14 +20,14 @@ pub(in crate::validation) fn validate(check: &mut Check<'_>, spec: &Policy) {
             !is_default,
             "PO-01",
             &name,
-            "a policy without targets is for the whole namespace: want the name \"default\", or targets",
+            "a policy without targets applies to the whole namespace: want the name \"default\", or targets",
         );
     } else {
         check.refuse(
             is_default,
             "PO-02",
             &name,
-            "the name \"default\" is for the policy of the whole namespace: want another name, or no targets",
+            "the name \"default\" is reserved for the policy of the whole namespace: want another name, or no targets",
         );
     }
     for (i, one) in spec.targets.iter().enumerate() {
@@ -42,13 +42,13 @@ pub(in crate::validation) fn validate_mesh(check: &mut Check<'_>, spec: &Policy)
         !is_default,
         "PO-03",
         &METADATA.field("name"),
-        "there is one policy of the mesh: want the name \"default\"",
+        "the mesh has only one policy: want the name \"default\"",
     );
     check.refuse(
         !spec.targets.is_empty(),
         "PO-04",
         &SPEC.field("targets"),
-        "the policy of the mesh is for all services: want a Policy for some, or no targets",
+        "the policy of the mesh applies to all services: want a Policy for some, or no targets",
     );
     methods(check, spec);
 }
@@ -119,7 +119,7 @@ fn token<'a>(check: &mut Check<'_>, at: &At<'_>, jwt: &'a Jwt, issuers: &mut BTr
             check.error(
                 rule,
                 &at.item(field, i),
-                "the text is empty: want a name, or leave the element out",
+                "the element is empty: want a name, or leave it out",
             );
         }
     }

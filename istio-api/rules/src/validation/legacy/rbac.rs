@@ -51,7 +51,7 @@ pub(in crate::validation) fn validate_binding(check: &mut Check<'_>, spec: &Serv
             subject.user.is_empty() && subject.group.is_empty() && subject.properties.is_empty(),
             "RB-06",
             &SPEC.item("subjects", i),
-            "the subject says nobody: want user, group or properties",
+            "the subject names no caller: want user, group or properties",
         );
     }
     let at = SPEC.field("roleRef");
@@ -67,7 +67,10 @@ pub(in crate::validation) fn validate_binding(check: &mut Check<'_>, spec: &Serv
         check.error(
             "RB-08",
             &at.field("kind"),
-            format!("{} is no kind of role: want ServiceRole", quote(&role.kind)),
+            format!(
+                "{} is not a kind of role: want ServiceRole",
+                quote(&role.kind)
+            ),
         );
     }
     check.refuse(
@@ -84,19 +87,19 @@ pub(in crate::validation) fn validate_config(check: &mut Check<'_>, spec: &RbacC
         !is_default,
         "RB-10",
         &METADATA.field("name"),
-        "there is one such object: want the name \"default\"",
+        "only one such object can exist: want the name \"default\"",
     );
     check.refuse(
         spec.mode() == Mode::OnWithInclusion && spec.inclusion.is_none(),
         "RB-11",
         &SPEC.field("inclusion"),
-        "mode ON_WITH_INCLUSION needs what is included: want inclusion, or mode ON",
+        "mode ON_WITH_INCLUSION needs to know what is included: want inclusion, or mode ON",
     );
     check.refuse(
         spec.mode() == Mode::OnWithExclusion && spec.exclusion.is_none(),
         "RB-12",
         &SPEC.field("exclusion"),
-        "mode ON_WITH_EXCLUSION needs what is excluded: want exclusion, or mode ON",
+        "mode ON_WITH_EXCLUSION needs to know what is excluded: want exclusion, or mode ON",
     );
 }
 

@@ -11,13 +11,13 @@ pub(in super::super) enum Values {
     Text,
     /// Addresses and prefixes.
     Addresses,
-    /// Numbers of ports.
+    /// Port numbers.
     Ports,
     /// Service accounts, with or without namespace.
     ServiceAccounts,
-    /// Text with one `*` at an end.
+    /// Text with at most one `*`, first or last.
     Wildcards,
-    /// Domains of trust.
+    /// Trust domains.
     TrustDomains,
     /// Paths, with or without templates.
     Paths,
@@ -26,7 +26,7 @@ pub(in super::super) enum Values {
 const MAX_ACCOUNTS: usize = 16;
 const MAX_ACCOUNT: usize = 320;
 
-/// Checks a list under two rules: of values that are empty, and of what they are.
+/// Checks a list by two rules: one for empty values, one for their form.
 pub(in super::super) fn list(
     check: &mut Check<'_>,
     (empty, rule): (&'static str, &'static str),
@@ -51,7 +51,7 @@ pub(in super::super) fn list(
             check.error(
                 empty,
                 &at,
-                "the value is empty: want a text, or \"*\" for anything that is there",
+                "the value is empty: want a value, or \"*\" for any that is present",
             );
         } else {
             check.test(rule, &at, kind.check(value));
@@ -65,12 +65,15 @@ impl Values {
             Self::Text => Ok(()),
             Self::Addresses => host::ip_or_prefix(value),
             Self::Ports => {
-                // Signs and leading zeros are numbers as well.
+                // A sign and leading zeros are accepted, too.
                 let right = value
                     .parse::<i64>()
                     .is_ok_and(|port| (0..=65_535).contains(&port));
                 ensure(right, || {
-                    format!("{} is no port: want a number from 0 to 65535", quote(value))
+                    format!(
+                        "{} is not a valid port: want a number from 0 to 65535",
+                        quote(value)
+                    )
                 })
             }
             Self::ServiceAccounts => service_account(value),
@@ -99,7 +102,7 @@ fn service_account(value: &str) -> Outcome {
         && third.is_none();
     ensure(right, || {
         format!(
-            "{} is no service account: want its name, or namespace/name, of at most {MAX_ACCOUNT} characters and without \"*\"",
+            "{} is not a valid service account: want its name, or namespace/name, of at most {MAX_ACCOUNT} characters and without \"*\"",
             quote(value)
         )
     })
@@ -113,7 +116,7 @@ fn one_wildcard(value: &str) -> Outcome {
     };
     ensure(right, || {
         format!(
-            "{} has a \"*\" where none can be: want at most one, first or last",
+            "{} has a misplaced \"*\": want at most one, first or last",
             quote(value)
         )
     })
@@ -145,7 +148,7 @@ pub(in super::super) fn path(path: &str) -> Outcome {
                 });
             if !literal {
                 return Err(format!(
-                    "the segment {} of {} cannot be beside a template: want {{*}} or {{**}} for a whole segment, or letters, digits and punctuation without \"*\" and braces",
+                    "the segment {} of {} cannot be combined with a template: want {{*}} or {{**}} for a whole segment, or letters, digits and punctuation without \"*\" and braces",
                     quote(segment),
                     quote(path)
                 ));

@@ -1,16 +1,16 @@
-//! Namespaces that a configuration is visible in.
+//! Namespaces that an object is visible in.
 
 use std::collections::BTreeSet;
 
 use super::super::report::{At, Check, quote};
 use super::host;
 
-/// Which lists of namespaces a kind takes.
+/// What a kind accepts in `exportTo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Export {
     /// Names, `.` and `*`.
     Usual,
-    /// `~`, nowhere, as well.
+    /// `~` as well, which means nowhere.
     OrNowhere,
 }
 
@@ -30,7 +30,7 @@ pub(in super::super) fn export_to(
             matches!(name.as_str(), "." | "*") || (name == "~" && kind == Export::OrNowhere);
         if !special && !host::is_label(name) {
             check.error(rule, &at, format!(
-                "{} is no namespace: want the name of one, \".\" for the object's own or \"*\" for all",
+                "{} is not a valid namespace: want the name of one, \".\" for the object's own or \"*\" for all",
                 quote(name)
             ));
         }

@@ -38,7 +38,7 @@ pub(in super::super) fn match_name(name: &str) -> Outcome {
         is_token(name) || pseudo.contains(&name) || is_claim(name),
         || {
             format!(
-                "{} is no header name: want letters, digits and dashes, :method, :scheme, :authority, :path, :status or a claim such as @request.auth.claims.sub",
+                "{} is not a valid header name: want letters, digits and dashes, :method, :scheme, :authority, :path, :status or a claim such as @request.auth.claims.sub",
                 quote(name)
             )
         },
@@ -49,7 +49,7 @@ pub(in super::super) fn match_name(name: &str) -> Outcome {
 pub(in super::super) fn cors_name(name: &str) -> Outcome {
     ensure(is_token(name), || {
         format!(
-            "{} is no header name: want letters, digits and dashes, or \"*\"",
+            "{} is not a valid header name: want letters, digits and dashes, or \"*\"",
             quote(name)
         )
     })
@@ -62,7 +62,7 @@ pub(in super::super) fn strict_name(name: &str) -> Outcome {
         .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     ensure(right && !name.is_empty(), || {
         format!(
-            "{} is no header name here: want letters, digits, dashes and underscores",
+            "{} is not a valid header name here: want letters, digits, dashes and underscores",
             quote(name)
         )
     })
@@ -75,7 +75,7 @@ pub(in super::super) fn probe_name(name: &str) -> Outcome {
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     ensure(right && !name.is_empty(), || {
         format!(
-            "{} is no header name here: want letters, digits and dashes",
+            "{} is not a valid header name here: want letters, digits and dashes",
             quote(name)
         )
     })
@@ -90,7 +90,7 @@ pub(in super::super) fn request_name(name: &str) -> Outcome {
         !name.starts_with(':') || name.eq_ignore_ascii_case(":authority"),
         || {
             format!(
-                "{} cannot be set: of the pseudo headers only :authority can",
+                "{} cannot be set: of the pseudo-headers only :authority can",
                 quote(name)
             )
         },
@@ -106,7 +106,7 @@ pub(in super::super) fn plain_name(name: &str) -> Outcome {
         !name.starts_with(':') && !name.eq_ignore_ascii_case("host"),
         || {
             format!(
-                "{} cannot be changed here: want neither \"host\" nor a pseudo header",
+                "{} cannot be changed here: want neither \"host\" nor a pseudo-header",
                 quote(name)
             )
         },
@@ -125,7 +125,7 @@ enum State {
     ExpectClose,
 }
 
-/// A header value: no control characters, and `%` only in pairs or around a variable of Envoy.
+/// A header value: no control characters, and `%` only in pairs or around an Envoy variable.
 pub(in super::super) fn value(text: &str) -> Outcome {
     let control = |byte: u8| (byte < 0x20 && byte != b'\t') || byte == 0x7f;
     if text.bytes().any(control) {
@@ -167,7 +167,7 @@ fn is_balanced(text: &[u8]) -> bool {
             (State::Delimiter, b',') => State::ExpectText,
             (State::Delimiter, b']') => State::ArgumentsEnd,
             (State::ExpectClose, b'%') => State::Literal,
-            // Blanks between the parts mean nothing.
+            // Spaces between the parts are ignored.
             (state, b' ') => state,
             (State::Array | State::Text, _) => State::Text,
             _ => return false,

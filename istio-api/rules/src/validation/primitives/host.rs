@@ -8,7 +8,7 @@ use super::{Outcome, ensure};
 const MAX_LABEL: usize = 63;
 const MAX_NAME: usize = 255;
 
-/// Whether a text is one part of a DNS name. Upper case is fine.
+/// Whether a text is a DNS label. Upper case is accepted.
 pub(in super::super) fn is_label(text: &str) -> bool {
     let alnum = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = text.as_bytes();
@@ -23,7 +23,7 @@ pub(in super::super) fn is_label(text: &str) -> bool {
 pub(in super::super) fn label(text: &str) -> Outcome {
     ensure(is_label(text), || {
         format!(
-            "{} is no DNS label: want 1 to 63 letters, digits and dashes, with a letter or digit at both ends",
+            "{} is not a valid DNS label: want 1 to 63 letters, digits and dashes, with a letter or digit at both ends",
             quote(text)
         )
     })
@@ -40,7 +40,7 @@ fn is_wildcard_label(text: &str) -> bool {
     }
 }
 
-/// The parts of a name are labels; the last may be empty, and is no number.
+/// The parts of a name are labels; the last may be empty and must not be a number.
 fn are_labels(text: &str) -> bool {
     let mut parts: Vec<&str> = text.split('.').collect();
     let last = parts.pop().unwrap_or_default();
@@ -58,7 +58,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 pub(in super::super) fn name(text: &str) -> Outcome {
     ensure(is_name(text), || {
         format!(
-            "{} is no host name: want labels of letters, digits and dashes with dots between them, the last not a number",
+            "{} is not a valid host name: want labels of letters, digits and dashes with dots between them, the last not a number",
             quote(text)
         )
     })
@@ -78,13 +78,13 @@ pub(in super::super) fn is_wildcard(text: &str) -> bool {
 pub(in super::super) fn wildcard(text: &str) -> Outcome {
     ensure(is_wildcard(text), || {
         format!(
-            "{} is no host: want a host name such as \"a.example.com\", or one with a wildcard in front such as \"*.example.com\"",
+            "{} is not a valid host: want a host name such as \"a.example.com\", or one with a wildcard in front such as \"*.example.com\"",
             quote(text)
         )
     })
 }
 
-/// As [`is_wildcard`], where names made for clusters (`outbound_.80_._.a.b`) are hosts too.
+/// As [`is_wildcard`], but generated cluster names (`outbound_.80_._.a.b`) are hosts too.
 pub(in super::super) fn is_gateway_bound(text: &str, generated: bool) -> bool {
     if !generated || !text.starts_with("outbound_") || text.len() > MAX_NAME {
         return is_wildcard(text);
@@ -106,7 +106,7 @@ pub(crate) fn is_ip(text: &str) -> bool {
 pub(in super::super) fn ip(text: &str) -> Outcome {
     ensure(is_ip(text), || {
         format!(
-            "{} is no IP address: want one such as 10.0.0.1 or 2001:db8::1",
+            "{} is not a valid IP address: want one such as 10.0.0.1 or 2001:db8::1",
             quote(text)
         )
     })
@@ -170,7 +170,7 @@ pub(in super::super) fn scoped(text: &str, scoped: Scoped) -> Outcome {
     if !special {
         label(namespace).map_err(|_| {
             format!(
-                "the namespace {} is wrong: want \"*\", \".\" or the name of a namespace",
+                "the namespace {} is not valid: want \"*\", \".\" or the name of a namespace",
                 quote(namespace)
             )
         })?;
@@ -179,7 +179,7 @@ pub(in super::super) fn scoped(text: &str, scoped: Scoped) -> Outcome {
 }
 
 fn host_part(host: &str, scoped: Scoped) -> Outcome {
-    // An address needs a dot as well; so it is in 1.30.
+    // Addresses need a dot as well, as in 1.30.
     if host != "*" && !host.contains('.') {
         return Err(format!(
             "{} is a short name: want a full one such as \"a.example.com\", or \"*\"",
@@ -203,14 +203,14 @@ pub(in super::super) fn unix_path(path: &str) -> Outcome {
         path.starts_with('@') || (path.starts_with('/') && !path.ends_with('/')),
         || {
             format!(
-                "{} is no Unix socket: want an absolute path of a file, or @ and an abstract name, after unix://",
+                "{} is not a valid Unix socket: want an absolute path of a file, or @ and an abstract name, after unix://",
                 quote(path)
             )
         },
     )
 }
 
-/// Whether some host is matched by both.
+/// Whether some host matches both.
 #[cfg(test)]
 fn overlap(a: &str, b: &str) -> bool {
     match (a.strip_prefix('*'), b.strip_prefix('*')) {
@@ -221,7 +221,7 @@ fn overlap(a: &str, b: &str) -> bool {
     }
 }
 
-/// Whether all that `host` matches is matched by `other`.
+/// Whether `other` matches everything that `host` matches.
 pub(in super::super) fn is_covered(host: &str, other: &str) -> bool {
     match (host.strip_prefix('*'), other.strip_prefix('*')) {
         (Some(host), Some(other)) => host.ends_with(other),
@@ -232,9 +232,9 @@ pub(in super::super) fn is_covered(host: &str, other: &str) -> bool {
 }
 
 /// Pairs of hosts that overlap, as indices with the smaller first: for each host one at most.
-/// Takes the time of sorting, however many hosts there are.
+/// Costs no more than sorting the hosts.
 pub(in super::super) fn overlapping(hosts: &[String]) -> Vec<(usize, usize)> {
-    // Backwards, what ends in the same text stands together, and a wildcard in front of it.
+    // Sorted by their reversed text, hosts with one ending are adjacent, after its wildcard.
     let mut sorted: Vec<(Vec<u8>, bool, usize)> = hosts
         .iter()
         .enumerate()

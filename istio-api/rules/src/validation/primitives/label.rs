@@ -37,13 +37,13 @@ pub(in super::super) fn labels(
         let at = parent.entry(field, key);
         if !is_key(key) {
             check.error(rule, &at, format!(
-                "{} is no label key: want up to 63 letters, digits, dashes, dots and underscores, after an optional prefix such as example.com/",
+                "{} is not a valid label key: want up to 63 letters, digits, dashes, dots and underscores, after an optional prefix such as example.com/",
                 quote(key)
             ));
         }
         if !value.is_empty() && !is_name(value) {
             check.error(rule, &at, format!(
-                "{} is no label value: want letters, digits, dashes, dots and underscores, with a letter or digit at both ends",
+                "{} is not a valid label value: want letters, digits, dashes, dots and underscores, with a letter or digit at both ends",
                 quote(value)
             ));
         }
@@ -76,14 +76,14 @@ pub(in super::super) fn selector(
         }
         if key.contains('*') || value.contains('*') {
             check.error(rule, &at, format!(
-                "{} has a wildcard, which labels do not know: want a key and value as the workload carries them",
+                "{} has a wildcard, which labels do not support: want the key and value exactly as the workload has them",
                 quote(&format!("{key}: {value}"))
             ));
         }
     }
 }
 
-/// The rule ids of how a policy says what it applies to.
+/// Rule ids for the ways in which a policy says what it applies to.
 #[derive(Clone, Copy)]
 pub(in super::super) struct TargetRules {
     /// More than one way is used.
@@ -105,7 +105,7 @@ impl TargetRules {
     }
 }
 
-/// What a policy applies to.
+/// Checks what a policy applies to.
 pub(in super::super) fn target(
     check: &mut Check<'_>,
     rules: TargetRules,
@@ -160,7 +160,7 @@ fn target_reference(
         !reference.namespace.is_empty(),
         rule,
         &at.field("namespace"),
-        "a reference cannot name a namespace: leave it out, the policy's own is meant",
+        "a reference cannot name a namespace: leave it out, as it is always the policy's own",
     );
     let known = matches!(
         (reference.group.as_str(), reference.kind.as_str()),

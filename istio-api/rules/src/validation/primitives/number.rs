@@ -11,7 +11,7 @@ pub(in super::super) fn is_port(number: u32) -> bool {
 
 pub(in super::super) fn port(number: u32) -> Outcome {
     ensure(is_port(number), || {
-        format!("{number} is no port: want 1 to 65535")
+        format!("{number} is not a valid port: want 1 to 65535")
     })
 }
 
@@ -53,7 +53,7 @@ fn seconds(nanos: i128) -> String {
 /// A whole percentage.
 pub(in super::super) fn percent(value: i32) -> Outcome {
     ensure((0..=100).contains(&value), || {
-        format!("{value} is no percentage: want 0 to 100")
+        format!("{value} is not a valid percentage: want 0 to 100")
     })
 }
 
@@ -61,15 +61,15 @@ pub(in super::super) fn percent(value: i32) -> Outcome {
 pub(in super::super) fn fraction(value: f64) -> Outcome {
     let right = value == 0.0 || (0.0001..=100.0).contains(&value);
     ensure(right, || {
-        format!("{value} is no percentage: want 0, or 0.0001 to 100")
+        format!("{value} is not a valid percentage: want 0, or 0.0001 to 100")
     })
 }
 
-/// As [`fraction`] without a smallest share.
+/// As [`fraction`], without a smallest share.
 pub(in super::super) fn range_percent(value: f64) -> Outcome {
-    // What is no number passes, as in 1.30: it is neither below nor above.
+    // NaN passes, as in 1.30: it is neither below nor above the range.
     ensure(value.is_nan() || (0.0..=100.0).contains(&value), || {
-        format!("{value} is no percentage: want 0 to 100")
+        format!("{value} is not a valid percentage: want 0 to 100")
     })
 }
 
@@ -82,7 +82,7 @@ pub(in super::super) fn not_negative(value: i32) -> Outcome {
 /// 600 passes, as in 1.30.
 pub(in super::super) fn http_status(value: i64) -> Outcome {
     ensure((200..=600).contains(&value), || {
-        format!("{value} is no status of a response: want 200 to 599")
+        format!("{value} is not a valid response status: want 200 to 599")
     })
 }
 
@@ -109,7 +109,7 @@ const GRPC: [&str; 17] = [
 pub(in super::super) fn grpc_status(name: &str) -> Outcome {
     ensure(GRPC.contains(&name), || {
         format!(
-            "{} is no gRPC status: want a name such as UNAVAILABLE or NOT_FOUND",
+            "{} is not a gRPC status: want a name such as UNAVAILABLE or NOT_FOUND",
             quote(name)
         )
     })

@@ -3,7 +3,7 @@
 use super::super::report::quote;
 use super::{Outcome, ensure};
 
-/// What a protocol is for the rules.
+/// A protocol, as far as rules distinguish them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http,
@@ -18,7 +18,7 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// Reads a name in any case.
+    /// Parses a name, ignoring case.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text.to_ascii_lowercase().as_str() {
             "tcp" | "mongo" | "redis" | "mysql" => Self::Tcp,
@@ -56,7 +56,7 @@ const NAMES: &str = "HTTP, HTTPS, HTTP2, GRPC, GRPC-Web, TLS, TCP, Mongo, Redis 
 /// A protocol that must be given.
 pub(in super::super) fn known(text: &str) -> Outcome {
     ensure(Protocol::parse(text).is_some(), || {
-        format!("{} is no protocol: want {NAMES}", quote(text))
+        format!("{} is not a known protocol: want {NAMES}", quote(text))
     })
 }
 

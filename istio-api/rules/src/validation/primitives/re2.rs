@@ -1,6 +1,6 @@
 //! Whether a text is a regular expression in RE2 syntax, by RE2's own grammar.
 //!
-//! Other engines differ in what they take (`a{,3}`, `\Q..\E`, `[[]`, a lone `{`), and a valid
+//! Other engines differ in what they accept (`a{,3}`, `\Q..\E`, `[[]`, a lone `{`), and a valid
 //! expression must never be refused.
 
 mod class;
@@ -22,13 +22,13 @@ pub(in super::super) fn check(pattern: &str) -> Outcome {
     };
     parser.run().map_err(|problem| {
         format!(
-            "{} is no regular expression in RE2 syntax: {problem}",
+            "{} is not a valid regular expression in RE2 syntax: {problem}",
             quote(pattern)
         )
     })
 }
 
-/// What is not read yet.
+/// The input that is not read yet.
 #[derive(Clone, Copy)]
 struct Rest<'a>(&'a str);
 
@@ -59,12 +59,12 @@ impl Rest<'_> {
 
 type Step<T = ()> = Result<T, &'static str>;
 
-/// What is known of an open group.
+/// The state of an open group.
 #[derive(Default)]
 struct Group {
     /// How often the most repeated part repeats.
     repeats: u32,
-    /// The same of the last atom, which a repetition would apply to.
+    /// The same for the last atom, which a repetition would apply to.
     atom: Option<u32>,
     /// The last thing was a repetition.
     repeated: bool,
@@ -128,7 +128,7 @@ impl Parser<'_> {
             Some('P') if self.rest.next_if_eq('<').is_some() => self.name()?,
             Some('<') if !matches!(self.rest.peek(), Some('=' | '!')) => self.name()?,
             Some('=' | '!' | '<') => {
-                return Err("it does not know looking ahead or behind");
+                return Err("RE2 does not support look-ahead and look-behind");
             }
             first => return self.flags(first),
         }
@@ -142,7 +142,7 @@ impl Parser<'_> {
             match self.rest.next() {
                 Some('>') => break,
                 Some(c) if c.is_ascii_alphanumeric() || c == '_' => name.push(c),
-                _ => return Err("the name of a group is wrong"),
+                _ => return Err("the name of a group is not valid"),
             }
         }
         if name.is_empty() || !self.names.insert(name) {
@@ -183,7 +183,7 @@ impl Parser<'_> {
 
     fn count(&mut self, low: u32, high: Option<u32>) -> Step {
         if low > MAX_REPEAT || high.is_some_and(|high| high > MAX_REPEAT || low > high) {
-            return Err("a repetition counts to more than 1000, or backwards");
+            return Err("a repetition count is above 1000, or its minimum is above its maximum");
         }
         self.repeat(high.unwrap_or(low))
     }
@@ -199,14 +199,14 @@ impl Parser<'_> {
         };
         let product = atom.saturating_mul(times);
         if product > MAX_REPEAT {
-            return Err("nested repetitions count to more than 1000");
+            return Err("nested repetitions multiply to more than 1000");
         }
         group.atom = Some(product);
         group.repeated = true;
         Ok(())
     }
 
-    /// `2}`, `2,}` or `2,3}`. Anything else leaves the brace as it is.
+    /// `2}`, `2,}` or `2,3}`. Anything else makes the brace a literal.
     fn counts(&mut self) -> Option<(u32, Option<u32>)> {
         let mut rest = self.rest;
         let low = digits(&mut rest)?;

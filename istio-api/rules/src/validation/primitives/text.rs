@@ -6,7 +6,7 @@ use istio_api::networking::v1alpha3::string_match::MatchType;
 
 const MAX_REGEX: usize = 1024;
 
-/// A regular expression that Envoy takes.
+/// A regular expression that Envoy accepts.
 pub(in super::super) fn regex(pattern: &str) -> Outcome {
     if pattern.is_empty() {
         return Err("the regular expression is empty: want one in RE2 syntax".to_owned());
@@ -20,7 +20,7 @@ pub(in super::super) fn regex(pattern: &str) -> Outcome {
     re2::check(pattern)
 }
 
-/// A match; nothing may be empty but `exact`.
+/// A match, of which only `exact` may be empty.
 pub(in super::super) fn string_match(value: &StringMatch) -> Outcome {
     match &value.match_type {
         Some(MatchType::Prefix(prefix)) if prefix.is_empty() => Err(
@@ -31,7 +31,7 @@ pub(in super::super) fn string_match(value: &StringMatch) -> Outcome {
     }
 }
 
-/// A match of a path, where an empty prefix is fine.
+/// A match of a path, where an empty prefix is allowed.
 pub(in super::super) fn uri_match(value: &StringMatch) -> Outcome {
     match &value.match_type {
         Some(MatchType::Regex(pattern)) => regex(pattern),

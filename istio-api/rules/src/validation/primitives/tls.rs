@@ -1,4 +1,4 @@
-//! Names of TLS.
+//! Names in TLS settings.
 
 use super::super::report::quote;
 use super::{Outcome, ensure};
@@ -21,14 +21,14 @@ const CIPHERS: [&str; 15] = [
     "DES-CBC3-SHA",
 ];
 
-/// A cipher suite that Envoy knows; what begins with an operator is left to Envoy.
+/// A cipher suite that Envoy knows; expressions with operators are left to Envoy.
 pub(in super::super) fn cipher(name: &str) -> Outcome {
     let operator = |c: char| !c.is_alphanumeric();
     let right =
         name.is_empty() || name == "ALL" || name.starts_with(operator) || CIPHERS.contains(&name);
     ensure(right, || {
         format!(
-            "{} is no cipher suite that Envoy knows and is ignored: want one such as ECDHE-RSA-AES128-GCM-SHA256",
+            "{} is not a cipher suite that Envoy knows, so it is ignored: want one such as ECDHE-RSA-AES128-GCM-SHA256",
             quote(name)
         )
     })
@@ -52,7 +52,7 @@ pub(in super::super) fn config_map(name: &str, namespace: &str) -> Outcome {
     }
     ensure(of == namespace, || {
         format!(
-            "the ConfigMap is in namespace {}: want one of the object's own, {}",
+            "the ConfigMap is in namespace {}: want one in the object's own, {}",
             quote(of),
             quote(namespace)
         )

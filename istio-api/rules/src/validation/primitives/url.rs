@@ -1,9 +1,9 @@
-//! Addresses of things on the web, read as leniently as Istio reads them.
+//! URLs, parsed as leniently as Istio parses them.
 
 use super::super::report::quote;
 use super::Outcome;
 
-/// The parts that rules are about.
+/// The parts of a URL that rules check.
 #[derive(Debug, PartialEq, Eq)]
 struct Url {
     /// Lower case; empty if there is none.
@@ -12,7 +12,7 @@ struct Url {
     port: String,
 }
 
-/// Where keys for tokens are fetched.
+/// A URL that a JSON Web Key Set is fetched from.
 pub(in super::super) fn key_set(text: &str) -> Outcome {
     let wrong = |why: &str| {
         Err(format!(
@@ -22,7 +22,7 @@ pub(in super::super) fn key_set(text: &str) -> Outcome {
     };
     let url = match parse(text) {
         Ok(url) => url,
-        Err(why) => return wrong(&format!("is no URL ({why})")),
+        Err(why) => return wrong(&format!("is not a valid URL ({why})")),
     };
     if !matches!(url.scheme.as_str(), "http" | "https") {
         return wrong("is neither http nor https");
@@ -30,7 +30,7 @@ pub(in super::super) fn key_set(text: &str) -> Outcome {
     Ok(())
 }
 
-/// Where a module is fetched.
+/// A URL that a WebAssembly module is fetched from.
 pub(in super::super) fn module(text: &str) -> Outcome {
     let wrong = |why: &str| {
         Err(format!(
@@ -40,9 +40,9 @@ pub(in super::super) fn module(text: &str) -> Outcome {
     };
     let parsed = parse(text).or_else(|_| parse(&format!("http://{text}")));
     match parsed {
-        Err(why) => wrong(&format!("is no URL ({why})")),
+        Err(why) => wrong(&format!("is not a valid URL ({why})")),
         Ok(url) if matches!(url.scheme.as_str(), "" | "file" | "http" | "https" | "oci") => Ok(()),
-        Ok(_) => wrong("has a scheme that is none of oci, http, https and file"),
+        Ok(_) => wrong("has a scheme other than oci, http, https and file"),
     }
 }
 
@@ -124,12 +124,12 @@ fn authority_port(authority: &str) -> Result<String, &'static str> {
             || b"-_.~!$&'()*+,;=:[]<>\"%".contains(&byte)
     };
     if !name.bytes().all(in_host) {
-        return Err("its host has a character that no host has");
+        return Err("its host has an invalid character");
     }
     match port.strip_prefix(':') {
         None if port.is_empty() => Ok(String::new()),
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Ok(digits.to_owned()),
-        _ => Err("its port is no number"),
+        _ => Err("its port is not a number"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a sidecar reaches.
+//! Listeners for what a sidecar reaches.
 
 use std::collections::BTreeSet;
 
@@ -22,13 +22,13 @@ pub(super) fn validate(check: &mut Check<'_>, listeners: &[IstioEgressListener])
                     i + 1 != listeners.len(),
                     "SC-21",
                     &at_port,
-                    "a listener without port takes what others leave: want it last",
+                    "a listener without a port takes what the others leave: want it last",
                 );
                 check.refuse(
                     catch_alls > 1,
                     "SC-22",
                     &at_port,
-                    "an earlier listener has no port either: want one such listener",
+                    "an earlier listener has no port either: want only one such listener",
                 );
             }
             Some(one) => {
@@ -126,7 +126,7 @@ fn hosts(check: &mut Check<'_>, at: &At<'_>, hosts: &[String]) {
             check.warn(
                 "SC-31",
                 &at,
-                "\"*/*\" is listed as well, which has everything: want one of the two",
+                "\"*/*\" is listed as well, which covers everything: want one of the two",
             );
         }
     }

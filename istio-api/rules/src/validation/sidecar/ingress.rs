@@ -1,4 +1,4 @@
-//! What a sidecar accepts.
+//! Listeners for what a sidecar accepts.
 
 use std::collections::BTreeSet;
 
@@ -95,7 +95,7 @@ fn endpoint(check: &mut Check<'_>, at: &At<'_>, endpoint: &str) {
         split.filter(|(name, _)| matches!(*name, "" | "127.0.0.1" | "0.0.0.0" | "::1" | "::"))
     else {
         check.error("SC-13", at, format!(
-            "{} is not where an application beside the proxy listens: want 127.0.0.1:PORT, 0.0.0.0:PORT, [::1]:PORT, [::]:PORT, :PORT or unix:// and a path",
+            "{} is not an address that an application beside the proxy listens at: want 127.0.0.1:PORT, 0.0.0.0:PORT, [::1]:PORT, [::]:PORT, :PORT or unix:// and a path",
             quote(endpoint)
         ));
         return;
@@ -104,7 +104,7 @@ fn endpoint(check: &mut Check<'_>, at: &At<'_>, endpoint: &str) {
         check.error(
             "SC-14",
             at,
-            format!("{} is no port: want 1 to 65535", quote(port)),
+            format!("{} is not a valid port: want 1 to 65535", quote(port)),
         );
     }
 }
@@ -127,14 +127,14 @@ fn tls(
             given,
             "SC-15",
             &at.field(field),
-            "a sidecar does not know this setting: want serverCertificate and privateKey, and leave it out",
+            "a sidecar does not support this setting: leave it out, and want serverCertificate and privateKey",
         );
     }
     check.refuse(
         matches!(settings.mode(), Mode::IstioMutual | Mode::AutoPassthrough),
         "SC-16",
         &at.field("mode"),
-        "a sidecar does not know this mode here: want SIMPLE, MUTUAL, OPTIONAL_MUTUAL or PASSTHROUGH",
+        "a sidecar does not support this mode here: want SIMPLE, MUTUAL, OPTIONAL_MUTUAL or PASSTHROUGH",
     );
     check.refuse(
         !protocol.is_some_and(Protocol::is_tls),

@@ -1,6 +1,6 @@
-//! Whether a text is an expression in CEL, by its grammar alone.
+//! Whether a text is a CEL expression, by the grammar alone.
 
-/// Expressions inside one another; more are refused before the stack is full.
+/// Limit of nested expressions, so that parsing never overflows the stack.
 const MAX_DEPTH: usize = 250;
 
 type Step<T = ()> = Result<T, String>;
@@ -15,11 +15,11 @@ pub(super) fn check(text: &str) -> Step {
     parser.blanks();
     match parser.rest.chars().next() {
         None => Ok(()),
-        Some(c) => Err(format!("{c:?} is not expected")),
+        Some(c) => Err(format!("unexpected {c:?}")),
     }
 }
 
-/// Words that are no names.
+/// Reserved words, which are not names.
 const RESERVED: [&str; 18] = [
     "as",
     "break",
@@ -59,7 +59,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Takes a sign if it is next.
+    /// Consumes a sign if it is next.
     fn takes(&mut self, sign: &str) -> bool {
         self.blanks();
         match self.rest.strip_prefix(sign) {
@@ -76,12 +76,12 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         Err(match self.rest.chars().next() {
-            None => format!("it ends where {sign:?} is wanted"),
-            Some(c) => format!("{c:?} stands where {sign:?} is wanted"),
+            None => format!("expected {sign:?} at the end"),
+            Some(c) => format!("expected {sign:?}, found {c:?}"),
         })
     }
 
-    /// The word that is next, without taking it.
+    /// The word that is next, without consuming it.
     fn word(&mut self) -> Option<&'a str> {
         self.blanks();
         let end = self
@@ -100,9 +100,7 @@ impl<'a> Parser<'a> {
     fn expression(&mut self) -> Step {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(format!(
-                "more than {MAX_DEPTH} expressions are inside one another"
-            ));
+            return Err(format!("expressions are nested more than {MAX_DEPTH} deep"));
         }
         self.operators()?;
         // The last part of a condition may be a condition.
@@ -115,7 +113,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// Operands with operators between them; which of them bind closer does not matter here.
+    /// Operands with operators between them; their precedence does not matter here.
     fn operators(&mut self) -> Step {
         loop {
             self.unary()?;
@@ -149,7 +147,7 @@ impl<'a> Parser<'a> {
         loop {
             if self.takes(".") {
                 let Some(name) = self.word().filter(|name| *name != "in") else {
-                    return Err("a name is wanted after the dot".to_owned());
+                    return Err("expected a name after the dot".to_owned());
                 };
                 self.skip(name.len());
                 if self.takes("(") {
@@ -183,8 +181,8 @@ impl<'a> Parser<'a> {
         self.takes(".");
         let Some(word) = self.word() else {
             return Err(match self.rest.chars().next() {
-                None => "it ends where a value is wanted".to_owned(),
-                Some(c) => format!("{c:?} stands where a value is wanted"),
+                None => "expected a value at the end".to_owned(),
+                Some(c) => format!("expected a value, found {c:?}"),
             });
         };
         if RESERVED.contains(&word) {
@@ -221,14 +219,14 @@ impl<'a> Parser<'a> {
 
     fn field(&mut self) -> Step {
         let Some(name) = self.word() else {
-            return Err("the name of a field is wanted".to_owned());
+            return Err("expected the name of a field".to_owned());
         };
         self.skip(name.len());
         self.wants(":")?;
         self.expression()
     }
 
-    /// Takes a number or a text if it is next.
+    /// Consumes a number or a string if it is next.
     fn literal(&mut self) -> Step<bool> {
         self.blanks();
         let raw = self.rest.trim_start_matches(['r', 'R', 'b', 'B']);
@@ -319,13 +317,13 @@ impl<'a> Parser<'a> {
                 return Ok(());
             }
             let Some(c) = self.rest.chars().next() else {
-                return Err("a text is not closed".to_owned());
+                return Err("a string is not closed".to_owned());
             };
             self.skip(c.len_utf8());
             match c {
                 '\\' if !raw => self.escape(bytes)?,
                 '\n' | '\r' if quote.len() == 1 => {
-                    return Err("a text is not closed on its line".to_owned());
+                    return Err("a string is not closed on its line".to_owned());
                 }
                 _ => {}
             }
@@ -333,7 +331,7 @@ impl<'a> Parser<'a> {
     }
 
     fn escape(&mut self, bytes: bool) -> Step {
-        let wrong = || Err("an escape in a text is unknown".to_owned());
+        let wrong = || Err("an escape sequence in a string is unknown".to_owned());
         let Some(c) = self.rest.chars().next() else {
             return wrong();
         };

@@ -1,4 +1,4 @@
-//! Redirects, answers, rewrites and retries.
+//! Redirects, direct responses, rewrites and retries.
 
 use crate::validation::primitives::{number, text};
 use crate::validation::report::{At, Check, quote};
@@ -6,10 +6,10 @@ use istio_api::networking::v1alpha3::http_body::Specifier;
 use istio_api::networking::v1alpha3::http_redirect::RedirectPort;
 use istio_api::networking::v1alpha3::{HttpDirectResponse, HttpRedirect, HttpRetry, HttpRewrite};
 
-/// Answers larger than this are refused.
+/// Direct responses larger than this are refused.
 const MAX_BODY: usize = 1 << 20;
 
-/// Answers larger than this burden every proxy.
+/// Direct responses larger than this cost every proxy memory.
 const LARGE_BODY: usize = 100 << 10;
 
 pub(super) fn redirect(check: &mut Check<'_>, at: &At<'_>, to: &HttpRedirect) {
@@ -17,14 +17,14 @@ pub(super) fn redirect(check: &mut Check<'_>, at: &At<'_>, to: &HttpRedirect) {
         to.uri.is_empty() && to.authority.is_empty() && to.scheme.is_empty() && to.redirect_port.is_none(),
         "VS-72",
         at,
-        "the redirect leads to where the request came from: want uri, authority, scheme, port or derivePort",
+        "the redirect leads back to where the request came from: want uri, authority, scheme, port or derivePort",
     );
     if to.redirect_code != 0 && !(300..=399).contains(&to.redirect_code) {
         check.error(
             "VS-73",
             &at.field("redirectCode"),
             format!(
-                "{} is no status of a redirect: want 301, 302, 303, 307 or 308",
+                "{} is not a valid redirect status: want 301, 302, 303, 307 or 308",
                 to.redirect_code
             ),
         );
@@ -34,7 +34,7 @@ pub(super) fn redirect(check: &mut Check<'_>, at: &At<'_>, to: &HttpRedirect) {
             "VS-74",
             &at.field("scheme"),
             format!(
-                "{} is no scheme of a redirect: want http or https",
+                "{} is not a valid redirect scheme: want http or https",
                 quote(&to.scheme)
             ),
         );
@@ -45,7 +45,7 @@ pub(super) fn redirect(check: &mut Check<'_>, at: &At<'_>, to: &HttpRedirect) {
         check.error(
             "VS-75",
             &at.field("port"),
-            format!("{port} is no port: want at most 65535"),
+            format!("{port} is not a valid port: want at most 65535"),
         );
     }
 }
@@ -148,7 +148,7 @@ pub(super) fn retries(check: &mut Check<'_>, at: &At<'_>, retries: &HttpRetry) {
                 || retries.retry_remote_localities.is_some()),
         "VS-80",
         at,
-        "attempts is 0, which turns retries off, and settings for them are beside it: want attempts of 1 or more, or attempts alone",
+        "attempts is 0, which turns retries off, but other settings for retries are beside it: want attempts of 1 or more, or attempts alone",
     );
     if let Some(time) = &retries.per_try_timeout {
         check.test("VS-81", &at.field("perTryTimeout"), number::duration(time));
@@ -157,7 +157,7 @@ pub(super) fn retries(check: &mut Check<'_>, at: &At<'_>, retries: &HttpRetry) {
         for token in retries.retry_on.split(',') {
             if !POLICIES.contains(&token) && !is_status(token) {
                 check.error("VS-82", &at.field("retryOn"), format!(
-                    "{} is no condition for a retry: want names such as 5xx or connect-failure and HTTP statuses, with commas and no blanks between them",
+                    "{} is not a condition for a retry: want names such as 5xx or connect-failure and HTTP statuses, separated by commas without spaces",
                     quote(token)
                 ));
             }

@@ -1,4 +1,4 @@
-//! Requests from other origins.
+//! Cross-origin requests.
 
 use crate::validation::primitives::{header, number, text};
 use crate::validation::report::{At, Check, quote};
@@ -30,7 +30,7 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, cors: &CorsPolicy) {
                 "VS-50",
                 &at.item("allowMethods", i),
                 format!(
-                    "{} is no HTTP method: want one such as GET, in capitals, or \"*\"",
+                    "{} is not an HTTP method: want one such as GET, in upper case, or \"*\"",
                     quote(method)
                 ),
             );
@@ -57,7 +57,7 @@ pub(super) fn validate(check: &mut Check<'_>, at: &At<'_>, cors: &CorsPolicy) {
             age.nanos != 0,
             "VS-54",
             &at,
-            "browsers know whole seconds only: want a duration such as 24h or 90s",
+            "browsers accept only whole seconds: want a duration such as 24h or 90s",
         );
     }
 }

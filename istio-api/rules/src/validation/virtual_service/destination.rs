@@ -1,4 +1,4 @@
-//! Where traffic goes, and in which shares.
+//! Destinations and their weights.
 
 use super::Scope;
 use crate::validation::primitives::{host, number};
@@ -52,7 +52,7 @@ pub(in crate::validation) fn destination(
         check.error(
             rules.any,
             &at.field("host"),
-            "\"*\" is no destination: want the name of a service",
+            "\"*\" is not a valid destination: want the name of a service",
         );
     } else {
         check.test(rules.host, &at.field("host"), host::wildcard(&to.host));
@@ -67,10 +67,10 @@ pub(in crate::validation) fn destination(
     check.test(rules.port, &at.field("number"), number::port(port.number));
     if !port.name.is_empty() {
         let message = format!(
-            "ports are no longer named here and {} is not used: want the number",
+            "ports are no longer given by name here, so {} is not used: want the number",
             quote(&port.name)
         );
-        // Beside a number, 1.30 does not see the name.
+        // Beside a number, 1.30 ignores the name.
         if number::is_port(port.number) {
             check.warn(rules.port_name, &at.field("name"), message);
         } else {
@@ -79,7 +79,7 @@ pub(in crate::validation) fn destination(
     }
 }
 
-/// The destination of one element of a route, which must be there.
+/// The destination of one element of a route, which is required.
 pub(super) fn required(
     check: &mut Check<'_>,
     at: &At<'_>,

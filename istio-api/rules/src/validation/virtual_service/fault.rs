@@ -1,4 +1,4 @@
-//! Faults that are put in on purpose.
+//! Fault injection.
 
 use crate::validation::primitives::number;
 use crate::validation::report::{At, Check};
@@ -42,7 +42,7 @@ fn aborted(check: &mut Check<'_>, at: &At<'_>, abort: &Abort) {
         Some(ErrorType::Http2Error(_)) => check.error(
             "VS-60",
             &at.field("http2Error"),
-            "Envoy cannot abort with an error of HTTP/2: want httpStatus or grpcStatus",
+            "Envoy cannot abort with an HTTP/2 error: want httpStatus or grpcStatus",
         ),
         None => check.warn(
             "VS-61",
@@ -61,7 +61,7 @@ fn delayed(check: &mut Check<'_>, at: &At<'_>, delay: &Delay) {
         Some(HttpDelayType::ExponentialDelay(_)) => check.error(
             "VS-64",
             &at.field("exponentialDelay"),
-            "Envoy knows no growing delays: want fixedDelay",
+            "Envoy does not support exponential delays: want fixedDelay",
         ),
         None => {}
     }
@@ -83,7 +83,7 @@ fn share(
             "VS-57",
             &at.field("percent"),
             format!(
-                "{old} is no percentage and is taken as {}: want percentage.value from 0 to 100",
+                "{old} is not a percentage and is taken as {}: want percentage.value from 0 to 100",
                 old.clamp(0, 100)
             ),
         ),

@@ -42,7 +42,7 @@ pub(super) fn route(check: &mut Check<'_>, at: &At<'_>, route: &HttpRoute, scope
             "VS-88",
             &at.field("timeout"),
             number::duration(timeout)
-                .map_err(|message| format!("{message}; for no timeout leave it out")),
+                .map_err(|message| format!("{message}; to have no timeout, leave it out")),
         );
     }
 }
@@ -125,7 +125,7 @@ fn mirrors(check: &mut Check<'_>, at: &At<'_>, route: &HttpRoute, scope: &Scope<
             check.error(
                 "VS-65",
                 &at,
-                format!("{percent} is no percentage: want 0 to 100"),
+                format!("{percent} is not a valid percentage: want 0 to 100"),
             );
         }
         check.warn(

@@ -1,4 +1,4 @@
-//! Rules that earlier rules leave nothing for. All of this is warnings.
+//! Rules and matches that earlier ones shadow; all of these are warnings.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,11 +11,11 @@ use istio_api::networking::v1alpha3::{
     HttpMatchRequest, HttpRoute, StringMatch, TcpRoute, TlsRoute,
 };
 
-/// Prefixes are compared this often at most: a document of thousands of equal prefixes would
-/// cost the square of them.
+/// Limit of comparisons of prefixes: with thousands of equal prefixes, the time would grow with
+/// the square of their number.
 const MAX_COMPARISONS: usize = 100_000;
 
-/// Of a longer prefix, only shorter ones up to this many characters are looked for.
+/// For a longer prefix, only shorter ones of up to this many characters are considered.
 const MAX_PREFIX: usize = 1024;
 
 struct Rule {
@@ -96,7 +96,7 @@ fn unnamed(index: usize, matches: &[impl Message]) -> Rule {
     }
 }
 
-/// Warns of matches that were there before; returns which ones, by rule and match.
+/// Warns of repeated matches; returns the indices of their rule and match.
 fn repeated(check: &mut Check<'_>, field: &'static str, rules: &[Rule]) -> Vec<(usize, usize)> {
     let mut seen: HashMap<&[u8], usize> = HashMap::new();
     let mut without_match: Option<usize> = None;

@@ -1,4 +1,4 @@
-//! Routes of plain connections.
+//! TCP routes.
 
 use super::{Scope, destination, gateways, tls};
 use crate::validation::primitives::{host, label};

@@ -53,13 +53,13 @@ fn sni(check: &mut Check<'_>, at: &At<'_>, name: &str, scope: &Scope<'_>) {
         .any(|other| host::is_covered(name, other))
     {
         check.error("VS-104", at, format!(
-            "{} is none of the hosts of this object: want one of them, or a part of a wildcard among them",
+            "{} is not among the hosts of this object: want one of them, or a host that a wildcard among them covers",
             quote(name)
         ));
     }
 }
 
-/// What TLS and TCP matches have in common.
+/// Rules that TLS and TCP matches share.
 pub(super) fn connection(check: &mut Check<'_>, at: &At<'_>, subnets: &[String], port: u32) {
     for (i, subnet) in subnets.iter().enumerate() {
         check.test(

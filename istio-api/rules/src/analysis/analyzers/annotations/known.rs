@@ -1,4 +1,4 @@
-//! The annotations that are known, and the kinds that they are for.
+//! The annotations that are known, and the kinds that they belong on.
 
 /// Stands for every kind.
 pub(super) const ANY: &str = "any object";

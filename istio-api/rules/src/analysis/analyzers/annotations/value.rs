@@ -8,13 +8,13 @@ use istio_api::mesh::v1alpha1::ProxyConfig;
 
 type Outcome = Result<(), String>;
 
-/// What is wrong with the value of an annotation.
+/// Checks the value of an annotation.
 pub(super) fn check(name: &str, value: &str, yaml: ParseYaml) -> Outcome {
     match name {
         "sidecar.istio.io/interceptionMode" => match value {
             "REDIRECT" | "TPROXY" | "NONE" => Ok(()),
             _ => Err(format!(
-                "{value:?} is no mode: want REDIRECT, TPROXY or NONE"
+                "{value:?} is not a valid mode: want REDIRECT, TPROXY or NONE"
             )),
         },
         "status.sidecar.istio.io/port" => port(value),
@@ -23,7 +23,7 @@ pub(super) fn check(name: &str, value: &str, yaml: ParseYaml) -> Outcome {
         | "readiness.status.sidecar.istio.io/failureThreshold" => value
             .parse::<u32>()
             .map(drop)
-            .map_err(|_| format!("{value:?} is no number: want 0 to {}", u32::MAX)),
+            .map_err(|_| format!("{value:?} is not a valid number: want 0 to {}", u32::MAX)),
         "traffic.sidecar.istio.io/includeOutboundIPRanges" if value == "*" => Ok(()),
         "traffic.sidecar.istio.io/includeOutboundIPRanges"
         | "traffic.sidecar.istio.io/excludeOutboundIPRanges" => ranges(value),
@@ -48,7 +48,7 @@ fn port(text: &str) -> Outcome {
     text.trim()
         .parse::<u16>()
         .map(drop)
-        .map_err(|_| format!("{text:?} is no port: want 0 to 65535"))
+        .map_err(|_| format!("{text:?} is not a valid port: want 0 to 65535"))
 }
 
 fn items(text: &str) -> impl Iterator<Item = &str> {
@@ -65,12 +65,12 @@ fn ranges(text: &str) -> Outcome {
             return Ok(());
         }
         Err(format!(
-            "{item:?} is no range of addresses: want the form 10.0.0.0/8"
+            "{item:?} is not a valid address range: want one such as 10.0.0.0/8"
         ))
     })
 }
 
-/// Interfaces of Linux have no longer names.
+/// The longest name of a Linux network interface.
 const MAX_INTERFACE: usize = 15;
 
 fn interfaces(text: &str) -> Outcome {
@@ -85,12 +85,12 @@ fn interfaces(text: &str) -> Outcome {
             return Ok(());
         }
         Err(format!(
-            "{name:?} is no interface: want a letter and then up to 14 letters, digits, dots and dashes"
+            "{name:?} is not a valid interface: want a letter and then up to 14 letters, digits, dots and dashes"
         ))
     })
 }
 
-/// The spellings that the injector takes.
+/// The spellings that the injector accepts.
 fn boolean(text: &str) -> Outcome {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(()),
@@ -125,11 +125,11 @@ fn quantity(text: &str) -> Outcome {
         return Ok(());
     }
     Err(format!(
-        "{text:?} is no quantity: want the form 100m, 0.5 or 128Mi"
+        "{text:?} is not a valid quantity: want one such as 100m, 0.5 or 128Mi"
     ))
 }
 
-/// Settings of one proxy: only what is said here is looked at, the rest is the mesh's.
+/// Settings of one proxy: only those that are set here are checked, the rest are the mesh's.
 fn proxy_config(text: &str, yaml: ParseYaml) -> Outcome {
     let Some(value) = yaml(text)? else {
         return Ok(());
@@ -167,20 +167,20 @@ fn proxy_config(text: &str, yaml: ParseYaml) -> Outcome {
         ("proxyAdminPort", config.proxy_admin_port),
         ("statusPort", config.status_port),
     ] {
-        // Zero is what a field holds that is not there.
+        // An absent field is zero.
         if number != 0 {
             let outcome = u16::try_from(number)
                 .map(drop)
-                .map_err(|_| format!("{number} is no port: want 1 to 65535"));
+                .map_err(|_| format!("{number} is not a valid port: want 1 to 65535"));
             at(field, outcome)?;
         }
     }
     if let Some(time) = &config.drain_duration {
         let is_whole = time.nanos == 0 && time.seconds >= 1;
         let shown = duration::format(time);
-        let outcome = is_whole
-            .then_some(())
-            .ok_or_else(|| format!("{shown} is no drain time: want whole seconds, such as 45s"));
+        let outcome = is_whole.then_some(()).ok_or_else(|| {
+            format!("{shown} is not a valid drain time: want whole seconds, such as 45s")
+        });
         at("drainDuration", outcome)?;
     }
     Ok(())
@@ -188,7 +188,8 @@ fn proxy_config(text: &str, yaml: ParseYaml) -> Outcome {
 
 /// `host:port`, as in `istio-pilot:15010` or `[::1]:80`.
 fn address(text: &str) -> Outcome {
-    let wrong = || format!("{text:?} is no address: want HOST:PORT, such as istio-pilot:15010");
+    let wrong =
+        || format!("{text:?} is not a valid address: want HOST:PORT, such as istio-pilot:15010");
     let (name, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
     let is_host = match name

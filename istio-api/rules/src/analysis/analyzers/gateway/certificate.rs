@@ -1,5 +1,5 @@
 //! Gateways of the same workloads that share a certificate: a browser reuses a connection for
-//! hosts of the other one, and is told that they do not exist.
+//! hosts of the other one, and gets 404.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::super::super::report::Report;
 use super::super::super::resources::Resources;
 use super::super::super::selection::{Labels, selects};
 
-/// What a certificate is known by: a credential, or two files.
+/// What identifies a certificate: a credential, or two files.
 type Certificate<'a> = (&'a str, &'a str, &'a str);
 
 pub(in super::super) fn analyze(resources: &Resources, report: &mut Report) {

@@ -1,4 +1,4 @@
-//! Gateways that open the same port for the same host at the same workloads.
+//! Gateways that open the same port for the same host on the same workloads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,12 +66,12 @@ pub(in super::super) fn analyze(resources: &Resources, report: &mut Report) {
 /// Gateways by what their servers open, and by selector.
 struct Index<'a> {
     by_place: BTreeMap<Place<'a>, BTreeMap<String, BTreeSet<usize>>>,
-    /// Selectors by the runs of labels in them: all that hold the text of another one.
+    /// For each run of labels, the selectors that contain it.
     around: BTreeMap<String, BTreeSet<String>>,
     selectors: BTreeMap<String, &'a Labels>,
 }
 
-/// Longer selectors are only compared for equality: they have too many parts.
+/// Longer selectors are only compared for equality: they have too many runs.
 const MAX_LABELS: usize = 16;
 
 impl<'a> Index<'a> {
@@ -107,7 +107,7 @@ impl<'a> Index<'a> {
         index
     }
 
-    /// Gateways with a server at the place, for workloads that `selector` selects, too.
+    /// Gateways with a server at the place, for workloads that `selector` selects as well.
     fn near(&self, resources: &Resources, place: &Place<'_>, selector: &Labels) -> Vec<usize> {
         let Some(by_selector) = self.by_place.get(place) else {
             return Vec::new();
@@ -141,7 +141,7 @@ impl<'a> Index<'a> {
     }
 }
 
-/// The text of every run of labels that stand side by side, the empty one included.
+/// The text of every run of adjacent labels, the empty one included.
 fn runs(labels: &Labels) -> Vec<String> {
     let pairs: Vec<String> = labels
         .iter()

@@ -36,7 +36,7 @@ pub(in super::super) fn analyze(resources: &Resources, report: &mut Report) {
     }
 }
 
-/// TCP ports of the selected workloads that Services lead to; none if there is no workload.
+/// TCP ports of the selected workloads that Services lead to; `None` without workloads.
 fn exposed(resources: &Resources, selector: &Labels) -> Option<BTreeSet<u32>> {
     let mut ports = None;
     let mut seen: BTreeSet<(&str, &Labels)> = BTreeSet::new();

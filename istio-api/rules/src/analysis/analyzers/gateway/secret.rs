@@ -54,7 +54,7 @@ pub(in super::super) fn analyze(resources: &Resources, report: &mut Report) {
     }
 }
 
-/// Namespace and name of the Secret; none for credentials that are no Secrets.
+/// Namespace and name of the Secret; `None` for credentials that are not Secrets.
 fn place(name: &str, namespace: &str) -> Option<(String, String)> {
     let name = match name.split_once("://") {
         Some(("kubernetes" | "kubernetes-gateway", name)) => name,

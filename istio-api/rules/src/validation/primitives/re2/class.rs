@@ -1,4 +1,4 @@
-//! Classes of characters, and escapes that stand for one.
+//! Character classes, and escapes that stand for one character.
 
 use super::{Parser, Step};
 
@@ -46,7 +46,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `[:alpha:]`; anything else that begins with a bracket is a bracket.
+    /// `[:alpha:]`; otherwise the bracket is a literal.
     fn named_class(&mut self) -> Step<bool> {
         const NAMES: [&str; 14] = [
             "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print",
@@ -59,7 +59,7 @@ impl Parser<'_> {
             return Ok(false);
         };
         if !NAMES.contains(&name.strip_prefix('^').unwrap_or(name)) {
-            return Err("a class of characters is unknown");
+            return Err("a character class is unknown");
         }
         for _ in 0..name.chars().count() + "[::]".len() {
             self.rest.next();
@@ -91,7 +91,7 @@ impl Parser<'_> {
         if ahead.next() == Some('-') && ahead.peek().is_some_and(|c| c != ']') {
             self.rest = ahead;
             if self.class_character()? < low {
-                return Err("a range of characters is backwards");
+                return Err("a character range is reversed");
             }
         }
         Ok(())
@@ -114,32 +114,32 @@ impl Parser<'_> {
                 match self.rest.next() {
                     Some('}') => break,
                     Some(c) => name.push(c),
-                    None => return Err("a class of characters is not closed"),
+                    None => return Err("a character class is not closed"),
                 }
             },
             Some(c) => name.push(c),
-            None => return Err("a class of characters has no name"),
+            None => return Err("a character class has no name"),
         }
         let name = name.strip_prefix('^').unwrap_or(&name);
         let known = SETS.split_ascii_whitespace().any(|set| set == name);
         if known {
             Ok(())
         } else {
-            Err("a class of characters is unknown")
+            Err("a character class is unknown")
         }
     }
 
     /// What follows a backslash and stands for one character.
     pub(super) fn character(&mut self) -> Step<char> {
-        let wrong = Err("what follows a backslash is unknown");
+        let wrong = Err("an escape sequence is unknown");
         let Some(c) = self.rest.next() else {
-            return Err("a backslash is last");
+            return Err("a backslash ends the expression");
         };
         match c {
             '0' => Ok(self.octal(0)),
             '1'..='7' => match self.rest.peek() {
                 Some('0'..='7') => Ok(self.octal(c.to_digit(8).unwrap_or_default())),
-                _ => Err("it does not know references to groups"),
+                _ => Err("RE2 does not support backreferences"),
             },
             'x' => self.hexadecimal(),
             'a' => Ok('\x07'),
@@ -186,7 +186,7 @@ impl Parser<'_> {
             return Err(wrong);
         }
         let value = u32::from_str_radix(&digits, 16).map_err(|_| wrong)?;
-        // Halves of surrogate pairs are no characters, and matched by nothing.
+        // Surrogates are not characters, so they match nothing.
         if value > u32::from(char::MAX) {
             return Err(wrong);
         }
