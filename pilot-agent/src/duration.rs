@@ -1,14 +1,15 @@
-//! Durations in text.
+//! Text forms of durations.
 
 use std::time::Duration;
 
-/// A non-negative duration in Go's form (`1h30m`, `0.25s`), which covers the one of protobuf JSON.
+/// Parses a non-negative duration in Go's form (`1h30m`, `0.25s`), which includes that of protobuf
+/// JSON.
 #[must_use]
 pub fn parse(text: &str) -> Option<Duration> {
     mesh_common::duration::parse(text.trim()).ok()
 }
 
-/// The protobuf JSON form, in seconds: `5s`, `0.250s`.
+/// Formats a duration for protobuf JSON, in seconds: `5s`, `0.250s`.
 #[must_use]
 pub fn to_json(duration: Duration) -> String {
     match duration.subsec_nanos() {

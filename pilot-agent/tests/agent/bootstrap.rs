@@ -254,7 +254,7 @@ fn warnings_name_what_is_left_out() {
     let (_, warnings) = build(&variant, Path::new("/certs"));
     assert_eq!(
         warnings,
-        ["sidecar.istio.io/extraStatTags: \"bad tag\" is not a tag name and is left out"]
+        ["sidecar.istio.io/extraStatTags: \"bad tag\" is not a valid tag name and is ignored"]
     );
     let odd = Variant {
         annotations: &[("sidecar.istio.io/statsEvictionInterval", "7s")],
