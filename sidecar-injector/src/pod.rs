@@ -54,7 +54,7 @@ pub(crate) fn check_shape(pod: &Value) -> Result<(), Refusal> {
             None | Some(Value::Null) => {}
             Some(Value::Object(map)) => {
                 if let Some((key, _)) = map.iter().find(|(_, value)| !value.is_string()) {
-                    return Err(wrong(&format!("metadata.{member}[{key}]"), "text"));
+                    return Err(wrong(&format!("metadata.{member}[{key}]"), "a string"));
                 }
             }
             Some(_) => return Err(wrong(&format!("metadata.{member}"), "an object")),
@@ -65,7 +65,7 @@ pub(crate) fn check_shape(pod: &Value) -> Result<(), Refusal> {
             .get(member)
             .is_some_and(|value| !value.is_string() && !value.is_null())
         {
-            return Err(wrong(&format!("metadata.{member}"), "text"));
+            return Err(wrong(&format!("metadata.{member}"), "a string"));
         }
     }
     let owners = metadata.get("ownerReferences");
@@ -87,7 +87,7 @@ pub(crate) fn check_shape(pod: &Value) -> Result<(), Refusal> {
             .enumerate()
         {
             if !container.get("name").is_some_and(Value::is_string) {
-                return Err(wrong(&format!("{path}[{index}].name"), "text"));
+                return Err(wrong(&format!("{path}[{index}].name"), "a string"));
             }
             for member in ["env", "ports", "volumeMounts"] {
                 check_objects(container.get(member), &format!("{path}[{index}].{member}"))?;
