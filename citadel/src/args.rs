@@ -1,4 +1,4 @@
-//! Command line: the flags of Istio 1.1 and ours.
+//! Command line: the flags of Istio 1.1 and those of this project.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use mesh_core::duration::parse as duration;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "citadel", args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// Something else than to run.
+    /// Subcommand; without one the process serves.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Logging.
@@ -21,10 +21,10 @@ pub struct Args {
     /// Introspection.
     #[command(flatten)]
     pub monitoring: MonitoringArgs,
-    /// Which API server.
+    /// Connection to the API server.
     #[command(flatten)]
     pub kube: KubeArgs,
-    /// What is done in a cluster.
+    /// Duties in a cluster.
     #[command(flatten)]
     pub cluster: ClusterArgs,
     /// Where the authority's key comes from.
@@ -36,7 +36,7 @@ pub struct Args {
     /// Ports and names of this process.
     #[command(flatten)]
     pub serving: ServingArgs,
-    /// Flags of 1.1 that this process has no use for.
+    /// Flags of 1.1 that have no effect here.
     #[command(flatten)]
     pub unused: UnusedArgs,
 }
@@ -44,49 +44,49 @@ pub struct Args {
 /// Subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Prints what was built.
+    /// Prints the version.
     Version(version::Command),
-    /// Checks the age of the file that a running citadel touches.
+    /// Checks how long ago a running citadel touched its probe file.
     Probe {
-        /// The file.
+        /// Path of the probe file.
         #[arg(long = "probe-path")]
         path: PathBuf,
-        /// Oldest age that is good.
+        /// Highest accepted age of the file.
         #[arg(long, value_parser = duration)]
         interval: Duration,
     },
 }
 
-/// What is done in a cluster of Kubernetes. There is one when --kubeconfig names it, or in a
-/// container of Kubernetes, unless a directory is given for what the cluster would keep.
+/// Duties in a Kubernetes cluster. A cluster is used when --kubeconfig is given or the process runs
+/// in a Pod, unless a directory is given for the data that the cluster would hold.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ClusterArgs {
-    /// Keeps certificates of galley, pilot and the sidecar injector in Secrets of the control
-    /// plane's namespace.
+    /// Keep the certificates of galley, pilot and the sidecar injector as Secrets in the namespace
+    /// of the control plane.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set)]
     pub control_plane_secrets: bool,
-    /// Refuses callers with a certificate whose ServiceAccount is gone.
+    /// Refuse client certificates whose ServiceAccount no longer exists.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set)]
     pub renewal_requires_service_account: bool,
-    /// ConfigMap, in every namespace, with the roots.
+    /// Name of the ConfigMap that holds the root certificates in every namespace.
     #[arg(
         long,
         env = "PILOT_CA_CERT_CONFIGMAP",
         default_value = "istio-ca-root-cert"
     )]
     pub root_cert_configmap: String,
-    /// Who owns the ConfigMaps and the Lease.
+    /// Owner of the ConfigMaps and the Lease.
     #[command(flatten)]
     pub owner: OwnerArgs,
-    /// As 1.1 spelled --kubeconfig.
+    /// Spelling of --kubeconfig in 1.1.
     #[arg(long, default_value = "", hide = true)]
     pub kube_config: String,
-    /// Every container of Kubernetes has it in its environment.
+    /// Set by Kubernetes in every container.
     #[arg(long, env = "KUBERNETES_SERVICE_HOST", default_value = "", hide = true)]
     pub kubernetes_service_host: String,
-    /// Name of this process in the election; empty for that of the host.
+    /// Name of this replica in the leader election; the host name if empty.
     #[arg(long, env = "POD_NAME", default_value = "", hide = true)]
     pub pod_name: String,
 }
@@ -94,53 +94,54 @@ pub struct ClusterArgs {
 /// Key and certificates of the authority.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AuthorityArgs {
-    /// Keeps an own root, in a cluster in Secret istio-ca-secret, else in --self-signed-ca-dir.
-    /// Files in --root-ca-dir go first.
+    /// Use a self-signed root, kept in the Secret istio-ca-secret or, without a cluster, in
+    /// --self-signed-ca-dir. Files in --root-ca-dir take precedence.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, action = ArgAction::Set)]
     pub self_signed_ca: bool,
-    /// Directory of the self-signed root: ca-cert.pem, ca-key.pem and root-cert.pem. Without a
-    /// cluster: ./etc/self-signed-ca.
+    /// Directory of the self-signed root: ca-cert.pem, ca-key.pem and root-cert.pem. Default
+    /// without a cluster: ./etc/self-signed-ca.
     #[arg(long)]
     pub self_signed_ca_dir: Option<PathBuf>,
     /// Lifetime of the self-signed root.
     #[arg(long, env = "CITADEL_SELF_SIGNED_CA_CERT_TTL", default_value = "87600h", value_parser = duration)]
     pub self_signed_ca_cert_ttl: Duration,
-    /// Key of a new self-signed root.
+    /// Key type of a new self-signed root.
     #[arg(long, default_value = "rsa2048", value_parser = ["rsa2048", "rsa3072", "rsa4096", "p256", "p384"])]
     pub self_signed_ca_key: String,
-    /// How often the end of the self-signed root is looked at; 0s for never.
+    /// How often to check whether the self-signed root is due for renewal; 0s for never.
     #[arg(long, env = "CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL", default_value = "1h", value_parser = duration)]
     pub root_cert_check_interval: Duration,
-    /// The self-signed root is renewed when less than this share of its lifetime is left.
+    /// Renew the self-signed root when less than this percentage of its lifetime is left.
     #[arg(long, env = "CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE", default_value_t = 20,
           value_parser = clap::value_parser!(u8).range(0..=100))]
     pub root_cert_grace_percent: u8,
-    /// Delays the first look at the root by a random part of the interval.
+    /// Delay the first check of the root by a random part of the interval.
     #[arg(long, env = "CITADEL_ENABLE_JITTER_FOR_ROOT_CERT_ROTATOR", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", default_value_t = true, action = ArgAction::Set)]
     pub root_cert_check_jitter: bool,
-    /// Never makes a self-signed root: waits until another process has made it.
+    /// Never create a self-signed root; wait until another process has created it.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, action = ArgAction::Set)]
     pub read_signing_cert_only: bool,
-    /// Directory of an authority that others provide: ca-cert.pem, ca-key.pem, cert-chain.pem and
+    /// Directory of a provided certificate authority: ca-cert.pem, ca-key.pem, cert-chain.pem and
     /// root-cert.pem, or tls.crt, tls.key and ca.crt.
     #[arg(long, env = "ROOT_CA_DIR", default_value = "./etc/cacerts")]
     pub root_ca_dir: PathBuf,
-    /// Provided signing certificate.
+    /// File with the provided signing certificate.
     #[arg(long, default_value = "")]
     pub signing_cert: String,
-    /// Provided signing key.
+    /// File with the provided signing key.
     #[arg(long, default_value = "")]
     pub signing_key: String,
-    /// Provided intermediates; may be empty.
+    /// File with the provided intermediate certificates; optional.
     #[arg(long, default_value = "")]
     pub cert_chain: String,
-    /// Provided trust anchors.
+    /// File with the provided root certificates.
     #[arg(long, default_value = "")]
     pub root_cert: String,
-    /// Accepts other anchors from changed files, when they are added to or taken from the current.
+    /// Accept changed root certificates in the files when they add to the current ones or remove
+    /// some.
     #[arg(long, env = "ISTIO_MULTIROOT_MESH", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", default_value_t = false, action = ArgAction::Set)]
     pub multi_root: bool,
@@ -152,27 +153,28 @@ pub struct IssuanceArgs {
     /// Trust domain of all identities.
     #[arg(long, default_value = "")]
     pub trust_domain: String,
-    /// Earlier names of the trust domain; callers with such certificates get current ones.
+    /// Former names of the trust domain; a certificate with such a name is renewed under the
+    /// current name.
     #[arg(long, value_delimiter = ',')]
     pub trust_domain_aliases: Vec<String>,
-    /// Lifetime for callers that ask for none.
+    /// Lifetime of a certificate when the caller does not request one.
     #[arg(long, env = "DEFAULT_WORKLOAD_CERT_TTL", default_value = "24h", value_parser = duration)]
     pub workload_cert_ttl: Duration,
-    /// Longest lifetime.
+    /// Longest lifetime that a caller may request.
     #[arg(long, env = "MAX_WORKLOAD_CERT_TTL", default_value = "2160h", value_parser = duration)]
     pub max_workload_cert_ttl: Duration,
-    /// Shortest lifetime; 0s for none.
+    /// Shortest lifetime that a caller may request; 0s for no limit.
     #[arg(long, default_value = "0s", value_parser = duration)]
     pub min_workload_cert_ttl: Duration,
-    /// Puts the identity into the common name, too, where it fits.
+    /// Also put the identity into the common name, if it fits.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, action = ArgAction::Set)]
     pub experimental_dual_use: bool,
-    /// Keys (JWKS) of the issuer of ServiceAccount tokens. In a cluster the API server checks
-    /// tokens, too; without both only certificates count.
+    /// Public keys (JWKS) of the issuer of ServiceAccount tokens. In a cluster the API server
+    /// checks tokens as well; with neither, only client certificates are accepted.
     #[arg(long)]
     pub jwks_file: Option<PathBuf>,
-    /// Issuer that tokens must name.
+    /// Required issuer of tokens.
     #[arg(
         long,
         visible_alias = "oidc-issuer",
@@ -180,7 +182,7 @@ pub struct IssuanceArgs {
         default_value = ""
     )]
     pub jwt_issuer: String,
-    /// Audiences of which a token must name one.
+    /// Accepted audiences; a token must name at least one of them.
     #[arg(
         long,
         visible_alias = "oidc-audience",
@@ -189,14 +191,15 @@ pub struct IssuanceArgs {
         value_delimiter = ','
     )]
     pub token_audiences: Vec<String>,
-    /// Name of this cluster in the metadata of callers.
+    /// Name of this cluster as callers give it in their metadata.
     #[arg(long, default_value = "Kubernetes")]
     pub cluster_id: String,
-    /// Serves HandleCSR of 1.1, for callers with a certificate.
+    /// Serve HandleCSR of 1.1, for callers with a certificate.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set)]
     pub enable_legacy_csr_api: bool,
-    /// Would let node agents act for others; refused, as it needs Kubernetes.
+    /// Node agents that may request certificates for others. Refused: impersonation needs
+    /// Kubernetes.
     #[arg(
         long,
         env = "CA_TRUSTED_NODE_ACCOUNTS",
@@ -209,13 +212,13 @@ pub struct IssuanceArgs {
 /// Ports, names and files of this process and of the control plane.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServingArgs {
-    /// Port of the CSR services; 0 or less for none.
+    /// Port of the certificate services; 0 or less to disable them.
     #[arg(long, default_value_t = 8060, allow_negative_numbers = true)]
     pub grpc_port: i32,
-    /// Address that all ports are bound to.
+    /// Address to listen on, for all ports.
     #[arg(long, default_value = "0.0.0.0")]
     pub listen_address: std::net::IpAddr,
-    /// Further DNS names of the certificate of the CSR port.
+    /// Additional DNS names in the certificate of --grpc-port.
     #[arg(
         long,
         visible_alias = "grpc-hostname",
@@ -232,43 +235,43 @@ pub struct ServingArgs {
     /// DNS domain of the cluster.
     #[arg(long, default_value = "cluster.local")]
     pub cluster_domain: String,
-    /// Directory for certificates of the other control-plane processes, one subdirectory each,
-    /// and for root-cert.pem. Without it no files are written.
+    /// Directory for the certificates of the other control-plane processes, with one subdirectory
+    /// each, and for root-cert.pem. Without it no files are written.
     #[arg(long)]
     pub control_plane_certs_dir: Option<PathBuf>,
-    /// Puts DNS names into the certificates of the control plane.
+    /// Put DNS names into the certificates of the control plane.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set)]
     pub append_dns_names: bool,
-    /// Further DNS names of them, as ACCOUNT.NAMESPACE:DOMAIN,…
+    /// Additional DNS names of those certificates, as ACCOUNT.NAMESPACE:DOMAIN,…
     #[arg(long, default_value = "")]
     pub custom_dns_names: String,
-    /// File that is touched while this process is healthy, for `probe`.
+    /// Probe file, touched while this process is healthy; see `citadel probe`.
     #[arg(long, default_value = "")]
     pub liveness_probe_path: String,
-    /// Age of that file at which `probe` fails; 0s for no file.
+    /// Age of the probe file at which `probe` fails; 0s for no file.
     #[arg(long, default_value = "0s", value_parser = duration)]
     pub liveness_probe_interval: Duration,
-    /// How often this process asks itself for a certificate.
+    /// How often this process requests a certificate from itself.
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub probe_check_interval: Duration,
 }
 
-/// Accepted for command lines of 1.1; some of them only with their default.
+/// Accepted for command lines of 1.1, some of them only with the default value.
 #[derive(Clone, Debug, clap::Args)]
 pub struct UnusedArgs {
     /// Must stay true: certificates reach workloads over SDS, not as Secrets.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set, hide = true)]
     pub server_only: bool,
-    /// Must stay false: workloads do not become authorities.
+    /// Must stay false: workloads cannot become certificate authorities.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, action = ArgAction::Set, hide = true)]
     pub sign_ca_certs: bool,
     /// Must stay empty.
     #[arg(long, default_value = "", hide = true)]
     pub upstream_ca_address: String,
-    /// Tokens are always accepted when there are keys, or a cluster, to check them with.
+    /// Tokens are always accepted when there are keys, or a cluster, to check them.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = false, action = ArgAction::Set, hide = true)]
     pub sds_enabled: bool,

@@ -1,5 +1,5 @@
-//! Who is calling. The first authenticator that succeeds wins: certificate, then token by the
-//! issuer's keys, then token by the API server.
+//! Authentication of callers. The first authenticator that succeeds decides: client certificate,
+//! then token checked with the issuer's keys, then token checked by the API server.
 
 mod accounts;
 mod certificate;
@@ -22,13 +22,13 @@ pub use jwks::{KeySet, KeySetError};
 pub(crate) use review::Reviewer;
 pub use token::{TokenAuthenticator, TokenOptions};
 
-/// Longest token, in bytes.
+/// Maximum size of a token, in bytes.
 const MAX_TOKEN: usize = 16 * 1024;
 
-/// By how much clocks may differ.
+/// Allowed clock skew.
 const SKEW: Duration = Duration::from_secs(30);
 
-/// How the caller proved its identity, as logs name it.
+/// How the caller proved its identity, for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Verified client certificate.
@@ -54,26 +54,26 @@ impl Source {
 /// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The only identity that it can get a certificate for, in the current trust domain.
+    /// The only identity it can get a certificate for, in the current trust domain.
     pub identity: Identity,
     /// How it proved that.
     pub source: Source,
 }
 
-/// Why a caller is not known. The text goes to the log only.
+/// Why a caller was not authenticated. The text is logged but never sent to the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No credential is good.
+    /// No credential is valid.
     #[error("{0}")]
     Unauthenticated(String),
-    /// It cannot be told at this time.
+    /// Cannot be decided at the moment.
     #[error("{0}")]
     Unavailable(String),
 }
 
 impl Refusal {
-    /// What comes of two authenticators that both refuse: a caller whom one of them cannot judge
-    /// now may try again.
+    /// Combines the refusals of two authenticators. If one of them could not decide, the caller may
+    /// try again.
     fn and(self, other: Self) -> Self {
         let text = format!("{self}; {other}");
         match (self, other) {
@@ -86,35 +86,35 @@ impl Refusal {
 /// Trust domains whose identities are accepted.
 #[derive(Clone, Debug)]
 pub struct Domains {
-    /// The one that certificates are made for.
+    /// The one that certificates are issued for.
     pub own: TrustDomain,
-    /// Earlier names of it.
+    /// Its former names.
     pub aliases: BTreeSet<TrustDomain>,
 }
 
 /// All authenticators of a process.
 #[derive(Debug)]
 pub(crate) struct Authenticators {
-    /// Trust domains of certificates.
+    /// Accepted trust domains.
     pub(crate) domains: Domains,
-    /// Name that callers of this cluster may give in their metadata.
+    /// Cluster name that callers may give in their metadata.
     pub(crate) cluster_id: String,
-    /// The identity of this process, whose certificates need no ServiceAccount.
+    /// Identity of this process; its certificates need no ServiceAccount.
     pub(crate) own: Identity,
-    /// ServiceAccounts of the cluster; without them a certificate is enough.
+    /// ServiceAccounts of the cluster; without them a certificate is sufficient.
     pub(crate) accounts: Option<Arc<Accounts>>,
     /// Checks tokens with the issuer's keys.
     pub(crate) tokens: Option<Arc<TokenAuthenticator>>,
-    /// Has tokens checked by the API server.
+    /// Checks tokens with the API server.
     pub(crate) reviewer: Option<Arc<Reviewer>>,
 }
 
-/// What every cluster is called that has no name of its own.
+/// Default cluster name.
 const DEFAULT_CLUSTER: &str = "Kubernetes";
 
 impl Authenticators {
-    /// The caller with this verified certificate chain and these request headers. The refusal has
-    /// the reasons of all authenticators.
+    /// Authenticates a caller by its verified certificate chain and request headers. A refusal
+    /// holds the reasons of all authenticators.
     pub(crate) async fn authenticate(
         &self,
         chain: &[CertificateDer<'_>],
@@ -128,11 +128,11 @@ impl Authenticators {
         by_token.map_err(|refusal| by_certificate.and(refusal))
     }
 
-    /// The caller by its certificate alone.
+    /// Authenticates a caller by its certificate alone.
     pub(crate) fn by_certificate(&self, chain: &[CertificateDer<'_>]) -> Result<Caller, Refusal> {
         let identity =
             certificate::identity(chain, &self.domains).map_err(Refusal::Unauthenticated)?;
-        // Whoever has the key of citadel's own certificates has that of all others, too.
+        // A holder of the key of citadel's own certificate could sign any other certificate anyway.
         if let Some(accounts) = self.accounts.as_ref().filter(|_| identity != self.own) {
             accounts.check(&identity)?;
         }
@@ -152,7 +152,7 @@ impl Authenticators {
                 .to_str()
                 .is_ok_and(|id| id.is_empty() || id == DEFAULT_CLUSTER || id == self.cluster_id);
             if !known {
-                return Err(refused("token of an unknown cluster"));
+                return Err(refused("the token is from an unknown cluster"));
             }
         }
         let token = metadata
@@ -160,7 +160,7 @@ impl Authenticators {
             .iter()
             .filter_map(|value| value.to_str().ok())
             .find_map(|value| value.strip_prefix("Bearer "))
-            .ok_or_else(|| refused("no bearer token"))?
+            .ok_or_else(|| refused("the request has no bearer token"))?
             .trim();
         let (account, source) = self.account(token).await?;
         let identity = Identity::new(self.domains.own.clone(), &account.namespace, &account.name)

@@ -1,6 +1,7 @@
-//! The authority: one bundle of key, certificates and anchors, and what is signed with it.
+//! The certificate authority: one bundle of key, certificates and trust anchors, and signing with
+//! it.
 //!
-//! Everything here is a function of values; the time comes in as an argument.
+//! Everything here is a function of values; the current time is an argument.
 
 mod bundle;
 mod csr;
@@ -32,7 +33,7 @@ pub struct Authority {
     generation: watch::Sender<u64>,
 }
 
-/// A certificate for a caller, with what belongs to it, from one bundle.
+/// A certificate for a caller and the bundle that it belongs to.
 #[derive(Clone, Debug)]
 pub struct Signed {
     /// The certificate.
@@ -41,11 +42,11 @@ pub struct Signed {
     pub bundle: Arc<Bundle>,
 }
 
-/// A certificate for a process of the control plane, with its key.
+/// A certificate and its key for a process of the control plane.
 pub struct Issued {
     /// The certificate.
     pub leaf: Leaf,
-    /// Its key, PKCS#8 in PEM.
+    /// Its key, PKCS#8 as PEM.
     pub key: Zeroizing<String>,
     /// The bundle that signed it.
     pub bundle: Arc<Bundle>,
@@ -60,7 +61,7 @@ impl std::fmt::Debug for Issued {
 }
 
 impl Issued {
-    /// The certificate and its intermediates in PEM, without the root.
+    /// The certificate and its intermediates as PEM, without the root.
     #[must_use]
     pub fn chain_pem(&self) -> String {
         let mut chain = self.leaf.pem.clone();
@@ -70,7 +71,7 @@ impl Issued {
 }
 
 impl Authority {
-    /// `common_name` puts the first name into the subject, too (1.1's dual use).
+    /// `common_name` also puts the first name into the subject (1.1's dual use).
     #[must_use]
     pub fn new(bundle: Bundle, policy: TtlPolicy, common_name: bool) -> Self {
         Self {
@@ -87,7 +88,7 @@ impl Authority {
         self.bundle.load_full()
     }
 
-    /// Signs with `bundle` from now on, and wakes those who [`subscribe`](Self::subscribe)d.
+    /// Signs with `bundle` from now on and notifies [subscribers](Self::subscribe).
     pub fn replace(&self, bundle: Bundle) {
         self.bundle.store(Arc::new(bundle));
         self.generation.send_modify(|generation| *generation += 1);
@@ -99,13 +100,13 @@ impl Authority {
         self.generation.subscribe()
     }
 
-    /// Lifetimes that callers get.
+    /// Accepted lifetimes.
     #[must_use]
     pub fn policy(&self) -> &TtlPolicy {
         &self.policy
     }
 
-    /// Signs the key of a request for `identity`, whatever names the request asks for.
+    /// Signs the key of a request for `identity`. Names in the request have no effect.
     ///
     /// # Errors
     /// [`Error::Csr`], [`Error::Ttl`] or [`Error::CertGen`].
@@ -118,7 +119,7 @@ impl Authority {
     ) -> Result<Signed, Error> {
         let request = csr::parse(csr)?;
         if request.names_others(identity) {
-            tracing::info!(caller = %identity, "names in the signing request ignored");
+            tracing::info!(caller = %identity, "ignored other names in the signing request");
         }
         let ttl = self.policy.resolve(requested)?;
         let bundle = self.bundle();
@@ -130,8 +131,7 @@ impl Authority {
         Ok(Signed { leaf, bundle })
     }
 
-    /// Makes a key and a certificate with these names, for the control plane itself.
-    /// `kind` is the kind of the new key.
+    /// Creates a key of `kind` and a certificate with these names, for the control plane itself.
     ///
     /// # Errors
     /// [`Error::CertGen`]

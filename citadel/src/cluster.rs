@@ -1,14 +1,14 @@
-//! What citadel does in a cluster of Kubernetes, beside signing.
+//! Citadel's duties in a Kubernetes cluster, apart from signing.
 //!
 //! ```text
 //!                  ┌─ accounts ──► authenticate::Accounts, UIDs of the control plane's accounts
 //! API server ◄─────┼─ root ──────► the authority (Secret istio-ca-secret, watched by every replica)
-//!                  └─ lease ─────► the holder has duties:
+//!                  └─ lease ─────► the leader's duties:
 //!                                  roots (ConfigMaps), security (ConfigMap of 1.1),
 //!                                  control_plane (Secrets)
 //! ```
 //!
-//! Signing goes on while the API server is away: what was known last counts.
+//! Signing continues while the API server is unreachable, with the last known state.
 
 mod accounts;
 mod config_map;
@@ -40,19 +40,19 @@ pub(crate) use root::RootSecret;
 use single::Seen;
 use trouble::Trouble;
 
-/// The Lease whose holder writes, under Istio's name for it.
+/// Name of the Lease of the leader election, as Istio has it.
 const LEASE: &str = "istio-namespace-controller-election";
 
-/// The times that matter in a cluster; others than the defaults are for tests.
+/// Timing parameters; tests use values other than the defaults.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// Of lists and watches.
+    /// Lists and watches.
     pub lists: list_watch::Timing,
-    /// Of the election.
+    /// Leader election.
     pub lease: lease::Timing,
-    /// After failed writes: the first pause and the longest.
+    /// First and longest delay after failed writes.
     pub pauses: (Duration, Duration),
-    /// For one token review; shorter than a call may take.
+    /// Time limit of a token review; shorter than that of a call.
     pub review: Duration,
 }
 
@@ -67,30 +67,30 @@ impl Default for Timing {
     }
 }
 
-/// The cluster.
+/// Access to the cluster.
 pub(crate) struct Cluster {
     pub(crate) client: Client,
     api: list_watch::Api,
     /// Namespace of the control plane.
     namespace: String,
-    /// Owner of what is made.
+    /// Owner of the objects that citadel creates.
     owner: Owner,
     timing: Timing,
     metrics: Metrics,
 }
 
-/// What the holder of the Lease keeps.
+/// Duties of the leader.
 pub(crate) struct Duties {
     pub(crate) authority: Arc<Authority>,
-    /// Name of the ConfigMap with the roots.
+    /// Name of the ConfigMap with the root certificates.
     pub(crate) root_map: String,
-    /// Certificates of the control plane, if they are wanted as Secrets, and the accounts that own
-    /// them.
+    /// Profile of the control plane's certificates, if they are kept as Secrets, and the accounts
+    /// that own these.
     pub(crate) secrets: Option<(Arc<Profile>, watch::Receiver<Owners>)>,
 }
 
 impl Cluster {
-    /// Reads the credentials. Nothing is connected yet.
+    /// Reads the credentials; connects later.
     pub(crate) async fn new(
         args: &KubeArgs,
         namespace: &str,
@@ -99,7 +99,7 @@ impl Cluster {
         metrics: Metrics,
     ) -> Result<Self> {
         let config = kubeclient::config(args, "citadel").await?;
-        tracing::info!(server = %config.cluster_url, "with a cluster");
+        tracing::info!(server = %config.cluster_url, "using a Kubernetes cluster");
         let client = kubeclient::client(config)?;
         Ok(Self {
             api: list_watch::Api::new(client.clone(), timing.lists, metrics.lists.clone()),
@@ -111,7 +111,7 @@ impl Cluster {
         })
     }
 
-    /// The authenticator of tokens.
+    /// Authenticator that checks tokens with the API server.
     pub(crate) fn reviewer(&self, audiences: Vec<String>) -> Reviewer {
         let seconds = self.metrics.reviews.clone();
         Reviewer::new(self.client.clone(), audiences, self.timing.review, seconds)
@@ -141,8 +141,8 @@ impl Cluster {
         )
     }
 
-    /// Keeps the authority as its Secret is, and the Secret as the authority is, until the drain
-    /// begins. At `ticks` the end of the root is looked at.
+    /// Keeps the authority and its Secret in step until the drain begins. Each of `ticks` checks
+    /// whether the root is due for renewal.
     pub(crate) fn keep_root(
         &self,
         secret: RootSecret,
@@ -168,13 +168,13 @@ impl Cluster {
         tokio::spawn(root::keep(keeper, ticks, drain.clone()));
     }
 
-    /// Takes part in the election, under the name of this process, until the drain begins.
+    /// Takes part in the leader election, under the name of this process, until the drain begins.
     pub(crate) fn elect(&self, pod: &str, drain: &drain::Watch) -> Leadership {
         let (announce, leadership) = lease::channel();
         let settings = lease::Settings {
             namespace: self.namespace.clone(),
             name: LEASE.to_owned(),
-            // Two processes of one name are two.
+            // Two processes with the same Pod name must not share a Lease.
             identity: format!("{pod}_{:016x}", rand::random::<u64>()),
             owner: self.owner.clone(),
             timing: self.timing.lease,
@@ -184,8 +184,7 @@ impl Cluster {
         leadership
     }
 
-    /// Does the duties of the holder of the Lease whenever this process is that, until the drain
-    /// begins.
+    /// Performs the leader's duties whenever this process is the leader, until the drain begins.
     pub(crate) fn lead(&self, duties: Duties, mut leadership: Leadership, drain: &drain::Watch) {
         let roots = roots::Options {
             client: self.client.clone(),
@@ -247,7 +246,7 @@ fn until(drain: &drain::Watch, task: impl Future<Output = ()> + Send + 'static) 
     });
 }
 
-/// Returns at this time; never without one.
+/// Completes at `time`; never if there is none.
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time.into()).await,

@@ -1,5 +1,5 @@
-//! Certificates of the other control-plane processes. A process that serves the mesh cannot wait
-//! for an agent: galley must serve before there is a mesh.
+//! Certificates of the other control-plane processes. They cannot get them from an agent: galley
+//! must serve before there is a mesh.
 
 pub(crate) mod files;
 pub(crate) mod secret;
@@ -11,17 +11,17 @@ use mesh_core::spiffe::{Identity, TrustDomain};
 use crate::ca::{Authority, Issued, Kind, Names};
 use crate::settings::CustomNames;
 
-/// Processes that get a certificate.
+/// Components that get a certificate.
 pub(crate) const COMPONENTS: [&str; 3] = ["galley", "pilot", "sidecar-injector"];
 
-/// What their certificates are like.
+/// Profile of their certificates.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     /// Namespace of the control plane.
     pub(crate) namespace: String,
     pub(crate) cluster_domain: String,
     pub(crate) trust_domain: TrustDomain,
-    /// Whether they have the names of their Services.
+    /// Whether the certificates contain the DNS names of the Services.
     pub(crate) dns_names: bool,
     pub(crate) custom_names: CustomNames,
     pub(crate) ttl: Duration,
@@ -66,7 +66,7 @@ impl Profile {
         names
     }
 
-    /// Makes a key and a certificate for a component.
+    /// Creates a key and a certificate for a component.
     pub(crate) fn issue(
         &self,
         authority: &Authority,

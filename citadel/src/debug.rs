@@ -1,4 +1,4 @@
-//! `/debug/ca`: the authority as it is, without secrets, for loopback clients.
+//! `/debug/ca`: the state of the authority, without secrets, for loopback clients.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,11 +11,16 @@ use serde_json::{Value, json};
 
 use crate::ca::Authority;
 
-/// The page is empty until there is an authority.
+/// Router of the page, which is unavailable until there is an authority.
 pub(crate) fn pages(authority: Arc<OnceLock<Arc<Authority>>>) -> Router {
     let page = get(move || {
         let page = authority.get().map(|authority| Json(describe(authority)));
-        async move { page.ok_or((StatusCode::SERVICE_UNAVAILABLE, "no authority yet\n")) }
+        async move {
+            page.ok_or((
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the certificate authority is not loaded yet\n",
+            ))
+        }
     });
     admin::loopback_only(Router::new().route("/debug/ca", page))
 }

@@ -1,4 +1,4 @@
-//! Certificate authority of the mesh: authenticates callers and signs their keys.
+//! Certificate authority of the mesh: authenticates callers and signs their certificates.
 
 mod args;
 pub mod authenticate;

@@ -1,4 +1,4 @@
-//! The binary `citadel`, installed as `istio_ca` as well.
+//! The binary `citadel`, also installed as `istio_ca`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Metrics, under the names of Istio.
+//! Metrics, under Istio's names.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -37,7 +37,7 @@ const CODES: [Code; 17] = [
     Code::Unauthenticated,
 ];
 
-/// A gRPC method, for labels.
+/// A gRPC method, as labels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Method {
     pub(crate) service: &'static str,
@@ -56,7 +56,7 @@ pub(crate) const HANDLE_CSR: Method = Method {
     name: "HandleCSR",
 };
 
-/// Everything that is counted.
+/// All metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     pub(crate) csr: IntCounter,
@@ -89,15 +89,15 @@ impl Metrics {
             ),
             csr_parsing_errors: registry.counter(
                 "citadel_server_csr_parsing_err_count",
-                "Signing requests that could not be read",
+                "Signing requests that could not be parsed",
             ),
             id_extraction_errors: registry.counter(
                 "citadel_server_id_extraction_err_count",
-                "Signing requests of HandleCSR without names",
+                "Signing requests of HandleCSR without subject alternative names",
             ),
             sign_errors: registry.counter_vec(
                 "citadel_server_csr_sign_err_count",
-                "Signing requests refused, by class",
+                "Signing requests refused, by kind of error",
                 &["error"],
             ),
             issued: registry.counter(
@@ -116,7 +116,7 @@ impl Metrics {
             ),
             reviews: registry.histogram_vec(
                 "citadel_token_review_seconds",
-                "Time of token reviews, by result",
+                "Duration of token reviews, by result",
                 &SECONDS,
                 &["result"],
             ),
@@ -127,7 +127,7 @@ impl Metrics {
             lists: list_watch::Metrics {
                 events: registry.counter(
                     "citadel_kube_event_success_total",
-                    "Objects, and ends of objects, that the API server told of",
+                    "Changes and deletions of objects received from the API server",
                 ),
                 errors: registry.counter_vec(
                     "citadel_kube_event_error_total",
@@ -149,7 +149,7 @@ impl Metrics {
             sent: registry.counter_vec("grpc_server_msg_sent_total", "Messages sent", &method),
             seconds: registry.histogram_vec(
                 "grpc_server_handling_seconds",
-                "Time of RPCs",
+                "Duration of RPCs",
                 &SECONDS,
                 &method,
             ),
@@ -158,7 +158,7 @@ impl Metrics {
         metrics
     }
 
-    /// All series exist from the start, with zero.
+    /// All series exist from the start, with the value zero.
     fn prepare(&self) {
         for label in ca::Error::LABELS {
             let _ = self.sign_errors.with_label_values(&[label]);
@@ -196,7 +196,7 @@ impl Metrics {
         self.sign_errors.with_label_values(&[error.label()]).inc();
     }
 
-    /// Begins to measure an RPC. Dropped without [`Call::done`] it counts as cancelled.
+    /// Starts measuring an RPC. Dropped without [`Call::done`] it counts as cancelled.
     pub(crate) fn call(&self, method: Method) -> Call<'_> {
         let labels = ["unary", method.service, method.name];
         self.started.with_label_values(&labels).inc();
@@ -210,7 +210,7 @@ impl Metrics {
     }
 }
 
-/// An RPC that is being handled.
+/// An RPC in progress.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     metrics: &'a Metrics,
@@ -220,7 +220,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Passes the result on and notes its code.
+    /// Records the status code and returns the result.
     pub(crate) fn done<T>(mut self, result: Result<T, Status>) -> Result<T, Status> {
         self.code = match &result {
             Ok(_) => Code::Ok,
@@ -248,7 +248,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Names as Go's gRPC writes them.
+/// Names of status codes in Go's gRPC.
 fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
@@ -271,7 +271,7 @@ fn code_name(code: Code) -> &'static str {
     }
 }
 
-/// Ends of the authority's certificates, computed when they are asked for.
+/// Expiry of the authority's certificates, computed at each scrape.
 pub(crate) struct Expiry {
     authority: Arc<Authority>,
     root_timestamp: Gauge,
@@ -289,21 +289,21 @@ impl Expiry {
             authority,
             root_timestamp: gauge(
                 "citadel_server_root_cert_expiry_timestamp",
-                "End of the first root certificate, seconds since the epoch",
+                "Expiry of the first root certificate, seconds since the epoch",
             ),
             root_seconds: gauge(
                 "citadel_server_root_cert_expiry_seconds",
-                "Time to the end of the first root certificate",
+                "Time to the expiry of the first root certificate",
             ),
             root_count: IntGauge::new("citadel_server_root_cert_count", "Root certificates")
                 .expect("constant name"),
             chain_timestamp: gauge(
                 "citadel_server_cert_chain_expiry_timestamp",
-                "End of the first intermediate certificate, seconds since the epoch",
+                "Expiry of the first intermediate certificate, seconds since the epoch",
             ),
             chain_seconds: gauge(
                 "citadel_server_cert_chain_expiry_seconds",
-                "Time to the end of the first intermediate certificate",
+                "Time to the expiry of the first intermediate certificate",
             ),
         }
     }
@@ -357,7 +357,7 @@ impl Collector for Expiry {
     }
 }
 
-/// Half of what is left of a certificate, never below a second.
+/// Half of the remaining lifetime of a certificate, at least one second.
 pub(crate) fn half_life(not_after: SystemTime, now: SystemTime) -> Duration {
     (not_after.duration_since(now).unwrap_or_default() / 2).max(Duration::from_secs(1))
 }

@@ -1,5 +1,5 @@
-//! The self-check: citadel asks itself for a certificate over its own port, and touches a file
-//! while that works.
+//! The self-check: citadel requests a certificate from its own port, and touches a file as long as
+//! that succeeds.
 
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
@@ -20,17 +20,17 @@ use tokio::time::MissedTickBehavior;
 
 use crate::ca::{Authority, Kind, Names};
 
-/// Limit of one check.
+/// Time limit of one check.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How much older than the interval a file may be.
+/// Tolerated excess of the file's age over the interval.
 const TOLERANCE: Duration = Duration::from_millis(10);
 
-/// What is checked and where it is noted.
+/// What to check and where to record it.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) file: PathBuf,
-    /// The file is touched twice in this time.
+    /// The file is touched twice per interval.
     pub(crate) interval: Duration,
     pub(crate) check_interval: Duration,
     pub(crate) address: SocketAddr,
@@ -45,7 +45,7 @@ pub(crate) async fn run(authority: Arc<Authority>, options: Options, drain: drai
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = drain.signaled();
     tokio::pin!(end);
-    // Good until a check says otherwise, as in 1.1.
+    // Healthy until a check fails, as in 1.1.
     let mut healthy = true;
     loop {
         tokio::select! {
@@ -61,7 +61,11 @@ pub(crate) async fn run(authority: Arc<Authority>, options: Options, drain: drai
             _ = touch.tick() => {}
         }
         if let Err(error) = note(&options.file, healthy) {
-            tracing::error!(path = %options.file.display(), error = %error, "probe file not updated");
+            tracing::error!(
+                path = %options.file.display(),
+                error = %error,
+                "cannot update the probe file"
+            );
         }
     }
     // The file may be gone already.
@@ -118,28 +122,34 @@ async fn ask(authority: &Authority, options: &Options) -> anyhow::Result<()> {
         .create_certificate(request)
         .await?
         .into_inner();
-    let leaf = answer.cert_chain.first().context("empty answer")?;
+    let leaf = answer
+        .cert_chain
+        .first()
+        .context("the response has no certificate")?;
     let leaf = tls::certificates(leaf.as_bytes())?;
     let identity =
-        Identity::from_certificate_der(leaf.first().context("no certificate in the answer")?)?;
+        Identity::from_certificate_der(leaf.first().context("the response has no certificate")?)?;
     if identity != options.own {
-        bail!("certificate for {identity} instead of {}", options.own);
+        bail!(
+            "the certificate is for {identity} instead of {}",
+            options.own
+        );
     }
     Ok(())
 }
 
-/// The `probe` command: whether the file is at most `interval` old.
+/// The `probe` command: checks that the file is at most `interval` old.
 ///
 /// # Errors
-/// If it is older, or not there.
+/// If it is older or does not exist.
 pub(crate) fn check_file(path: &Path, interval: Duration, now: SystemTime) -> anyhow::Result<()> {
     let modified = fs::metadata(path)
         .and_then(|facts| facts.modified())
-        .with_context(|| format!("probe file {}", path.display()))?;
+        .with_context(|| format!("cannot read the probe file {}", path.display()))?;
     let age = now.duration_since(modified).unwrap_or_default();
     if age > interval + TOLERANCE {
         bail!(
-            "probe file {} is {} ms old, at most {} ms are good",
+            "the probe file {} is {} ms old: want at most {} ms",
             path.display(),
             age.as_millis(),
             interval.as_millis()

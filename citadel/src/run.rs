@@ -1,4 +1,4 @@
-//! Wiring.
+//! Wiring of the process.
 
 mod source;
 mod tasks;
@@ -28,19 +28,19 @@ use crate::settings::{Settings, Source};
 use crate::{debug, probe};
 use tasks::Tasks;
 
-/// Time that calls have to end after a signal.
+/// Time for calls to complete after a termination signal.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// The ports, bound.
+/// The bound ports.
 #[derive(Debug)]
 pub struct Listeners {
-    /// CSR services.
+    /// Certificate services.
     pub grpc: TcpListener,
     /// Monitoring.
     pub admin: TcpListener,
 }
 
-/// What the binary does with its command line.
+/// Runs the command line of the binary.
 #[must_use]
 pub fn start(args: Args) -> ExitCode {
     let result = match &args.command {
@@ -67,15 +67,15 @@ pub fn start(args: Args) -> ExitCode {
 /// # Errors
 /// If the process cannot start, or a server fails.
 pub async fn run(args: Args, drain: drain::Watch) -> Result<()> {
-    // Checked first, so that a wrong flag is told before a port that is in use.
+    // Validated first, so that a wrong flag is reported before a port in use.
     let settings = Settings::new(&args)?;
     let port =
-        u16::try_from(args.serving.grpc_port).context("--grpc-port must be at most 65535")?;
+        u16::try_from(args.serving.grpc_port).context("invalid --grpc-port: want at most 65535")?;
     let bind = async |port: u16| {
         let address = SocketAddr::new(args.serving.listen_address, port);
         TcpListener::bind(address)
             .await
-            .with_context(|| format!("bind {address}"))
+            .with_context(|| format!("cannot listen on {address}"))
     };
     let listeners = Listeners {
         grpc: bind(port).await?,
@@ -84,7 +84,7 @@ pub async fn run(args: Args, drain: drain::Watch) -> Result<()> {
     serve_with(args, settings, listeners, Timing::default(), drain).await
 }
 
-/// As [`run`], on ports that are bound already.
+/// Like [`run`], on ports that are bound already.
 ///
 /// # Errors
 /// If the process cannot start, or a server fails.
@@ -133,7 +133,7 @@ async fn serve_with(
         _ => None,
     };
 
-    // Says what is being waited for, so it comes first.
+    // Its name says what the process is waiting for, so it comes first.
     let waits_for = secret.as_ref().map_or_else(
         || "certificate authority".to_owned(),
         |secret| format!("certificate authority ({})", secret.place()),
@@ -146,7 +146,7 @@ async fn serve_with(
     match &tokens {
         Some(tokens) => tokens.follow(readiness.gate("token keys"), &drain),
         None if cluster.is_none() => tracing::warn!(
-            "neither a cluster nor --jwks-file: only callers with a certificate are served"
+            "no cluster and no --jwks-file: only callers with a client certificate are accepted"
         ),
         None => {}
     }
@@ -257,7 +257,7 @@ async fn serve_with(
     Ok(())
 }
 
-/// How a port that is bound to all addresses is dialled from here.
+/// Address at which a port that is bound to all addresses is reached from this process.
 fn loopback(address: SocketAddr) -> SocketAddr {
     if !address.ip().is_unspecified() {
         return address;
@@ -270,10 +270,10 @@ fn loopback(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Keys must not get into core files.
+/// Core dumps would contain private keys.
 fn no_core_dumps() {
     use nix::sys::resource::{Resource, setrlimit};
     if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 0, 0) {
-        tracing::warn!(error = %error, "core dumps cannot be switched off");
+        tracing::warn!(error = %error, "cannot disable core dumps");
     }
 }

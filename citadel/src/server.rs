@@ -1,4 +1,4 @@
-//! The CSR services on port 8060.
+//! The certificate services on port 8060.
 
 mod certificate_service;
 mod health;
@@ -19,25 +19,25 @@ use tonic::transport::Server;
 pub(crate) use signing::Signing;
 pub(crate) use tls_identity::{ServerNames, TlsIdentity};
 
-/// Largest request, in bytes.
+/// Maximum size of a request, in bytes.
 const MAX_MESSAGE: usize = 64 * 1024;
 
-/// Largest list of headers, in bytes.
+/// Maximum size of the request headers, in bytes.
 const MAX_HEADERS: u32 = 64 * 1024;
 
-/// Calls at a time on one connection.
+/// Maximum number of concurrent calls on one connection.
 const MAX_STREAMS: u32 = 64;
 
-/// Limit of one call.
+/// Time limit of one call.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A silent connection is pinged.
+/// Idle time before a connection is pinged.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Agents call rarely: a connection that is this old is closed after its calls.
+/// Maximum age of a connection: agents call rarely. Calls in progress are completed first.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
-/// Serves until the drain begins and all calls have ended.
+/// Serves until the drain begins and all calls have completed.
 ///
 /// # Errors
 /// If the transport fails.

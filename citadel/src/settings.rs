@@ -1,4 +1,4 @@
-//! The command line, checked: contradictions end the process before anything is opened.
+//! Validation of the command line: contradictions end the process before anything is opened.
 
 use std::collections::BTreeMap;
 
@@ -16,33 +16,33 @@ use crate::store::self_signed::{self, SelfSigned};
 /// Directory of the self-signed root without a cluster.
 const SELF_SIGNED_DIR: &str = "./etc/self-signed-ca";
 
-/// Trust domain when none is given.
+/// Default trust domain.
 const TRUST_DOMAIN: &str = "cluster.local";
 
-/// What follows from the flags.
+/// Validated settings.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) domains: Domains,
     pub(crate) ttl: TtlPolicy,
     /// The cluster, if there is one.
     pub(crate) cluster: Option<KubeArgs>,
-    /// Audiences of which a token must name one.
+    /// Accepted audiences; a token must name at least one of them.
     pub(crate) audiences: Vec<String>,
     pub(crate) tokens: Option<TokenOptions>,
     pub(crate) custom_names: CustomNames,
 }
 
-/// Further DNS names by `(namespace, service account)`.
+/// Additional DNS names, by `(namespace, service account)`.
 pub(crate) type CustomNames = BTreeMap<(String, String), Vec<String>>;
 
-/// Where the authority is kept.
+/// Storage of the authority.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// In a directory of our own.
+    /// A directory that citadel maintains.
     SelfSigned(SelfSigned),
-    /// In a Secret of our own.
+    /// A Secret that citadel maintains.
     Secret(self_signed::Options),
-    /// In files of others.
+    /// Provided files.
     Plugged(Plugged),
 }
 
@@ -62,12 +62,13 @@ impl Settings {
         }
         if !args.issuance.ca_trusted_node_accounts.is_empty() {
             bail!(
-                "CA_TRUSTED_NODE_ACCOUNTS is not supported: impersonation needs the Pods of a cluster"
+                "CA_TRUSTED_NODE_ACCOUNTS is not supported: impersonation needs access to all \
+                 Pods of the cluster"
             );
         }
         if args.serving.grpc_port <= 0 {
             bail!(
-                "--grpc-port={} leaves nothing to serve",
+                "--grpc-port={} disables the only service",
                 args.serving.grpc_port
             );
         }
@@ -78,7 +79,8 @@ impl Settings {
         };
         if ttl.default.is_zero() || ttl.default > ttl.max || ttl.min > ttl.default {
             bail!(
-                "--workload-cert-ttl must be above zero and between --min-workload-cert-ttl and --max-workload-cert-ttl"
+                "invalid --workload-cert-ttl: want more than zero, between --min-workload-cert-ttl \
+                 and --max-workload-cert-ttl"
             );
         }
         let cluster = cluster(args)?;
@@ -114,8 +116,8 @@ fn domains(args: &Args) -> Result<Domains> {
     })
 }
 
-/// Whether there is a cluster: when a kubeconfig is named, or in a container of Kubernetes, unless
-/// a directory is given for what the cluster would keep.
+/// Whether a cluster is used: when a kubeconfig is given or the process runs in a Pod, unless a
+/// directory is given for the data that the cluster would hold.
 fn cluster(args: &Args) -> Result<Option<KubeArgs>> {
     let (new, old) = (&args.kube.kubeconfig, &args.cluster.kube_config);
     if !new.is_empty() && !old.is_empty() && new != old {
@@ -129,11 +131,11 @@ fn cluster(args: &Args) -> Result<Option<KubeArgs>> {
     Ok(is_there.then_some(KubeArgs { kubeconfig }))
 }
 
-/// Names of ConfigMaps are DNS names.
+/// ConfigMap names must be DNS names.
 fn check_name(name: &str) -> Result<()> {
     let is_good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
     if name.is_empty() || name.len() > 253 || !name.chars().all(is_good) {
-        bail!("{name:?} is no name of a ConfigMap: lower-case letters, digits, - and .");
+        bail!("{name:?} is not a valid ConfigMap name: want lower-case letters, digits, - and .");
     }
     Ok(())
 }
@@ -148,7 +150,7 @@ fn tokens(args: &Args, audiences: &[String]) -> Result<Option<TokenOptions>> {
         return Ok(None);
     };
     if args.issuance.jwt_issuer.is_empty() {
-        bail!("--jwks-file needs --jwt-issuer: the issuer that tokens must name");
+        bail!("--jwks-file needs --jwt-issuer, the issuer that tokens must name");
     }
     Ok(Some(TokenOptions {
         issuer: args.issuance.jwt_issuer.clone(),
@@ -157,7 +159,7 @@ fn tokens(args: &Args, audiences: &[String]) -> Result<Option<TokenOptions>> {
     }))
 }
 
-/// Reads `ACCOUNT.NAMESPACE:DOMAIN,…`. A namespace has no dots, an account may have.
+/// Parses `ACCOUNT.NAMESPACE:DOMAIN,…`. A namespace has no dots; an account may have some.
 fn custom_names(text: &str) -> Result<CustomNames> {
     let mut names = CustomNames::new();
     for item in text.split(',').filter(|item| !item.is_empty()) {
@@ -167,7 +169,7 @@ fn custom_names(text: &str) -> Result<CustomNames> {
                 .map(|(account, namespace)| (account, namespace, name))
         });
         let Some((account, namespace, name)) = parts else {
-            bail!("--custom-dns-names: {item:?} is not of the form ACCOUNT.NAMESPACE:DOMAIN");
+            bail!("invalid entry {item:?} in --custom-dns-names: want ACCOUNT.NAMESPACE:DOMAIN");
         };
         names
             .entry((namespace.to_owned(), account.to_owned()))
@@ -178,7 +180,7 @@ fn custom_names(text: &str) -> Result<CustomNames> {
 }
 
 impl Source {
-    /// Chooses: files named by flags, else files in the directory for them, else self-signed.
+    /// Chooses files named by flags, else files in --root-ca-dir, else a self-signed root.
     pub(crate) fn choose(
         args: &AuthorityArgs,
         domain: &TrustDomain,
@@ -204,15 +206,15 @@ impl Source {
         }
         if !args.self_signed_ca {
             return Err(StoreError::Refused(format!(
-                "no certificate authority: give --self-signed-ca=true, or --signing-cert, --signing-key \
-                 and --root-cert, or files in {}",
+                "no certificate authority: set --self-signed-ca=true, or --signing-cert, \
+                 --signing-key and --root-cert, or put files into {}",
                 args.root_ca_dir.display()
             )));
         }
         let options = self_signed::Options {
             trust_domain: domain.clone(),
             kind: Kind::parse(&args.self_signed_ca_key).ok_or_else(|| {
-                StoreError::Refused(format!("unknown kind of key {:?}", args.self_signed_ca_key))
+                StoreError::Refused(format!("unknown key type {:?}", args.self_signed_ca_key))
             })?,
             lifetime: args.self_signed_ca_cert_ttl,
             grace_percent: args.root_cert_grace_percent,
@@ -295,7 +297,7 @@ mod tests {
         assert_eq!(found(&[container]).as_deref(), Some(""));
         assert_eq!(found(&[nowhere, "kubeconfig=x"]).as_deref(), Some("x"));
         assert_eq!(found(&[nowhere, "kube-config=x"]).as_deref(), Some("x"));
-        // What is in files needs no cluster, unless it is asked for.
+        // With files for everything, a cluster is used only when asked for.
         for dir in ["self-signed-ca-dir=d", "control-plane-certs-dir=d"] {
             assert_eq!(found(&[container, dir]), None);
             assert_eq!(found(&[dir, "kubeconfig=x"]).as_deref(), Some("x"));

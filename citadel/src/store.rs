@@ -1,4 +1,4 @@
-//! Where the authority's key and certificates are kept.
+//! Storage of the authority's key and certificates.
 
 pub(crate) mod atomic;
 pub mod plugged;
@@ -8,30 +8,30 @@ pub mod self_signed;
 
 use crate::ca::BundleError;
 
-/// Why there is no bundle to start with.
+/// Why there is no initial bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file or directory cannot be read or written.
-    #[error("{action} {path}: {source}")]
+    #[error("cannot {action} {path}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
         /// The file or directory.
         path: String,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// They are there, but cannot be used. They are never replaced.
-    #[error("certificate authority in {path} cannot be used: {reason}; {advice}")]
+    /// The files or the Secret exist but cannot be used. They are never replaced.
+    #[error("the certificate authority in {path} cannot be used: {reason}; {advice}")]
     Unusable {
         /// The directory, or the Secret.
         path: String,
         /// What is wrong.
         reason: BundleError,
-        /// What to do about it.
+        /// How to repair it.
         advice: &'static str,
     },
-    /// Some parts of a set are missing.
+    /// Parts of a set are missing.
     #[error("incomplete certificate authority in {path}: {missing} is missing")]
     Incomplete {
         /// The directory, the flags, or the Secret.
@@ -39,10 +39,10 @@ pub enum StoreError {
         /// What is missing.
         missing: String,
     },
-    /// A root cannot be made.
-    #[error("make a root certificate: {0}")]
+    /// A root cannot be created.
+    #[error("cannot create a root certificate: {0}")]
     Make(String),
-    /// The set is there, but it may not be used as it is.
+    /// The set is complete but may not be used as it is.
     #[error("{0}")]
     Refused(String),
 }

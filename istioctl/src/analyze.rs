@@ -18,19 +18,19 @@ use mesh_common::input;
 
 use crate::exit;
 
-/// So many files are named when it is said what was analyzed.
+/// Number of files named in the description of what was analyzed.
 const LISTED: usize = 3;
 
-/// Looks at everything; returns the exit code.
+/// Analyzes all objects; returns the exit code.
 ///
 /// # Errors
-/// If the cluster cannot be read or the answer not be written.
+/// If the cluster cannot be read or the output cannot be written.
 pub fn run(global: &Global, args: &Analyze) -> Result<u8> {
     if args.list_analyzers {
         return list();
     }
     if args.files.is_empty() && !args.use_kube {
-        eprintln!("Error: there is nothing to analyze: name files, or leave --use-kube on");
+        eprintln!("Error: nothing to analyze: name files or use --use-kube=true");
         return Ok(exit::USAGE);
     }
     warn_of_names(args);
@@ -47,12 +47,13 @@ pub fn run(global: &Global, args: &Analyze) -> Result<u8> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .context("start")?;
+            .context("cannot start the runtime")?;
         let timed = async { tokio::time::timeout(args.timeout, reading).await };
         let Ok(read) = runtime.block_on(Box::pin(timed)) else {
-            bail!("reading the cluster takes longer than --timeout allows");
+            bail!("reading the cluster took longer than --timeout");
         };
-        (own, absent) = read.context("analyze the cluster (--use-kube=false: only files)")?;
+        (own, absent) = read
+            .context("cannot analyze the cluster (use --use-kube=false to analyze only files)")?;
     }
     let namespace = match &global.namespace {
         Some(namespace) if !namespace.is_empty() => namespace.clone(),
@@ -70,17 +71,17 @@ pub fn run(global: &Global, args: &Analyze) -> Result<u8> {
     }
     for (before, after) in builder.replaced() {
         let (before, after) = (files::shown(before), files::shown(after));
-        eprintln!("Warning: {before} is not looked at, as {after} is the same object");
+        eprintln!("Warning: {before} is ignored: {after} is the same object");
     }
     if let Some(path) = &args.mesh_config_file {
         files::mesh_config(path, &mut builder)?;
     }
-    // A namespace that is only misspelt would look like one in which all is well.
+    // A misspelt namespace would look like one without problems.
     let is_asked_for = global.namespace.is_some() && !args.all_namespaces;
     if args.use_kube && is_asked_for && absent.knows("Namespace") {
         let is_there = builder.holds_namespace(&namespace) || read.names(&namespace);
         if !is_there {
-            bail!("there is no namespace {namespace:?}");
+            bail!("namespace {namespace:?} does not exist");
         }
     }
     absent.apply(&mut builder);
@@ -119,7 +120,7 @@ pub fn run(global: &Global, args: &Analyze) -> Result<u8> {
     if shown.is_empty() {
         match read.errors.len() {
             0 => eprintln!("No issue found in {what}."),
-            count => eprintln!("No issue found in {what}, but {count} errors of reading it."),
+            count => eprintln!("No issue found in {what}, but {count} errors while reading."),
         }
     }
     Ok(verdict(args, &what, &outcome.messages, read.errors.len()))
@@ -137,7 +138,8 @@ fn verdict(args: &Analyze, what: &str, messages: &[Message], unread: usize) -> u
         };
         let noun = if count == 1 { "message" } else { "messages" };
         eprintln!(
-            "Error: {count} {noun} of level {threshold}{or_worse} in {what}; https://istio.io/v1.30/docs/reference/config/analysis/ explains the codes"
+            "Error: {count} {noun} of level {threshold}{or_worse} in {what}; \
+             see https://istio.io/v1.30/docs/reference/config/analysis/ for the codes"
         );
         exit::FOUND
     } else if unread > 0 && !args.ignore_unknown {
@@ -151,30 +153,27 @@ fn list() -> Result<u8> {
     let mut answer = std::io::stdout().lock();
     for analyzer in ANALYZERS {
         let inputs = analyzer.inputs.join(", ");
-        writeln!(answer, "{}: {inputs}", analyzer.name).context("write the answer")?;
+        writeln!(answer, "{}: {inputs}", analyzer.name).context("cannot write the output")?;
     }
     Ok(0)
 }
 
-/// Names on the command line that stand for nothing.
+/// Warns about codes and analyzers on the command line that do not exist.
 fn warn_of_names(args: &Analyze) {
     for suppression in args.suppress.iter().filter(|one| !one.is_known()) {
-        eprintln!(
-            "Warning: --suppress: there is no code {}",
-            suppression.code()
-        );
+        eprintln!("Warning: --suppress: unknown code {}", suppression.code());
     }
     let is_known = |name: &str| ANALYZERS.iter().any(|analyzer| analyzer.name == name);
     for name in args.analyzers.iter().filter(|name| !is_known(name)) {
-        eprintln!("Warning: --analyzer: there is no analyzer {name} (-L lists them)");
+        eprintln!("Warning: --analyzer: unknown analyzer {name} (use -L to list all)");
     }
 }
 
 fn explain(what: &str, outcome: &Outcome) {
     eprintln!("Analyzed {what}.");
     for (title, names) in [
-        ("Analyzers that were skipped", &outcome.skipped),
-        ("Analyzers that ran", &outcome.executed),
+        ("Skipped analyzers", &outcome.skipped),
+        ("Executed analyzers", &outcome.executed),
     ] {
         if !names.is_empty() {
             eprintln!("{title}:");

@@ -9,7 +9,7 @@ use istio_rules::analysis::{Level, Suppression};
 /// Flags of every command.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// File that says how to reach the cluster [default: $KUBECONFIG, ~/.kube/config, the own pod]
+    /// Kubeconfig file [default: $KUBECONFIG, ~/.kube/config, or the service account of the Pod]
     #[arg(
         short = 'c',
         long,
@@ -18,10 +18,10 @@ pub struct Global {
         value_name = "FILE"
     )]
     pub kubeconfig: Option<PathBuf>,
-    /// Context of that file [default: its current one]
+    /// Context in the kubeconfig [default: the current context]
     #[arg(long, global = true, env = "ISTIOCTL_CONTEXT")]
     pub context: Option<String>,
-    /// Namespace of objects that name none [default: that of the context, or default]
+    /// Namespace of objects without one [default: that of the context, or default]
     #[arg(short, long, global = true, env = "ISTIOCTL_NAMESPACE")]
     pub namespace: Option<String>,
     /// Namespace of the control plane
@@ -41,52 +41,52 @@ pub struct Analyze {
     /// Files, directories, or - for standard input
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Look at the cluster, too; files count instead of its objects of the same names
+    /// Analyze the cluster, too; files replace its objects with the same names
     #[arg(short = 'k', long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set)]
     pub use_kube: bool,
     /// Show messages about all namespaces
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// Form of the answer
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Form::Log)]
     pub output: Form,
-    /// Show messages that are at least so bad: Info, Warning or Error
+    /// Lowest level of messages to show: Info, Warning or Error
     #[arg(long, default_value = "Info", value_parser = level)]
     pub output_threshold: Level,
-    /// Exit with code 79 for messages that are at least so bad
+    /// Lowest level of messages that end with exit status 79: Info, Warning or Error
     #[arg(long, default_value = "Error", value_parser = level)]
     pub failure_threshold: Level,
-    /// Leave messages out: CODE=KIND NAMESPACE/NAME, where * stands for any text
+    /// Suppress messages: CODE=KIND NAMESPACE/NAME, where * matches any text
     #[arg(short = 'S', long, value_name = "CODE=OBJECT", value_parser = Suppression::parse)]
     pub suppress: Vec<Suppression>,
-    /// List the analyzers and the kinds that they look at
+    /// List the analyzers and the kinds that they need
     #[arg(short = 'L', long)]
     pub list_analyzers: bool,
-    /// Run only this analyzer; may be given several times
+    /// Run only this analyzer; may be repeated
     #[arg(long = "analyzer", value_name = "NAME")]
     pub analyzers: Vec<String>,
-    /// Settings of the mesh, instead of those of the cluster
+    /// Mesh configuration file, instead of the cluster's configuration
     #[arg(long = "meshConfigFile", value_name = "FILE")]
     pub mesh_config_file: Option<PathBuf>,
-    /// Longest time that reading the cluster may take
+    /// Timeout of reading the cluster
     #[arg(long, default_value = "30s", value_parser = time)]
     pub timeout: Duration,
-    /// Do not fail for documents that cannot be read
+    /// Do not fail because of documents that cannot be read
     #[arg(long)]
     pub ignore_unknown: bool,
-    /// Revision of the control plane whose settings count
+    /// Revision of the control plane whose configuration is used
     #[arg(short, long, default_value = "default")]
     pub revision: String,
-    /// Taken for the sake of scripts: directories of directories are always looked into
+    /// No effect, accepted for compatibility: directories are always read recursively
     #[arg(short = 'R', long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set)]
     pub recursive: bool,
-    /// Colours [default: on a terminal]
+    /// Colored output [default: on a terminal]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           action = ArgAction::Set)]
     pub color: Option<bool>,
-    /// Say which analyzers ran and which did not
+    /// Print which analyzers ran and which were skipped
     #[arg(short, long)]
     pub verbose: bool,
 }
@@ -94,52 +94,52 @@ pub struct Analyze {
 /// Arguments of `kube-inject`.
 #[derive(Debug, Args)]
 pub struct KubeInject {
-    /// Manifests: a file, or - for standard input
+    /// Manifest: a file, or - for standard input
     #[arg(short, long, value_name = "FILE", required = true)]
     pub filename: PathBuf,
-    /// Where the result goes [default: standard output]
+    /// Output file [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Injection configuration, instead of the cluster's
+    /// File with the injection configuration, instead of the cluster's
     #[arg(
         long = "injectConfigFile",
         value_name = "FILE",
         conflicts_with = "inject_config_map"
     )]
     pub inject_config_file: Option<PathBuf>,
-    /// ConfigMap of the cluster with the injection configuration and the values
+    /// ConfigMap with the injection configuration and the values
     #[arg(
         long = "injectConfigMapName",
         value_name = "NAME",
         default_value = "istio-sidecar-injector"
     )]
     pub inject_config_map: String,
-    /// Values of the templates, instead of the cluster's
+    /// File with the values of the templates, instead of the cluster's
     #[arg(long = "valuesFile", value_name = "FILE")]
     pub values_file: Option<PathBuf>,
-    /// Settings of the mesh, instead of the cluster's
+    /// Mesh configuration file, instead of the cluster's
     #[arg(
         long = "meshConfigFile",
         value_name = "FILE",
         conflicts_with = "mesh_config_map"
     )]
     pub mesh_config_file: Option<PathBuf>,
-    /// ConfigMap of the cluster with the settings of the mesh
+    /// ConfigMap with the mesh configuration
     #[arg(
         long = "meshConfigMapName",
         value_name = "NAME",
         default_value = "istio"
     )]
     pub mesh_config_map: String,
-    /// Revision of the control plane: the ConfigMaps of that name, and the mark of the Pods
+    /// Revision of the control plane: suffix of the ConfigMaps' names, and revision of the Pods
     #[arg(short, long, default_value = "default")]
     pub revision: String,
 }
 
-/// Form of the answer of `analyze`.
+/// Output format of `analyze`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// Lines for people.
+    /// Text lines.
     Log,
     /// A JSON list.
     Json,
@@ -156,5 +156,5 @@ fn time(text: &str) -> Result<Duration, String> {
     Duration::try_from(time)
         .ok()
         .filter(|time| !time.is_zero())
-        .ok_or_else(|| "want a time above zero, such as 30s".to_owned())
+        .ok_or_else(|| "want a duration above zero, such as 30s".to_owned())
 }

@@ -10,7 +10,11 @@ use crate::args::{Analyze, Global, KubeInject};
 use crate::{analyze, exit, kube_inject};
 
 #[derive(Debug, Parser)]
-#[command(name = "istioctl", version, about = "What a person asks of the mesh")]
+#[command(
+    name = "istioctl",
+    version,
+    about = "Checks mesh configuration and injects the proxy"
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -20,23 +24,23 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Find what is wrong between objects, of a cluster, of files, or of files laid over a cluster
+    /// Find problems between objects in a cluster, in files, or in files applied to a cluster
     Analyze(Box<Analyze>),
-    /// Put the proxy into the Pods of manifests, as the webhook would when they are created
+    /// Inject the proxy into manifests, as the webhook would when the Pods are created
     KubeInject(KubeInject),
-    /// Check configuration, without a cluster, by the rules that galley checks it by
+    /// Validate configuration files with galley's rules, without a cluster
     #[command(visible_alias = "v")]
     Validate(validate::Args),
 }
 
-/// Runs the command line: 0 when all is well, else a code of [`exit`].
+/// Runs the command line; returns 0 or one of the exit codes in [`exit`].
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let usage = error.use_stderr();
-            // Nothing can be told to anybody when the terminal is gone.
+            // Ignores a closed terminal.
             let _printed = error.print();
             return ExitCode::from(if usage { exit::USAGE } else { 0 });
         }

@@ -1,4 +1,4 @@
-//! The API server: how it is reached, and lists of objects in pages.
+//! Client of the API server: connection, and lists of objects in pages.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::Value;
 
-/// Objects that are asked for at once: enough to be quick, few enough to keep in memory.
+/// Page size of lists: large enough to be fast, small enough for the memory.
 const PAGE: u32 = 500;
-/// How often a list is begun anew when it got too old while it was read.
+/// How often a list is restarted when it expires while it is read.
 const ATTEMPTS: usize = 3;
 
-/// A cluster.
+/// A client of a cluster.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
@@ -31,12 +31,12 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-/// A kind, as the API server names it.
+/// A kind in the API server.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind<'a> {
     /// API group, empty for the core group.
     pub group: &'a str,
-    /// Versions to try, the best first.
+    /// Versions to try, the preferred one first.
     pub versions: &'a [&'a str],
     /// Kind.
     pub kind: &'a str,
@@ -44,22 +44,22 @@ pub struct Kind<'a> {
     pub plural: &'a str,
 }
 
-/// What became of a list.
+/// Result of a list.
 #[derive(Debug)]
 pub enum Listed<T> {
-    /// All of it.
+    /// All objects.
     Read(T),
-    /// The cluster has no such kind.
+    /// The cluster does not know the kind.
     Unknown,
-    /// The user must not see it.
+    /// The user may not list the kind.
     Forbidden,
 }
 
 impl Cluster {
-    /// Gets ready to talk to the cluster of a context. Nothing is sent yet.
+    /// Prepares the connection to the cluster of a context. Nothing is sent yet.
     ///
     /// # Errors
-    /// If it is not said how to reach a cluster.
+    /// If no cluster is configured or the configuration is invalid.
     pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self> {
         mesh_common::process::install_crypto();
         let options = KubeConfigOptions {
@@ -69,25 +69,25 @@ impl Cluster {
         let config = match (kubeconfig, context) {
             (Some(path), _) => {
                 let file = Kubeconfig::read_from(path)
-                    .with_context(|| format!("read {}", path.display()))?;
+                    .with_context(|| format!("cannot read {}", path.display()))?;
                 Config::from_custom_kubeconfig(file, &options)
                     .await
-                    .with_context(|| format!("use {}", path.display()))?
+                    .with_context(|| format!("cannot use {}", path.display()))?
             }
             (None, Some(_)) => Config::from_kubeconfig(&options)
                 .await
-                .context("find the context in the kubeconfig")?,
-            (None, None) => Config::infer().await.context("find a cluster")?,
+                .context("cannot find the context in the kubeconfig")?,
+            (None, None) => Config::infer().await.context("no cluster is configured")?,
         };
         let namespace = config.default_namespace.clone();
-        let client = Client::try_from(config).context("prepare for the cluster")?;
+        let client = Client::try_from(config).context("cannot create a client for the cluster")?;
         Ok(Self { client, namespace })
     }
 
-    /// Reads one object, if it is there.
+    /// Reads an object; `None` if it does not exist.
     ///
     /// # Errors
-    /// If the cluster cannot be reached or refuses.
+    /// If the request fails.
     pub async fn get<T>(&self, namespace: &str, name: &str) -> Result<Option<T>>
     where
         T: k8s_openapi::Metadata<Ty = ObjectMeta>
@@ -99,14 +99,14 @@ impl Cluster {
         Api::<T>::namespaced(self.client.clone(), namespace)
             .get_opt(name)
             .await
-            .with_context(|| format!("read {} {namespace}/{name}", T::kind(&())))
+            .with_context(|| format!("cannot read {} {namespace}/{name}", T::kind(&())))
     }
 
-    /// Reads all objects of a kind, of one namespace or of all, page after page. Each attempt begins
-    /// with `T::default()`.
+    /// Reads all objects of a kind, in one namespace or all, page by page. Each attempt begins with
+    /// `T::default()`.
     ///
     /// # Errors
-    /// If the cluster cannot be reached or answers with something unexpected.
+    /// If a request fails or the response is invalid.
     pub async fn list<T: Default>(
         &self,
         kind: Kind<'_>,
@@ -127,10 +127,10 @@ impl Cluster {
                     Err(kube::Error::Api(status)) if status.code == 403 => {
                         return Ok(Listed::Forbidden);
                     }
-                    // The list changed for so long that its continuation is no longer known.
+                    // The list expired while it was read, so its continuation is no longer valid.
                     Err(kube::Error::Api(status)) if status.code == 410 && attempt < ATTEMPTS => {}
                     Err(error) => {
-                        return Err(error).with_context(|| format!("list {}", kind.plural));
+                        return Err(error).with_context(|| format!("cannot list {}", kind.plural));
                     }
                 }
             }
@@ -150,7 +150,7 @@ async fn pages<T: Default>(
         let page = api.list(&parameters).await?;
         for object in page.items {
             let mut value = serde_json::to_value(&object).map_err(kube::Error::SerdeError)?;
-            // Elements of a list do not say what they are.
+            // Elements of a list have no apiVersion and kind.
             if let Some(members) = value.as_object_mut() {
                 members.insert(
                     "apiVersion".to_owned(),

@@ -1,4 +1,4 @@
-//! `istioctl kube-inject`: the injector's library, without its webhook.
+//! `istioctl kube-inject`: uses the injector's library.
 
 mod settings;
 
@@ -16,12 +16,12 @@ use sidecar_injector::offline::{self, Result as Outcome};
 use crate::args::{Global, KubeInject};
 use crate::exit;
 
-/// Reads manifests, injects what makes Pods, writes everything in its order. What is not injected
-/// stays as it was written, byte by byte.
+/// Reads manifests, injects objects that create Pods, and writes all documents in order. Documents
+/// that are not injected are preserved byte by byte.
 ///
 /// # Errors
-/// If the configuration cannot be had, or the result cannot be written. Manifests that cannot be
-/// read or injected are told all together, and nothing is written.
+/// If the configuration cannot be read or the result cannot be written. Documents that cannot be
+/// parsed or injected are all reported, and nothing is written.
 pub fn run(global: &Global, args: &KubeInject) -> Result<u8> {
     let found = settings::read(global, args)?;
     for warning in &found.config.warnings {
@@ -59,7 +59,7 @@ pub fn run(global: &Global, args: &KubeInject) -> Result<u8> {
     }
 }
 
-/// Why there is no result: every reason, and the exit code.
+/// Why there is no result: all problems, and the exit code.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Problems {
     texts: Vec<String>,
@@ -73,7 +73,7 @@ impl Problems {
     }
 }
 
-/// A stream of YAML, each document followed by a line `---`.
+/// A YAML stream; each document is followed by a line `---`.
 fn documents(
     text: &str,
     namespace: &str,
@@ -115,7 +115,7 @@ fn finish(result: &mut String, document: &str) {
     result.push_str("---\n");
 }
 
-/// A document without the marker at its head.
+/// A document without the `---` before it.
 fn content<'a>(document: &Document<'a>) -> &'a str {
     let text = document.text;
     match text.split_once('\n') {
@@ -124,7 +124,7 @@ fn content<'a>(document: &Document<'a>) -> &'a str {
     }
 }
 
-/// A file of JSON stays one.
+/// A JSON file stays JSON.
 fn json(
     text: &str,
     namespace: &str,
@@ -143,7 +143,7 @@ fn json(
                             Outcome::Unchanged => value,
                             Outcome::Injected(value) => *value,
                         };
-                        // A value always has a text; writing into a string does not fail.
+                        // Writing a value into a string cannot fail.
                         let _ = writeln!(result, "{value:#}");
                     }
                     Err(error) => problems.add(exit::FAILURE, error.to_string()),
@@ -160,10 +160,12 @@ fn json(
 
 fn write(args: &KubeInject, text: &str) -> Result<()> {
     match &args.output {
-        Some(path) => fs::write(path, text).with_context(|| format!("write {}", path.display())),
+        Some(path) => {
+            fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        }
         None => std::io::stdout()
             .write_all(text.as_bytes())
-            .context("write the result"),
+            .context("cannot write the result"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a person asks of the mesh. The answers come from the libraries that the components run, so
-//! both always agree.
+//! Command line tool for users of the mesh. It uses the libraries of the components, so that both
+//! always agree.
 
 pub mod analyze;
 pub mod args;

@@ -1,4 +1,4 @@
-//! `istioctl analyze` as a person runs it, on files and on a cluster.
+//! `istioctl analyze` as a process, on files and on a cluster.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 #[path = "analyze/server.rs"]
@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use server::Server;
 
-/// A host that is nowhere, on line 8.
+/// Routes to an unknown host on line 8.
 const ROUTE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\n\
     metadata: {name: web}\nspec:\n  hosts: [a.com]\n  http:\n  - route:\n    - destination: {host: nowhere}\n";
 const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
@@ -29,7 +29,7 @@ fn istioctl(directory: &Path, arguments: &[&str], input: &str) -> (i32, String, 
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // One that does not read its input may be gone before it is written.
+    // A command that does not read its input may exit before it is written.
     let _written = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output: Output = child.wait_with_output().unwrap();
     (
@@ -159,7 +159,7 @@ fn suppressed_messages_are_gone() {
     assert_eq!(on(&annotated, &[]).0, 0);
     let (code, _, errors) = on(ROUTE, &["-S", "IST9999=*"]);
     assert_eq!(code, 79);
-    assert!(errors.contains("there is no code IST9999"), "{errors}");
+    assert!(errors.contains("unknown code IST9999"), "{errors}");
     assert_eq!(on(ROUTE, &["-S", "IST0101"]).0, 64);
 }
 
@@ -176,10 +176,10 @@ fn analyzers_are_listed_chosen_and_named() {
     let one = "virtualservice.DestinationRuleAnalyzer";
     let (code, _, errors) = on(ROUTE, &["-v", "--analyzer", one]);
     assert_eq!(code, 0);
-    assert!(errors.ends_with("Analyzers that ran:\n\t* virtualservice.DestinationRuleAnalyzer\nNo issue found in namespace default, with a.yaml.\n"), "{errors}");
+    assert!(errors.ends_with("Executed analyzers:\n\t* virtualservice.DestinationRuleAnalyzer\nNo issue found in namespace default, with a.yaml.\n"), "{errors}");
     let (code, _, errors) = on(ROUTE, &["--analyzer", "nobody"]);
     assert_eq!(code, 79);
-    assert!(errors.contains("there is no analyzer nobody"), "{errors}");
+    assert!(errors.contains("unknown analyzer nobody"), "{errors}");
 }
 
 #[test]
@@ -192,10 +192,10 @@ fn what_cannot_be_read_is_an_error_unless_that_is_wished() {
         errors.contains("Error: a.yaml:7: Gateway default/g: spec.servers: "),
         "{errors}"
     );
-    assert!(errors.contains("but 2 errors of reading it"), "{errors}");
+    assert!(errors.contains("but 2 errors while reading"), "{errors}");
     assert_eq!(on(text, &["--ignore-unknown"]).0, 0);
     assert_eq!(on(&format!("{text}---\n{ROUTE}"), &[]).0, 79);
-    // Kinds of others are nobody's business here.
+    // Kinds outside the mesh are ignored.
     assert_eq!(
         on("apiVersion: a/v1\nkind: B\nmetadata: {name: c}\n", &[]).0,
         0
@@ -224,7 +224,7 @@ fn directories_lists_json_and_standard_input() {
     }
     assert!(!answer.contains("standard input"), "{answer}");
     assert!(
-        errors.starts_with("Warning: VirtualService default/web (standard input:1) is not looked at, as VirtualService default/web (d/e/list.yaml:4) is the same object\n"),
+        errors.starts_with("Warning: VirtualService default/web (standard input:1) is ignored: VirtualService default/web (d/e/list.yaml:4) is the same object\n"),
         "{errors}"
     );
 }
@@ -264,7 +264,7 @@ fn colours_are_for_terminals_or_on_demand() {
     assert!(on(ROUTE, &["--color=false"]).1.starts_with("Error ["));
 }
 
-/// A cluster with a thousand Services, of which the last one is `svc-999`.
+/// A cluster with a thousand Services; the last one is `svc-999`.
 fn cluster() -> Server {
     let mut server = Server::new();
     server.add(
@@ -310,14 +310,14 @@ fn a_cluster_is_read_page_by_page_and_files_lie_over_it() {
         "{errors}"
     );
     assert_eq!(code, 79);
-    assert!(errors.contains("you may not list Secret here"), "{errors}");
+    assert!(errors.contains("no permission to list Secret"), "{errors}");
     assert_eq!(server.pages("/api/v1/services"), 2);
-    // The file's object counts, and the cluster's last service is there for it.
+    // The file replaces the cluster's object, and refers to the cluster's last service.
     let text = ROUTE.replace("nowhere", "svc-999");
     let arguments = [reach.as_slice(), &["-", "-v"]].concat();
     let (code, answer, errors) = istioctl(root.path(), &arguments, &text);
     assert_eq!((code, answer.as_str()), (0, ""), "{errors}");
-    let (skipped, ran) = errors.split_once("Analyzers that ran").unwrap();
+    let (skipped, ran) = errors.split_once("Executed analyzers").unwrap();
     for name in [
         "gateway.SecretAnalyzer",
         "schema.ValidationAnalyzer.Sidecar",
@@ -359,7 +359,7 @@ fn a_namespace_that_is_not_there_is_an_error() {
     let _server = cluster().start(root.path());
     let (code, answer, errors) = istioctl(root.path(), &["-c", "config", "-n", "shoop"], "");
     assert_eq!((code, answer.as_str()), (1, ""));
-    assert_eq!(errors, "Error: there is no namespace \"shoop\"\n");
+    assert_eq!(errors, "Error: namespace \"shoop\" does not exist\n");
 }
 
 #[test]
@@ -391,6 +391,6 @@ fn a_list_that_got_too_old_is_begun_anew() {
     let server = server.start(root.path());
     let (code, _, errors) = istioctl(root.path(), &["-c", "config"], "");
     assert_eq!(code, 79, "{errors}");
-    // The first page, its lost continuation, and both again.
+    // The first page, its expired continuation, and both again.
     assert_eq!(server.pages("/api/v1/services"), 4);
 }

@@ -1,4 +1,4 @@
-//! `istioctl validate` as a person runs it.
+//! `istioctl validate` as a process.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::io::Write as _;
@@ -67,7 +67,7 @@ fn the_first_error_hides_none_and_each_says_where() {
     ] {
         let line = errors.lines().find(|line| line.contains(wanted));
         let line = line.unwrap_or_else(|| panic!("no {wanted:?} in\n{errors}"));
-        // All are in the second document, which begins on line 9.
+        // All errors are in the second document, which begins on line 9.
         let number: usize = line.split(':').nth(1).unwrap().parse().unwrap();
         assert!(number > 9, "{line}");
     }

@@ -1,13 +1,13 @@
-//! The addresses of this Pod, and what follows from their families.
+//! The addresses of this Pod and the settings that follow from their families.
 
 use std::{io, net::IpAddr};
 
 use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 
-/// Every address of interfaces that are up, without loopback and link-local ones and without those of
-/// the interfaces named in `excluded`; in the order of the kernel, no duplicates.
+/// All addresses of interfaces that are up, except loopback and link-local addresses and those of
+/// the interfaces in `excluded`; in the order of the kernel, without duplicates.
 ///
-/// # Errors
+/// If the kernel does not list the interfaces.
 /// The kernel does not list the interfaces.
 pub fn own(excluded: &[String]) -> io::Result<Vec<IpAddr>> {
     let mut found = Vec::new();
@@ -28,7 +28,7 @@ pub fn own(excluded: &[String]) -> io::Result<Vec<IpAddr>> {
             found.push(address);
         }
     }
-    // IPv4 first, as the family of the first address decides when none was given.
+    // IPv4 first, as the family of the first address decides when no address is configured.
     found.sort_by_key(IpAddr::is_ipv6);
     Ok(found)
 }
@@ -41,7 +41,7 @@ fn is_usable(address: &IpAddr) -> bool {
     !link_local && !address.is_loopback() && !address.is_unspecified() && !address.is_multicast()
 }
 
-/// The instance addresses: the given ones first, then those of the interfaces.
+/// The instance addresses: the configured ones first, then those of the interfaces.
 #[must_use]
 pub fn merge(given: &[IpAddr], own: &[IpAddr]) -> Vec<IpAddr> {
     let mut all: Vec<IpAddr> = Vec::new();
@@ -53,7 +53,7 @@ pub fn merge(given: &[IpAddr], own: &[IpAddr]) -> Vec<IpAddr> {
     all
 }
 
-/// What the address families decide.
+/// Settings that follow from the address families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Families {
     /// The first address is IPv6.
@@ -65,7 +65,7 @@ pub struct Families {
 }
 
 impl Families {
-    /// Judges the addresses; `dual_stack` allows both families at once.
+    /// Evaluates the addresses; `dual_stack` allows both families at once.
     #[must_use]
     pub fn of(addresses: &[IpAddr], dual_stack: bool) -> Self {
         let any = |v6: bool| addresses.iter().any(|address| address.is_ipv6() == v6);

@@ -1,16 +1,16 @@
-//! The command line. Unknown flags of the root and of `proxy` are dropped first ([`known`]), so that an
-//! old injection template does not stop a new agent.
+//! The command line. Unknown flags of the root command and of `proxy` are dropped first
+//! ([`known`]), so that an old injection template does not break a new agent.
 
 use clap::{Args, Command, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-/// Envoy bootstrap and life, workload certificates, probes and traffic capture of one Pod.
+/// Envoy's bootstrap and lifecycle, workload certificates, probes and traffic capture of one Pod.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "pilot-agent", disable_version_flag = true)]
 pub struct Cli {
-    /// Log flags, valid for every command.
+    /// Log flags of all commands.
     #[command(flatten)]
     pub log: mesh_common::args::LogArgs,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Action,
 }
@@ -24,15 +24,15 @@ pub enum Action {
     Request(RequestFlags),
     /// Wait until the proxy is ready.
     Wait(WaitFlags),
-    /// Exit 0 if a URL answers 200, for images without a shell.
+    /// Exit 0 if a URL responds with status 200, for images without a shell.
     Probe(ProbeFlags),
-    /// Install the capture rules of this network namespace.
+    /// Install the capture rules in this network namespace.
     IstioIptables(Box<IptablesFlags>),
-    /// Remove the capture rules of this network namespace.
+    /// Remove the capture rules from this network namespace.
     IstioCleanIptables(Box<IptablesFlags>),
     /// Print the version.
     Version(mesh_common::version::Command),
-    /// Become Envoy, dying with the agent. For the agent's own use.
+    /// Execute Envoy so that it dies with the agent. For internal use.
     #[command(hide = true)]
     ExecEnvoy(ExecFlags),
 }
@@ -40,7 +40,7 @@ pub enum Action {
 /// Kind of proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// Beside an application.
+    /// A proxy beside an application.
     Sidecar,
     /// A gateway.
     Router,
@@ -57,25 +57,25 @@ impl Role {
     }
 }
 
-/// Flags of `proxy`. A flag that is given overrides the proxy configuration of the mesh.
+/// Flags of `proxy`. They override the proxy configuration of the mesh.
 #[derive(Debug, Clone, Args, Default)]
 pub struct ProxyFlags {
     /// Kind of proxy.
     #[arg(value_enum)]
     pub role: Option<Role>,
-    /// DNS domain of the proxy; default $POD_NAMESPACE.svc.cluster.local.
+    /// DNS domain of the proxy; $POD_NAMESPACE.svc.cluster.local by default.
     #[arg(long)]
     pub domain: Option<String>,
-    /// Name part of the node id; default $POD_NAME.$POD_NAMESPACE.
+    /// Name part of the node id; $POD_NAME.$POD_NAMESPACE by default.
     #[arg(long)]
     pub id: Option<String>,
-    /// Address of the proxy; default $INSTANCE_IP.
+    /// Address of the proxy; $INSTANCE_IP by default.
     #[arg(long)]
     pub ip: Option<String>,
-    /// SPIFFE trust domain of the workload; default $TRUST_DOMAIN.
+    /// SPIFFE trust domain of the workload; $TRUST_DOMAIN by default.
     #[arg(long = "trust-domain")]
     pub trust_domain: Option<String>,
-    /// File with the mesh configuration; a missing file is no error.
+    /// File with the mesh configuration; may be missing.
     #[arg(long = "meshConfig", default_value = "/etc/istio/config/mesh")]
     pub mesh_config: String,
     /// Port of the status server.
@@ -84,55 +84,55 @@ pub struct ProxyFlags {
     /// Directory of the generated bootstrap.
     #[arg(long = "configPath")]
     pub config_path: Option<String>,
-    /// The Envoy program.
+    /// Path of the Envoy binary.
     #[arg(long = "binaryPath")]
     pub binary_path: Option<String>,
     /// Node cluster, unless the proxy configuration names one.
     #[arg(long = "serviceCluster")]
     pub service_cluster: Option<String>,
-    /// Time over which Envoy drains connections.
+    /// Time that Envoy takes to drain connections.
     #[arg(long = "drainDuration")]
     pub drain_duration: Option<String>,
-    /// host:port of pilot.
+    /// Address of pilot, host:port.
     #[arg(long = "discoveryAddress")]
     pub discovery_address: Option<String>,
-    /// Connect timeout towards pilot.
+    /// Timeout of connections to pilot.
     #[arg(long = "connectTimeout")]
     pub connect_timeout: Option<String>,
-    /// NONE or MUTUAL_TLS towards pilot.
+    /// Authentication of connections to pilot: NONE or MUTUAL_TLS.
     #[arg(long = "controlPlaneAuthPolicy")]
     pub control_plane_auth_policy: Option<String>,
-    /// host:port of a Zipkin collector.
+    /// Address of a Zipkin collector, host:port.
     #[arg(long = "zipkinAddress")]
     pub zipkin_address: Option<String>,
-    /// host:port of a Datadog agent.
+    /// Address of a Datadog agent, host:port.
     #[arg(long = "datadogAgentAddress")]
     pub datadog_agent_address: Option<String>,
-    /// Refused: Envoy has no such tracer any more.
+    /// Refused: Envoy has no LightStep tracer any more.
     #[arg(long = "lightstepAddress")]
     pub lightstep_address: Option<String>,
-    /// host:port of a statsd receiver.
+    /// Address of a statsd receiver, host:port.
     #[arg(long = "statsdUdpAddress")]
     pub statsd_udp_address: Option<String>,
-    /// host:port of an Envoy metrics service.
+    /// Address of an Envoy metrics service, host:port.
     #[arg(long = "envoyMetricsServiceAddress")]
     pub envoy_metrics_service_address: Option<String>,
     /// Port of Envoy's admin interface.
     #[arg(long = "proxyAdminPort")]
     pub proxy_admin_port: Option<u16>,
-    /// A bootstrap file that is used as it is.
+    /// Bootstrap file to use unchanged.
     #[arg(long = "customConfigFile")]
     pub custom_config_file: Option<String>,
-    /// A bootstrap template in Go's text/template syntax.
+    /// Bootstrap template in Go's text/template syntax.
     #[arg(long = "templateFile")]
     pub template_file: Option<String>,
-    /// Envoy's log level, optionally with levels by component: info,misc:error.
+    /// Envoy's log level, optionally with levels by component, such as info,misc:error.
     #[arg(long = "proxyLogLevel", default_value = "warning")]
     pub proxy_log_level: String,
-    /// Envoy's log levels by component, unless --proxyLogLevel has some.
+    /// Envoy's log levels by component, unless --proxyLogLevel contains some.
     #[arg(long = "proxyComponentLogLevel", default_value = "")]
     pub proxy_component_log_level: String,
-    /// Worker threads of Envoy; 0 = one for each CPU.
+    /// Number of Envoy's worker threads; 0 for one per CPU.
     #[arg(long)]
     pub concurrency: Option<u32>,
     /// File for outlier detection events.
@@ -157,16 +157,16 @@ pub struct RequestFlags {
 /// Flags of `wait`.
 #[derive(Debug, Clone, Args)]
 pub struct WaitFlags {
-    /// Give up after this many seconds.
+    /// Give up after this time, in seconds.
     #[arg(long = "timeoutSeconds", default_value_t = 60)]
     pub timeout_seconds: u64,
-    /// Limit of one request, in milliseconds.
+    /// Timeout of one request, in milliseconds.
     #[arg(long = "requestTimeoutMillis", default_value_t = 500)]
     pub request_timeout_millis: u64,
     /// Pause before each request, in milliseconds.
     #[arg(long = "periodMillis", default_value_t = 500)]
     pub period_millis: u64,
-    /// What to ask.
+    /// URL to request.
     #[arg(long, default_value = "http://localhost:15021/healthz/ready")]
     pub url: String,
 }
@@ -174,15 +174,15 @@ pub struct WaitFlags {
 /// Flags of `probe`.
 #[derive(Debug, Clone, Args)]
 pub struct ProbeFlags {
-    /// What to ask.
+    /// URL to request.
     #[arg(long)]
     pub url: String,
-    /// Limit of the request, in milliseconds.
+    /// Timeout of the request, in milliseconds.
     #[arg(long = "requestTimeoutMillis", default_value_t = 1000)]
     pub request_timeout_millis: u64,
 }
 
-/// Arguments of the hidden launcher.
+/// Arguments of the hidden command that starts Envoy.
 #[derive(Debug, Clone, Args)]
 pub struct ExecFlags {
     /// Process id of the agent.
@@ -193,7 +193,8 @@ pub struct ExecFlags {
     pub command: Vec<String>,
 }
 
-/// Flags of `istio-iptables`. Each one can also be given as a variable: upper case, `-` as `_`.
+/// Flags of `istio-iptables`. Each can also be set by an environment variable: upper case, `-` as
+/// `_`.
 #[derive(Debug, Clone, Args, Default)]
 pub struct IptablesFlags {
     /// Outbound capture port (15001).
@@ -202,16 +203,17 @@ pub struct IptablesFlags {
     /// Inbound capture port (15006).
     #[arg(short = 'z', long = "inbound-capture-port")]
     pub inbound_capture_port: Option<String>,
-    /// Tunnel port, never captured inbound (15008).
+    /// Tunnel port, excluded from inbound capture (15008).
     #[arg(short = 'e', long = "inbound-tunnel-port")]
     pub inbound_tunnel_port: Option<String>,
-    /// User ids of the proxy, comma list; default the user $ENVOY_USER, else 1337.
+    /// User ids of the proxy, comma-separated; by default the user $ENVOY_USER, else 1337.
     #[arg(short = 'u', long = "proxy-uid")]
     pub proxy_uid: Option<String>,
-    /// Group ids of the proxy, comma list; default the user ids.
+    /// Group ids of the proxy, comma-separated; the user ids by default.
     #[arg(short = 'g', long = "proxy-gid")]
     pub proxy_gid: Option<String>,
-    /// Socket mark of the proxy, where it has no id of its own; replaces the default user id.
+    /// Socket mark of the proxy, for proxies without a user id of their own; replaces the default
+    /// user id.
     #[arg(long = "proxy-mark")]
     pub proxy_mark: Option<String>,
     /// REDIRECT (default) or TPROXY.
@@ -223,82 +225,84 @@ pub struct IptablesFlags {
     /// Routing table of TPROXY (133).
     #[arg(short = 'r', long = "istio-inbound-tproxy-route-table")]
     pub tproxy_route_table: Option<String>,
-    /// Inbound ports: * or a comma list; empty captures nothing.
+    /// Inbound ports to capture: * or a comma-separated list; empty for none.
     #[arg(short = 'b', long = "istio-inbound-ports")]
     pub inbound_ports: Option<String>,
-    /// Inbound ports to leave alone, with -b '*'.
+    /// Inbound ports to exclude, with -b '*'.
     #[arg(short = 'd', long = "istio-local-exclude-ports")]
     pub local_exclude_ports: Option<String>,
-    /// Interfaces to leave alone in both directions.
+    /// Interfaces to exclude in both directions.
     #[arg(short = 'c', long = "istio-exclude-interfaces")]
     pub exclude_interfaces: Option<String>,
-    /// Outbound destinations: * or a comma list of ranges; empty captures nothing.
+    /// Outbound destinations to capture: * or a comma-separated list of CIDR ranges; empty for
+    /// none.
     #[arg(short = 'i', long = "istio-service-cidr")]
     pub service_cidr: Option<String>,
-    /// Outbound ranges to leave alone.
+    /// Outbound CIDR ranges to exclude.
     #[arg(short = 'x', long = "istio-service-exclude-cidr")]
     pub service_exclude_cidr: Option<String>,
-    /// Outbound ports to capture besides -i.
+    /// Outbound ports to capture in addition to -i.
     #[arg(short = 'q', long = "istio-outbound-ports")]
     pub outbound_ports: Option<String>,
-    /// Outbound ports to leave alone.
+    /// Outbound ports to exclude.
     #[arg(short = 'o', long = "istio-local-outbound-ports-exclude")]
     pub local_outbound_ports_exclude: Option<String>,
     /// Interfaces whose incoming traffic is treated as outbound.
     #[arg(short = 'k', long = "kube-virt-interfaces")]
     pub kube_virt_interfaces: Option<String>,
-    /// Print the rules, change nothing.
+    /// Print the rules without applying them.
     #[arg(short = 'n', long = "dry-run")]
     pub dry_run: bool,
-    /// Do not install rules.
+    /// Do not apply the rules.
     #[arg(long = "skip-rule-apply")]
     pub skip_rule_apply: bool,
-    /// Check by a test connection that the rules work.
+    /// Verify with a test connection that the rules work.
     #[arg(long = "run-validation")]
     pub run_validation: bool,
     /// Port of the test connection.
     #[arg(long = "iptables-probe-port", default_value_t = 15002)]
     pub iptables_probe_port: u16,
-    /// Limit of the test (5s).
+    /// Timeout of the test connection (5s).
     #[arg(long = "probe-timeout")]
     pub probe_timeout: Option<String>,
-    /// Send name lookups to the agent.
+    /// Redirect DNS queries to the agent.
     #[arg(long = "redirect-dns")]
     pub redirect_dns: bool,
-    /// Send name lookups to any server to the agent.
+    /// Redirect DNS queries to any server to the agent.
     #[arg(long = "capture-all-dns")]
     pub capture_all_dns: bool,
     /// Drop packets in an invalid connection state.
     #[arg(long = "drop-invalid")]
     pub drop_invalid: bool,
-    /// Rules for both families if both have addresses.
+    /// Write rules for both address families if the Pod has addresses of both.
     #[arg(long = "dual-stack")]
     pub dual_stack: bool,
-    /// Refused: enter the namespace before the call.
+    /// Refused: enter the network namespace before the call.
     #[arg(long = "network-namespace")]
     pub network_namespace: Option<String>,
-    /// Refused: used by the CNI plugin only.
+    /// Refused: only the CNI plugin uses it.
     #[arg(long = "cni-mode")]
     pub cni_mode: bool,
-    /// Replace rules that differ.
+    /// Replace existing rules that differ.
     #[arg(long)]
     pub reconcile: bool,
-    /// Only remove rules.
+    /// Only remove the rules.
     #[arg(long = "cleanup-only")]
     pub cleanup_only: bool,
-    /// Install the rules even if they seem to be in force.
+    /// Apply the rules even if they seem to be in place.
     #[arg(long = "force-apply")]
     pub force_apply: bool,
-    /// Refused: rules are written by iptables.
+    /// Refused: rules are written with iptables.
     #[arg(long = "native-nftables")]
     pub native_nftables: bool,
-    /// legacy or nft.
+    /// Variant of iptables to use: legacy or nft.
     #[arg(long = "force-iptables-binary")]
     pub force_iptables_binary: Option<String>,
 }
 
-/// Drops flags that the root and `proxy` do not know. `--flag value` loses its value too, unless the next
-/// word is a flag. Other commands keep every word, so that a mistake there is told.
+/// Drops flags that the root command and `proxy` do not know, together with the value of `--flag
+/// value` unless the next word is a flag. Other commands keep all words, so that mistakes there are
+/// reported.
 #[must_use]
 pub fn known(words: impl IntoIterator<Item = String>) -> Vec<String> {
     let root = Cli::command();
@@ -341,7 +345,7 @@ pub fn known(words: impl IntoIterator<Item = String>) -> Vec<String> {
     kept
 }
 
-/// Whether a command knows the flag, and then whether a value follows it.
+/// `None` for unknown flags, else whether the flag takes a value.
 fn takes_value(command: &Command, flag: &str) -> Option<bool> {
     if matches!(flag, "--help" | "-h") {
         return Some(false);

@@ -1,8 +1,8 @@
-//! Envoy's bootstrap: from decided values to the JSON file. Pure.
+//! Envoy's bootstrap: from settings to the JSON file. Pure.
 //!
-//! Built as JSON data, not as protobuf messages: writing a message as JSON needs the descriptors of all
-//! of Envoy's API, which would cost every Pod tens of megabytes for one file at its start. The tests read
-//! the result back as `envoy.config.bootstrap.v3.Bootstrap` and give it to Envoy itself.
+//! Built as JSON, not as protobuf messages: writing messages as JSON needs the descriptors of the
+//! whole Envoy API, which would cost every Pod tens of megabytes for one file at startup. The tests
+//! read the result back as `envoy.config.bootstrap.v3.Bootstrap` and pass it to Envoy itself.
 
 use std::{
     collections::BTreeMap,
@@ -44,19 +44,19 @@ impl HostPort {
         })
     }
 
-    /// The address, if the host is one.
+    /// The address, if the host is an IP address.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
 }
 
-/// How Envoy reaches pilot.
+/// How Envoy connects to pilot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Channel {
     /// No TLS.
     Plain,
-    /// Mutual TLS with the certificates of the agent's secret discovery.
+    /// Mutual TLS with certificates from the agent's secret discovery.
     Mtls,
     /// Mutual TLS with certificate files.
     MtlsFiles {
@@ -76,7 +76,7 @@ pub enum Channel {
     },
 }
 
-/// Everything the bootstrap is made from.
+/// All inputs of the bootstrap.
 #[derive(Debug, Clone)]
 pub struct Inputs<'a> {
     /// The node.
@@ -89,43 +89,43 @@ pub struct Inputs<'a> {
     pub addresses: &'a [IpAddr],
     /// The Pod's annotations (statistics).
     pub annotations: &'a BTreeMap<String, String>,
-    /// Pilot.
+    /// Address of pilot.
     pub discovery: HostPort,
-    /// Name in pilot's certificate and in the TLS handshake.
+    /// Name of pilot in its certificate and in the TLS handshake.
     pub discovery_name: String,
-    /// SPIFFE identities and DNS names, one of which pilot's certificate must carry.
+    /// SPIFFE identities and DNS names; pilot's certificate must contain one of them.
     pub discovery_sans: &'a [San],
-    /// Transport towards pilot.
+    /// Transport of connections to pilot.
     pub channel: Channel,
-    /// Delta instead of state-of-the-world.
+    /// Delta xDS instead of state of the world.
     pub delta: bool,
-    /// The agent's secret discovery socket.
+    /// Path of the agent's secret discovery socket.
     pub sds_socket: String,
-    /// Status server of the agent.
+    /// Port of the agent's status server.
     pub status_port: u16,
-    /// Envoy's health listener.
+    /// Port of Envoy's health listener.
     pub envoy_status_port: u16,
-    /// Envoy's metrics listener.
+    /// Port of Envoy's metrics listener.
     pub envoy_prometheus_port: u16,
-    /// Keep the statistics that tell open connections.
+    /// Keep the statistics of open connections.
     pub count_connections: bool,
     /// Accept the PROXY protocol on the health listener.
     pub status_proxy_protocol: bool,
     /// Serve metrics to this Pod only.
     pub metrics_local_only: bool,
-    /// Log lines as JSON.
+    /// Write log lines as JSON.
     pub log_as_json: bool,
-    /// Outlier events.
+    /// File for outlier detection events.
     pub outlier_log_path: &'a str,
-    /// Resolved statsd receiver.
+    /// Resolved address of the statsd receiver.
     pub statsd: Option<SocketAddr>,
-    /// Address of the node, `$(HOST_IP)` in the Datadog address.
+    /// Address of the node, which replaces `$(HOST_IP)` in the Datadog address.
     pub host_ip: Option<&'a str>,
-    /// Mark of the proxy's upstream sockets, where capture exempts by mark.
+    /// Mark of the proxy's upstream sockets, for capture rules that exempt by mark.
     pub socket_mark: Option<u32>,
 }
 
-/// A subject alternative name that is accepted.
+/// An accepted subject alternative name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum San {
     /// A SPIFFE identity.
@@ -137,10 +137,10 @@ pub enum San {
 const GLOBAL_CONNECTIONS_VARIABLE: &str = "ISTIO_META_GLOBAL_DOWNSTREAM_MAX_CONNECTIONS";
 const GLOBAL_CONNECTIONS_RUNTIME: &str = "overload.global_downstream_max_connections";
 
-/// The bootstrap, and what was left out of it for being unusable.
+/// The bootstrap, and warnings about values that were left out.
 ///
 /// # Errors
-/// An address that is not host:port, or an annotation that does not parse; the text names it.
+/// If an address is not host:port or an annotation cannot be parsed; the message names it.
 pub fn build(inputs: &Inputs<'_>) -> Result<(Value, Vec<String>), String> {
     let mut warnings = Vec::new();
     let localhost = inputs.families.localhost();
@@ -243,7 +243,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<(Value, Vec<String>), String> {
     Ok((Value::Object(root), warnings))
 }
 
-/// A JSON object out of a literal.
+/// The JSON object of a literal.
 fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
@@ -251,7 +251,7 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// `google.protobuf.Any` in JSON form.
+/// JSON form of `google.protobuf.Any`.
 fn any(name: &str, value: Value) -> Value {
     let mut map = object(value);
     map.insert(
@@ -294,7 +294,7 @@ fn node(node: &Node) -> Value {
     Value::Object(map)
 }
 
-/// `""` removes a default, `true` and `false` become booleans, all else stays text.
+/// `""` removes a default, `true` and `false` become booleans, everything else stays text.
 fn runtime(values: &BTreeMap<String, String>) -> Value {
     let mut layer = object(json!({
         "re2.max_program_size.error_level": "32768",
@@ -330,7 +330,7 @@ fn connection_limit(config: &ProxyConfig) -> Result<u64, String> {
     match text {
         None => Ok(2_147_483_647),
         Some(text) => text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
-            format!("{GLOBAL_CONNECTIONS_VARIABLE}: {text:?} is not a number of connections")
+            format!("{GLOBAL_CONNECTIONS_VARIABLE}: {text:?} is not a valid number of connections")
         }),
     }
 }
@@ -399,7 +399,7 @@ fn tracing(
     Ok(())
 }
 
-/// Replaces `$(HOST_IP)`; an IPv6 address gets brackets.
+/// Replaces `$(HOST_IP)`; IPv6 addresses are put in brackets.
 #[must_use]
 pub fn substitute_host_ip(text: &str, host_ip: Option<&str>) -> String {
     let Some(host_ip) = host_ip else {

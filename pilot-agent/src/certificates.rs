@@ -1,4 +1,4 @@
-//! From settings to the task that keeps the workload certificate.
+//! Creates the task that maintains the workload certificate from the settings.
 
 use std::path::{Path, PathBuf};
 
@@ -18,10 +18,10 @@ use crate::{
     settings::{Certificates, Paths, Settings},
 };
 
-/// Decides where certificates come from.
+/// Chooses the source of certificates.
 ///
 /// # Errors
-/// An address or root that cannot be used.
+/// If an address or root cannot be used.
 pub fn manager(
     settings: &Settings,
     paths: &Paths,
@@ -32,7 +32,10 @@ pub fn manager(
     let certificates = &settings.certificates;
     let origin = match files(certificates, paths) {
         Some(directory) => {
-            tracing::info!(directory = %directory.display(), "the workload certificate comes from files");
+            tracing::info!(
+                directory = %directory.display(),
+                "using a workload certificate from files"
+            );
             Origin::Files(directory)
         }
         None => authority(settings, paths, metrics)?,
@@ -52,7 +55,7 @@ pub fn manager(
     })
 }
 
-/// The directory with mounted certificates, if they are to be used.
+/// The directory with mounted certificates, if they are used.
 fn files(certificates: &Certificates, paths: &Paths) -> Option<PathBuf> {
     let complete = |directory: &Path| {
         [output::KEY, output::CHAIN, output::ROOT]
@@ -64,7 +67,7 @@ fn files(certificates: &Certificates, paths: &Paths) -> Option<PathBuf> {
         return Some(mounted);
     }
     let old = paths.certificates();
-    // What this agent writes itself must not be its source: it would never be renewed.
+    // Must not use its own output as the source: that would never be renewed.
     let own_output = certificates.output.as_ref() == Some(&old);
     if certificates.file_mounted
         || (complete(&old) && !own_output && certificates.provisioned.as_ref() != Some(&old))
@@ -76,8 +79,12 @@ fn files(certificates: &Certificates, paths: &Paths) -> Option<PathBuf> {
 
 fn authority(settings: &Settings, paths: &Paths, metrics: &Metrics) -> anyhow::Result<Origin> {
     let certificates = &settings.certificates;
-    let address = HostPort::parse(&certificates.ca_address)
-        .with_context(|| format!("CA_ADDR: {:?} is not host:port", certificates.ca_address))?;
+    let address = HostPort::parse(&certificates.ca_address).with_context(|| {
+        format!(
+            "invalid CA_ADDR {:?}: want host:port",
+            certificates.ca_address
+        )
+    })?;
     let mut metadata = certificates.headers.clone();
     if !certificates.cluster_id.is_empty() {
         metadata.push(("clusterid".to_owned(), certificates.cluster_id.clone()));
@@ -105,7 +112,7 @@ fn authority(settings: &Settings, paths: &Paths, metrics: &Metrics) -> anyhow::R
     })
 }
 
-/// The root that the authority's own certificate must lead to.
+/// The root that verifies the authority's own certificate.
 fn root(certificates: &Certificates, paths: &Paths) -> anyhow::Result<PathBuf> {
     match (
         certificates.ca_root.as_deref(),
@@ -116,14 +123,14 @@ fn root(certificates: &Certificates, paths: &Paths) -> anyhow::Result<PathBuf> {
             .iter()
             .map(PathBuf::from)
             .find(|path| path.exists())
-            .context("CA_ROOT_CA=SYSTEM: this image has no bundle of authorities"),
+            .context("CA_ROOT_CA=SYSTEM: the image has no system CA bundle"),
         (Some(path), _, _) => Ok(path.into()),
         (None, "custom", _) => Ok(paths.certificates().join(output::ROOT)),
         (None, _, Some(directory)) => Ok(directory.join(output::ROOT)),
         (None, "none", None) => {
-            bail!("PILOT_CERT_PROVIDER=none: then CA_ROOT_CA must name the authority's root")
+            bail!("PILOT_CERT_PROVIDER=none needs CA_ROOT_CA, the root of the authority")
         }
-        // It may still be on its way when the Pod starts: each connection reads it anew.
+        // It may not exist yet when the Pod starts: every connection reads it again.
         (None, _, None) => Ok(paths.mesh_root()),
     }
 }

@@ -8,9 +8,9 @@ use mesh_core::duration;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Env(BTreeMap<String, String>);
 
-/// A variable whose text does not parse.
+/// A variable that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("environment variable {name}: {value:?} is not {expected}")]
+#[error("invalid environment variable {name}: {value:?} is not {expected}")]
 pub struct Error {
     name: String,
     value: String,
@@ -18,7 +18,7 @@ pub struct Error {
 }
 
 impl Env {
-    /// The variables of this process; those that are not UTF-8 are left out.
+    /// The variables of this process, without those that are not UTF-8.
     #[must_use]
     pub fn from_process() -> Self {
         Self(
@@ -30,7 +30,7 @@ impl Env {
         )
     }
 
-    /// An environment of the given pairs.
+    /// An environment with the given pairs.
     #[must_use]
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self(
@@ -41,7 +41,7 @@ impl Env {
         )
     }
 
-    /// The value of `name`, unless unset or empty.
+    /// The value of `name`, if it is set and not empty.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0
@@ -70,17 +70,17 @@ impl Env {
     /// A boolean in Go's forms: `1 t T true TRUE True` and `0 f F false FALSE False`.
     ///
     /// # Errors
-    /// Any other text.
+    /// If the value has any other form.
     pub fn bool(&self, name: &str, default: bool) -> Result<bool, Error> {
         self.parse(name, default, "a boolean (true or false)", parse_bool)
     }
 
-    /// A whole number within the range of `T`.
+    /// An integer within the range of `T`.
     ///
     /// # Errors
-    /// A text that is not such a number.
+    /// If the value is not such a number.
     pub fn number<T: std::str::FromStr>(&self, name: &str, default: T) -> Result<T, Error> {
-        self.parse(name, default, "a number in range", |text| {
+        self.parse(name, default, "a number in the allowed range", |text| {
             text.trim().parse().ok()
         })
     }
@@ -88,7 +88,7 @@ impl Env {
     /// A duration in Go's form, `1h30m`.
     ///
     /// # Errors
-    /// A text that is not a duration, or a negative one.
+    /// If the value is not a duration or is negative.
     pub fn duration(&self, name: &str, default: Duration) -> Result<Duration, Error> {
         self.parse(name, default, "a duration such as 1h30m or 500ms", |text| {
             duration::parse(text.trim()).ok()
@@ -146,7 +146,7 @@ mod tests {
         let error = env.bool("B", false).unwrap_err().to_string();
         assert_eq!(
             error,
-            "environment variable B: \"maybe\" is not a boolean (true or false)"
+            "invalid environment variable B: \"maybe\" is not a boolean (true or false)"
         );
     }
 

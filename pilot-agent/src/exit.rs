@@ -1,11 +1,11 @@
-//! Exit statuses other than 0 and 1, carried by errors.
+//! Exit statuses other than 0 and 1, attached to errors.
 
 /// Wrong usage.
 pub const USAGE: u8 = 64;
-/// Capture rules are not in force (`istio-iptables --run-validation`).
+/// Capture rules are not effective (`istio-iptables --run-validation`).
 pub const VALIDATION: u8 = 126;
 
-/// An error that asks for an exit status of its own.
+/// An error with its own exit status.
 #[derive(Debug, thiserror::Error)]
 #[error("{source:#}")]
 pub struct Exit {
@@ -32,7 +32,7 @@ pub fn validation(source: impl Into<anyhow::Error>) -> anyhow::Error {
     .into()
 }
 
-/// The exit status that an error asks for; 1 unless it says otherwise.
+/// The exit status of an error; 1 unless it has its own.
 #[must_use]
 pub fn status(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Exit>().map_or(1, |exit| exit.status)

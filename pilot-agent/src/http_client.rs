@@ -1,4 +1,4 @@
-//! Small HTTP/1.1 calls to this Pod: Envoy's admin interface, metrics, probes.
+//! Simple HTTP/1.1 requests within this Pod: Envoy's admin interface, metrics, probes.
 
 use std::{
     io,
@@ -16,41 +16,41 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No connection.
+    /// The connection failed.
     #[error("{0}")]
     Connect(#[from] io::Error),
-    /// The peer does not speak HTTP properly.
+    /// The peer violated the HTTP protocol.
     #[error("{0}")]
     Http(#[from] hyper::Error),
-    /// The request itself cannot be written.
+    /// The request is not valid.
     #[error("{0}")]
     Request(#[from] http::Error),
-    /// Nothing came in time.
-    #[error("no answer within {0:?}")]
+    /// The peer did not respond in time.
+    #[error("no response within {0:?}")]
     Timeout(Duration),
-    /// The URL is not of a form that is supported.
-    #[error("{0:?} is not a URL such as http://localhost:15021/healthz/ready")]
+    /// The form of the URL is not supported.
+    #[error("unsupported URL {0:?}: want a form such as http://localhost:15021/healthz/ready")]
     Url(String),
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// Status.
     pub status: StatusCode,
     /// Headers.
     pub headers: http::HeaderMap,
-    /// Body, cut at the limit of the call.
+    /// Body, truncated at the limit of the call.
     pub body: Bytes,
 }
 
-/// Sends a request over a connection that is made already; the body of the answer is still to be read.
+/// Sends a request over an established connection; the body of the response is not read yet.
 ///
 /// # Errors
-/// The connection breaks.
+/// If the connection breaks.
 pub async fn open<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -58,18 +58,18 @@ where
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
-        // Its end shows in the answer, too.
+        // The caller sees the failure in the response, too.
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "a local connection ended");
+            tracing::debug!(%error, "local connection failed");
         }
     });
     Ok(sender.send_request(request).await?)
 }
 
-/// Reads a body up to `limit` bytes; what comes after is not read.
+/// Reads a body up to `limit` bytes; the rest is not read.
 ///
 /// # Errors
-/// The connection breaks.
+/// If the connection breaks.
 pub async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Error> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -87,7 +87,7 @@ pub async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, Error> {
 /// Connects to a port of this Pod, IPv4 loopback first.
 ///
 /// # Errors
-/// Neither loopback address accepts.
+/// If neither loopback address accepts.
 pub async fn connect_local(port: u16) -> io::Result<TcpStream> {
     match TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await {
         Ok(stream) => Ok(stream),
@@ -97,10 +97,10 @@ pub async fn connect_local(port: u16) -> io::Result<TcpStream> {
     }
 }
 
-/// One request to a port of this Pod.
+/// Sends a request to a port of this Pod.
 ///
 /// # Errors
-/// No whole answer within `limit`.
+/// If there is no complete response within `limit`.
 pub async fn local(
     port: u16,
     method: &str,
@@ -127,10 +127,10 @@ pub async fn local(
     .await
 }
 
-/// GET of an `http://` URL; `localhost` is this Pod.
+/// GET request for an `http://` URL; `localhost` is this Pod.
 ///
 /// # Errors
-/// No whole answer within `limit`, or a URL of another form.
+/// If there is no complete response within `limit` or the URL has another form.
 pub async fn get(url: &str, limit: Duration) -> Result<Answer, Error> {
     const MAX_BODY: usize = 64 * 1024;
     let bad = || Error::Url(url.to_owned());

@@ -1,4 +1,4 @@
-//! Traffic capture: from flags to rules in the kernel, and away again.
+//! Traffic capture: from flags to rules in the kernel, and their removal.
 
 use std::{fs, time::Duration};
 
@@ -28,10 +28,10 @@ const DEFAULT_PROXY_USER: &str = "istio-proxy";
 /// Runs the command `istio-iptables`.
 ///
 /// # Errors
-/// Bad flags, rules that the kernel refuses, or (exit status 126) a failed validation.
+/// If flags are invalid, the kernel refuses the rules, or (exit status 126) the validation fails.
 pub async fn run(flags: &IptablesFlags, env: &Env) -> anyhow::Result<()> {
     if flags.native_nftables {
-        bail!("--native-nftables: this build writes its rules by iptables only");
+        bail!("--native-nftables is not supported: rules are written with iptables");
     }
     if flags.cni_mode
         || flags
@@ -40,7 +40,8 @@ pub async fn run(flags: &IptablesFlags, env: &Env) -> anyhow::Result<()> {
             .is_some_and(|path| !path.is_empty())
     {
         bail!(
-            "--network-namespace, --cni-mode: enter the namespace first, for example by nsenter --net=PATH"
+            "--network-namespace and --cni-mode are not supported: enter the namespace first, for \
+             example with nsenter --net=PATH"
         );
     }
     if flags.cleanup_only {
@@ -49,7 +50,7 @@ pub async fn run(flags: &IptablesFlags, env: &Env) -> anyhow::Result<()> {
     let host = host(env)?;
     let config = Config::new(flags, env, &host).map_err(exit::usage)?;
     warn(&config, flags, env);
-    tracing::info!(?config, "capture rules wanted");
+    tracing::info!(?config, "capture configuration");
     let sets: Vec<(Family, Ruleset)> = config
         .families()
         .into_iter()
@@ -80,19 +81,19 @@ pub async fn run(flags: &IptablesFlags, env: &Env) -> anyhow::Result<()> {
             });
         let limit = limit.with_context(|| {
             format!(
-                "--probe-timeout: {:?} is not a duration",
+                "invalid --probe-timeout {:?}: want a number with a unit, such as 5s",
                 flags.probe_timeout
             )
         })?;
         validate::run(&config, flags.iptables_probe_port, limit)
             .await
             .map_err(exit::validation)?;
-        tracing::info!("a test connection was redirected: the rules work");
+        tracing::info!("the test connection was redirected: the rules work");
     }
     Ok(())
 }
 
-/// Facts of this machine that the rules depend on.
+/// Properties of this machine that the rules depend on.
 fn host(env: &Env) -> anyhow::Result<Host> {
     let name = env.text("ENVOY_USER", DEFAULT_PROXY_USER);
     let proxy_user = User::from_name(&name)
@@ -102,12 +103,12 @@ fn host(env: &Env) -> anyhow::Result<Host> {
     let resolv_conf = match fs::read_to_string(RESOLV_CONF) {
         Ok(text) => text,
         Err(error) => {
-            tracing::debug!(%error, "no {RESOLV_CONF}");
+            tracing::debug!(%error, file = RESOLV_CONF, "cannot read the name servers");
             String::new()
         }
     };
     Ok(Host {
-        addresses: address::own(&[]).context("the addresses of this machine cannot be listed")?,
+        addresses: address::own(&[]).context("cannot list the addresses of this machine")?,
         name_servers: config::name_servers(&resolv_conf),
         proxy_user,
     })
@@ -116,7 +117,8 @@ fn host(env: &Env) -> anyhow::Result<Host> {
 fn warn(config: &Config, flags: &IptablesFlags, env: &Env) {
     if config.proxy_uids.len() > 1 {
         tracing::warn!(
-            "several --proxy-uid: only the first one gets calls to its own service through the inbound port"
+            "several values of --proxy-uid: only for the first one, calls of the proxy to its own \
+             service are redirected to the inbound port"
         );
     }
     if matches!(config.inbound, Inbound::Ports(_))
@@ -126,13 +128,16 @@ fn warn(config: &Config, flags: &IptablesFlags, env: &Env) {
             .is_some_and(|p| !p.is_empty())
     {
         tracing::warn!(
-            "--istio-local-exclude-ports is only used together with --istio-inbound-ports '*'"
+            "--istio-local-exclude-ports has no effect without --istio-inbound-ports '*'"
         );
     }
     let wants_dns =
         flags.redirect_dns || matches!(env.bool("ISTIO_META_DNS_CAPTURE", false), Ok(true));
     if wants_dns && config.dns.is_none() {
-        tracing::warn!("{RESOLV_CONF} names no server: DNS is not captured");
+        tracing::warn!(
+            file = RESOLV_CONF,
+            "no name server found: DNS is not captured"
+        );
     }
 }
 
@@ -146,12 +151,12 @@ fn apply(flags: &IptablesFlags, family: Family, wanted: &Ruleset) -> anyhow::Res
         };
         match difference {
             None if !flags.force_apply => {
-                tracing::info!(program = binary.program(), "the rules are in force already");
+                tracing::info!(program = binary.program(), "the rules are already in place");
                 return Ok(());
             }
             Some(difference) if !flags.reconcile && !flags.force_apply => bail!(
-                "{} holds other capture rules ({difference}): run with --reconcile to replace them, or with \
-                 --cleanup-only first",
+                "{} has different capture rules ({difference}): use --reconcile to replace them, \
+                 or remove them first with --cleanup-only",
                 binary.program()
             ),
             _ => wanted.render_replacing(&saved),
@@ -161,7 +166,7 @@ fn apply(flags: &IptablesFlags, family: Family, wanted: &Ruleset) -> anyhow::Res
     };
     binary
         .restore(&text)
-        .with_context(|| format!("these rules were not accepted:\n{text}"))?;
+        .with_context(|| format!("cannot apply these rules:\n{text}"))?;
     tracing::info!(
         program = binary.program(),
         "capture rules are in force:\n{}",
@@ -174,7 +179,7 @@ fn missing_rule(binary: &Binary, wanted: &Ruleset) -> anyhow::Result<Option<Stri
     for rule in wanted.rules() {
         if !binary.has(rule)? {
             return Ok(Some(format!(
-                "rule {} {} is missing in table {}",
+                "rule {} {} is missing from table {}",
                 rule.chain,
                 rule.spec,
                 rule.table.name()
@@ -193,19 +198,20 @@ fn routes(config: &Config) -> anyhow::Result<()> {
                 config.tproxy_mark,
                 config.tproxy_route_table,
             )
-            .context("the routing rule for marked packets was refused")?;
+            .context("cannot add the routing rule for marked packets")?;
             netlink::local_route(Change::Add, family, config.tproxy_route_table)
-                .context("the local route for marked packets was refused")?;
+                .context("cannot add the local route for marked packets")?;
         }
         if family == Family::V6 {
             netlink::own_source_v6(Change::Add)
-                .context("address ::6 cannot be given to the loopback interface")?;
+                .context("cannot add the address ::6 to the loopback interface")?;
         }
     }
     Ok(())
 }
 
-/// Removes all that is ours, judged by what is there, whatever flags it was made with.
+/// Removes all rules of this program, as found in the kernel, whatever flags they were created
+/// with.
 fn clean(flags: &IptablesFlags) -> anyhow::Result<()> {
     let mark = flags
         .tproxy_mark
@@ -228,7 +234,7 @@ fn clean(flags: &IptablesFlags) -> anyhow::Result<()> {
             Err(error) if family == Family::V4 => failures.push(format!("{error:#}")),
             Err(error) => tracing::debug!(
                 error = format!("{error:#}"),
-                "no ip6tables: nothing to clean"
+                "no usable ip6tables: nothing to clean up"
             ),
         }
         if !flags.dry_run {
@@ -236,9 +242,9 @@ fn clean(flags: &IptablesFlags) -> anyhow::Result<()> {
                 netlink::mark_rule(Change::Remove, family, mark, table),
                 netlink::local_route(Change::Remove, family, table),
             ] {
-                // A family that the kernel lacks has nothing to clean.
+                // A family that the kernel lacks has nothing to clean up.
                 if let Err(error) = result {
-                    tracing::debug!(?family, %error, "routing was not changed");
+                    tracing::debug!(?family, %error, "cannot remove the routing rules");
                 }
             }
         }
@@ -246,7 +252,7 @@ fn clean(flags: &IptablesFlags) -> anyhow::Result<()> {
     if !flags.dry_run
         && let Err(error) = netlink::own_source_v6(Change::Remove)
     {
-        tracing::debug!(%error, "address ::6 was not removed");
+        tracing::debug!(%error, "cannot remove the address ::6");
     }
     if failures.is_empty() {
         Ok(())
@@ -266,5 +272,5 @@ fn clean_rules(binary: &Binary, dry_run: bool) -> anyhow::Result<()> {
     }
     binary
         .restore(&text)
-        .with_context(|| format!("clean-up was not accepted:\n{text}"))
+        .with_context(|| format!("cannot apply the clean-up:\n{text}"))
 }

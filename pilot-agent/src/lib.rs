@@ -1,8 +1,8 @@
-//! Envoy bootstrap and life, workload certificates, probes and traffic capture of one Pod.
+//! Envoy's bootstrap and lifecycle, workload certificates, probes and traffic capture of one Pod.
 //!
-//! What decides is pure: [`iptables::generate`], [`bootstrap`], [`node`], [`proxy_config`],
-//! [`secret::rotation`], [`sds::subscription`], [`status::rewrite`]. Around it are thin parts with sockets
-//! and clocks; [`proxy`] joins them.
+//! The decisions are pure: [`iptables::generate`], [`bootstrap`], [`node`], [`proxy_config`],
+//! [`secret::rotation`], [`sds::subscription`], [`status::rewrite`]. Thin parts around them handle
+//! sockets and clocks; [`proxy`] connects them.
 
 use std::io::Write as _;
 
@@ -33,7 +33,7 @@ pub use args::Cli;
 /// Runs one command. `shutdown` ends `proxy`; the other commands end by themselves.
 ///
 /// # Errors
-/// What the command reports; [`exit::status`] gives the exit status.
+/// The error of the command; [`exit::status`] gives its exit status.
 pub async fn run(
     cli: Cli,
     env: env::Env,
@@ -46,7 +46,7 @@ pub async fn run(
             let body = request::request(&flags).await?;
             std::io::stdout()
                 .write_all(&body)
-                .context("the answer cannot be written")
+                .context("cannot write the response")
         }
         args::Action::Wait(flags) => request::wait(&flags).await,
         args::Action::Probe(flags) => request::probe(&flags).await,

@@ -1,19 +1,19 @@
-//! In which part of its life the proxy is, for everybody who must know.
+//! The phase of the proxy's lifecycle, shared by all parts of the agent.
 
 use tokio::sync::watch;
 
-/// The parts of the life, in order.
+/// Phases in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Serving, or on the way to it.
+    /// Starting or serving.
     Running,
-    /// Clients were told to go elsewhere (`/drain`): the next signal ends Envoy at once.
+    /// Clients were asked to go elsewhere (`/drain`): the next signal ends Envoy at once.
     Drained,
-    /// Ending; not ready any more.
+    /// Terminating; no longer ready.
     Ending,
 }
 
-/// A handle that all parts share.
+/// A shared handle.
 #[derive(Debug, Clone)]
 pub struct Lifecycle {
     phase: watch::Sender<Phase>,
@@ -28,13 +28,13 @@ impl Default for Lifecycle {
 }
 
 impl Lifecycle {
-    /// Where the life has come to.
+    /// The current phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
 
-    /// Goes on to `phase`, never back. Returns where the life was before.
+    /// Advances to `phase`, never back. Returns the previous phase.
     pub fn advance(&self, phase: Phase) -> Phase {
         let mut before = phase;
         self.phase.send_if_modified(|current| {
@@ -48,7 +48,7 @@ impl Lifecycle {
         before
     }
 
-    /// Returns when the end is wanted (`/quitquitquit`).
+    /// Completes when termination is requested (`/quitquitquit`).
     pub async fn ending(&self) {
         let mut phase = self.phase.subscribe();
         // The sender lives as long as `self`.

@@ -1,4 +1,4 @@
-//! Envoy bootstrap and life, workload certificates, probes, traffic capture.
+//! The binary `pilot-agent`.
 
 use std::process::ExitCode;
 
@@ -13,19 +13,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 mesh_common::allocator!();
 
-// One thread: the agent is small, and Envoy's tie to the agent's life is one to the thread that started it.
+// One thread: the agent is small, and the kernel ties Envoy's life to the thread that started it.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let mut cli = match Cli::try_parse_from(args::known(std::env::args())) {
         Ok(cli) => cli,
         Err(error) => {
             let status = if error.use_stderr() { exit::USAGE } else { 0 };
-            // Nobody is left to tell when the terminal is gone.
+            // Ignores a closed terminal.
             let _ = error.print();
             return ExitCode::from(status);
         }
     };
-    // The output of these is read by programs.
+    // The output of these commands is parsed by programs.
     if !matches!(cli.command, Action::Proxy(_)) {
         cli.log.target = vec!["stderr".to_owned()];
     }
@@ -54,7 +54,7 @@ async fn start(cli: Cli) -> anyhow::Result<()> {
     result
 }
 
-/// The first signal; later ones change nothing, so that a drain is not cut short.
+/// Waits for the first signal; later ones are ignored, so that they do not cut a drain short.
 async fn first(mut term: Signal, mut int: Signal) {
     tokio::select! {
         _ = term.recv() => {}

@@ -1,4 +1,4 @@
-//! Who this proxy says it is: node id, cluster, locality and metadata. Pure.
+//! How this proxy presents itself to pilot: node id, cluster, locality and metadata. Pure.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{args::Role, env::Env, proxy_config::ProxyConfig};
 
-/// Everything that the node is made from.
+/// Inputs of the node.
 #[derive(Debug, Clone)]
 pub struct Inputs<'a> {
     /// Kind of proxy.
@@ -21,15 +21,15 @@ pub struct Inputs<'a> {
     pub env: &'a Env,
     /// The effective proxy configuration.
     pub config: &'a ProxyConfig,
-    /// The same as JSON, for pilot.
+    /// The same as JSON, to send to pilot.
     pub config_json: &'a Map<String, Value>,
-    /// The Pod's labels file.
+    /// Labels of the Pod.
     pub labels: &'a BTreeMap<String, String>,
-    /// The Pod's annotations file.
+    /// Annotations of the Pod.
     pub annotations: &'a BTreeMap<String, String>,
-    /// Instance addresses, the one that pilot uses first.
+    /// Instance addresses; pilot uses the first one.
     pub addresses: &'a [IpAddr],
-    /// Names that pilot's certificate must carry.
+    /// Names in pilot's certificate.
     pub pilot_san: &'a [String],
     /// Version of this build.
     pub version: &'a str,
@@ -50,7 +50,7 @@ pub struct Node {
     pub locality: [String; 3],
     /// Metadata for pilot.
     pub metadata: Map<String, Value>,
-    /// Things that were passed over, for the log.
+    /// Warnings about ignored values.
     pub warnings: Vec<String>,
 }
 
@@ -129,7 +129,7 @@ fn label<'a>(labels: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str
         .filter(|value| !value.is_empty())
 }
 
-/// The name of the workload across its versions.
+/// The name of the workload, the same for all its versions.
 fn canonical_name<'a>(labels: &'a BTreeMap<String, String>, workload: &'a str) -> &'a str {
     [
         "service.istio.io/canonical-name",
@@ -145,7 +145,7 @@ fn locality(labels: &BTreeMap<String, String>) -> [String; 3] {
     let text = label(labels, "topology.istio.io/locality")
         .or_else(|| label(labels, "istio-locality"))
         .unwrap_or_default();
-    // Label values cannot hold a slash, so dots stand for it.
+    // Label values cannot contain a slash, so dots replace it.
     let text = if text.contains('/') {
         text.to_owned()
     } else {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// A line that cannot be read.
+/// A line that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: the value of {key} is not a quoted string")]
 pub struct Error {
@@ -13,7 +13,7 @@ pub struct Error {
 /// Parses lines of the form `key="value"`, the value quoted as Go does. Lines without `=` are skipped.
 ///
 /// # Errors
-/// One value that cannot be unquoted makes the whole file unusable.
+/// If a value cannot be unquoted; one such value makes the whole file unusable.
 pub fn parse(text: &str) -> Result<BTreeMap<String, String>, Error> {
     let mut found = BTreeMap::new();
     for (at, line) in text.lines().enumerate() {
@@ -32,7 +32,7 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, String>, Error> {
 /// Go's `strconv.Unquote` for double-quoted strings.
 fn unquote(quoted: &str) -> Option<String> {
     let inner = quoted.trim_end().strip_prefix('"')?.strip_suffix('"')?;
-    // Escapes of single bytes may build one character out of several.
+    // Escapes of single bytes may form one character together.
     let mut bytes = Vec::with_capacity(inner.len());
     let mut rest = inner.chars();
     while let Some(c) = rest.next() {

@@ -1,4 +1,4 @@
-//! The command `proxy`: everything that runs for the life of a Pod.
+//! The command `proxy`, which runs for the lifetime of a Pod.
 
 use std::{
     fs,
@@ -28,12 +28,12 @@ mod launch;
 mod parts;
 mod plan;
 
-/// What comes from outside of flags and environment.
+/// Inputs other than flags and environment.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
-    /// Where well-known files are.
+    /// Locations of well-known files.
     pub paths: Paths,
-    /// This program, to start Envoy through; `None` starts Envoy directly.
+    /// This program, which then starts Envoy; `None` to start Envoy directly.
     pub launcher: Option<PathBuf>,
     /// Log lines are JSON.
     pub log_as_json: bool,
@@ -42,7 +42,7 @@ pub struct Surroundings {
 /// Runs Envoy until it exits or `shutdown` completes.
 ///
 /// # Errors
-/// Bad configuration, ports that are taken, or an Envoy that did not exit with 0.
+/// If the configuration is invalid, ports are in use, or Envoy does not exit with status 0.
 pub async fn run(
     flags: &ProxyFlags,
     env: &Env,
@@ -82,7 +82,7 @@ pub async fn run(
     if plan.config().custom_config_file.is_empty()
         && let Err(error) = fs::remove_file(&bootstrap)
     {
-        tracing::debug!(%error, "the bootstrap file was not removed");
+        tracing::debug!(%error, "cannot remove the bootstrap file");
     }
     result
 }
@@ -103,26 +103,26 @@ async fn supervise(
                 tracing::info!("Envoy exited");
                 return Ok(());
             }
-            bail!("Envoy ended: {}", describe(status));
+            bail!("Envoy exited unexpectedly: {}", describe(status));
         }
-        () = shutdown => tracing::info!("told to end"),
+        () = shutdown => tracing::info!("terminating"),
         () = lifecycle.ending() => {}
-        // Every part works as long as Envoy does.
+        // The other tasks run as long as Envoy does.
         _ = tasks.join_next() => lost = true,
     }
     if lifecycle.advance(Phase::Ending) == Phase::Running {
         tokio::select! {
             status = envoy.wait() => {
-                tracing::info!(status = describe(status?), "Envoy ended while it was draining");
+                tracing::info!(status = describe(status?), "Envoy exited while draining");
                 return Ok(());
             }
             () = drain.run() => {}
         }
     }
     envoy.kill().await?;
-    tracing::info!("Envoy was ended");
+    tracing::info!("Envoy killed");
     if lost {
-        bail!("a part of the agent failed, Envoy was ended")
+        bail!("a task of the agent failed, so Envoy was killed")
     } else {
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! The effective ProxyConfig: layers of protobuf JSON, later ones replace whole fields of earlier ones.
+//! The effective ProxyConfig: layers of protobuf JSON in which later ones replace whole fields.
 //!
-//! Read with serde instead of the descriptor pool of istio-api, which would stay in memory for the life
-//! of every Pod: fields that the agent does not use are passed on to pilot as they came.
+//! Parsed with serde instead of istio-api's descriptor pool, which would stay in memory for the
+//! lifetime of every Pod. Fields that the agent does not use are passed to pilot unchanged.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,18 +11,18 @@ use serde_json::{Map, Value, json};
 
 use crate::args::ProxyFlags;
 
-/// Annotation with a ProxyConfig for one Pod.
+/// Annotation with the ProxyConfig of one Pod.
 const ANNOTATION: &str = "proxy.istio.io/config";
 const DISCOVERY_ANNOTATION: &str = "sidecar.istio.io/discoveryAddress";
 const STATUS_PORT_ANNOTATION: &str = "status.sidecar.istio.io/port";
 
-/// Fields whose keys are the user's own and must not be renamed.
+/// Fields with user-defined keys, which must not be renamed.
 const FREE_KEYS: [&str; 3] = ["proxyMetadata", "runtimeValues", "customTags"];
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A layer is not an object of YAML or JSON.
+    /// A layer is not a YAML or JSON object.
     #[error("proxy configuration from {source_name}: {problem}")]
     Syntax {
         /// The layer.
@@ -30,12 +30,12 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// A field has a value of the wrong kind or out of range.
+    /// A field has a value of the wrong type or out of range.
     #[error("proxy configuration: {0}")]
     Field(String),
 }
 
-/// The texts of all layers.
+/// The text of each layer.
 #[derive(Debug, Clone, Default)]
 pub struct Layers<'a> {
     /// The mesh configuration file.
@@ -48,7 +48,7 @@ pub struct Layers<'a> {
     pub flags: Option<&'a ProxyFlags>,
 }
 
-/// The fields that the agent uses, all defaults applied. Field names as in `mesh/v1alpha1/proxy.proto`.
+/// The fields that the agent uses, with defaults. Field names as in `mesh/v1alpha1/proxy.proto`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(
@@ -111,7 +111,7 @@ pub struct ProxyConfig {
     pub mesh_id: String,
 }
 
-/// Authentication towards pilot.
+/// Authentication of connections to pilot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthPolicy {
     /// Plaintext.
@@ -120,7 +120,7 @@ pub enum AuthPolicy {
     MutualTls,
 }
 
-/// A server outside the mesh configuration.
+/// An external server.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoteService {
@@ -129,7 +129,7 @@ pub struct RemoteService {
     pub address: String,
 }
 
-/// The tracer of the bootstrap.
+/// The tracer in the bootstrap.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tracing {
@@ -139,12 +139,12 @@ pub struct Tracing {
     /// Datadog agent.
     #[serde(default)]
     pub datadog: Option<RemoteService>,
-    /// Not known to Envoy any more; refused.
+    /// No longer supported by Envoy; refused.
     #[serde(default)]
     pub lightstep: Option<Value>,
 }
 
-/// Statistics to keep besides the required ones.
+/// Statistics to keep in addition to the required ones.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatsMatcher {
@@ -159,19 +159,19 @@ pub struct StatsMatcher {
     pub inclusion_regexps: Vec<String>,
 }
 
-/// The typed fields together with the whole effective configuration.
+/// The typed fields and the complete effective configuration.
 #[derive(Debug, Clone)]
 pub struct Effective {
     /// Typed fields.
     pub config: ProxyConfig,
-    /// Everything, in protobuf JSON.
+    /// All fields, as protobuf JSON.
     pub json: Map<String, Value>,
 }
 
 /// Merges all layers: default < mesh file < environment < annotation < flags < single annotations.
 ///
 /// # Errors
-/// A layer that is not YAML or JSON of an object, a field of the wrong kind, a tracer that Envoy lacks.
+/// If a layer is not a YAML or JSON object, a field has the wrong type, or Envoy lacks the tracer.
 pub fn effective(layers: &Layers<'_>) -> Result<Effective, Error> {
     let mut merged = defaults();
     if let Some(text) = layers.mesh {
@@ -237,7 +237,7 @@ fn defaults() -> Map<String, Value> {
     defaults
 }
 
-/// Deserializes, naming the offending field: each field alone fails with the whole struct's message otherwise.
+/// Deserializes and names the offending field, which is found by trying each field alone.
 fn serde_path(merged: &Map<String, Value>) -> Result<ProxyConfig, (String, String)> {
     ProxyConfig::deserialize(Value::Object(merged.clone())).map_err(|error| {
         let culprit = merged.keys().find(|key| {
@@ -261,16 +261,16 @@ fn object(source_name: &str, text: &str) -> Result<Map<String, Value>, Error> {
         source_name: source_name.to_owned(),
         problem,
     };
-    let value: Value =
-        serde_yaml::from_str(text).map_err(|e| error(format!("neither YAML nor JSON: {e}")))?;
+    let value: Value = serde_yaml::from_str(text)
+        .map_err(|e| error(format!("it is neither valid YAML nor JSON: {e}")))?;
     match camel_case(value) {
         Value::Object(map) => Ok(map),
         Value::Null => Ok(Map::new()),
-        _ => Err(error("not an object".to_owned())),
+        _ => Err(error("it is not an object".to_owned())),
     }
 }
 
-/// Protobuf JSON allows both spellings of a field name; one of them makes layers comparable.
+/// Protobuf JSON allows two spellings of a field name; layers need a common one.
 fn camel_case(value: Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
@@ -309,7 +309,7 @@ fn camel(name: &str) -> String {
 
 fn overlay(below: &mut Map<String, Value>, above: Map<String, Value>) {
     for (key, value) in above {
-        // One of the two decides the node cluster: naming one takes the other away.
+        // The two fields exclude each other: setting one clears the other.
         match key.as_str() {
             "serviceCluster" => below.remove("tracingServiceName"),
             "tracingServiceName" => below.remove("serviceCluster"),
@@ -365,8 +365,11 @@ fn from_flags(flags: &ProxyFlags) -> Map<String, Value> {
 
 fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
-    duration::parse(text.trim())
-        .map_err(|_| D::Error::custom(format!("{text:?} is not a duration such as 5s")))
+    duration::parse(text.trim()).map_err(|_| {
+        D::Error::custom(format!(
+            "invalid duration {text:?}: want a number with a unit, such as 5s"
+        ))
+    })
 }
 
 fn maybe_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
@@ -382,7 +385,7 @@ fn integer<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Result<T, D::
     };
     number
         .and_then(|number: u64| T::try_from(number).ok())
-        .ok_or_else(|| D::Error::custom(format!("{value} is not a number in range")))
+        .ok_or_else(|| D::Error::custom(format!("{value} is not a number in the allowed range")))
 }
 
 fn maybe_integer<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
@@ -461,13 +464,14 @@ mod tests {
             .unwrap_err()
             .to_string()
         };
-        assert!(of("[1]").contains("PROXY_CONFIG: not an object"));
+        assert!(of("[1]").contains("PROXY_CONFIG: it is not an object"));
         assert_eq!(
             of("statusPort: 99999"),
-            "proxy configuration: statusPort: 99999 is not a number in range"
+            "proxy configuration: statusPort: 99999 is not a number in the allowed range"
         );
         assert!(
-            of("drainDuration: soon").starts_with("proxy configuration: drainDuration: \"soon\"")
+            of("drainDuration: soon")
+                .starts_with("proxy configuration: drainDuration: invalid duration \"soon\"")
         );
         assert!(of("tracing: {lightstep: {address: a:1}}").contains("LightStep"));
         assert!(of("concurrency: -1").contains("concurrency"));

@@ -12,20 +12,20 @@ use crate::{
     exit, http_client,
 };
 
-/// Ports that `request` may ask: Envoy admin, agent debug, agent status, Envoy health.
+/// Ports that `request` may contact: Envoy admin, agent debug, agent status, Envoy health.
 const PORTS: [u16; 4] = [15000, 15004, 15020, 15021];
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
-/// A configuration dump of a large mesh is some hundred MiB.
+/// A configuration dump of a large mesh has several hundred MiB.
 const MAX_BODY: usize = 1 << 30;
 
-/// Sends the request and gives the body. 404 is an answer like any other.
+/// Sends the request and returns the body. Status 404 is not an error.
 ///
 /// # Errors
-/// A port that is not allowed, no answer, or a status above 399.
+/// If the port is not allowed, there is no response, or its status is above 399.
 pub async fn request(flags: &RequestFlags) -> anyhow::Result<Bytes> {
     if !PORTS.contains(&flags.debug_port) {
         return Err(exit::usage(anyhow::anyhow!(
-            "--debug-port: {} is not one of {PORTS:?}",
+            "invalid --debug-port {}: want one of {PORTS:?}",
             flags.debug_port
         )));
     }
@@ -57,10 +57,10 @@ pub async fn request(flags: &RequestFlags) -> anyhow::Result<Bytes> {
     Ok(answer.body)
 }
 
-/// Asks again and again until the answer is 200.
+/// Repeats the request until the response has status 200.
 ///
 /// # Errors
-/// Not within the time given; the last failure is told.
+/// If that does not happen in time; the message holds the last failure.
 pub async fn wait(flags: &WaitFlags) -> anyhow::Result<()> {
     let limit = Duration::from_secs(flags.timeout_seconds);
     let deadline = Instant::now() + limit;
@@ -75,10 +75,10 @@ pub async fn wait(flags: &WaitFlags) -> anyhow::Result<()> {
     }
 }
 
-/// Asks once.
+/// Sends one request.
 ///
 /// # Errors
-/// The answer is not 200.
+/// If the response does not have status 200.
 pub async fn probe(flags: &ProbeFlags) -> anyhow::Result<()> {
     ask(&flags.url, flags.request_timeout_millis)
         .await

@@ -1,4 +1,4 @@
-//! The secret discovery server on the Pod's Unix socket.
+//! The secret discovery server on the Unix socket of the Pod.
 
 use std::{
     fs, io,
@@ -29,38 +29,38 @@ pub mod resource;
 pub mod stream;
 pub mod subscription;
 
-/// Streams that may be open at a time.
+/// Maximum number of open streams.
 const MAX_STREAMS: usize = 1024;
-/// Limit of the check whether somebody else serves the socket.
+/// Timeout of the check whether another server listens on the socket.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
-/// Anybody within the Pod may connect: the socket lies in a volume of the Pod alone.
+/// Any process in the Pod may connect: the socket is in a volume of this Pod only.
 const SOCKET_MODE: u32 = 0o666;
 const DIRECTORY_MODE: u32 = 0o750;
 
-/// What every stream needs.
+/// State shared by all streams.
 #[derive(Debug, Clone)]
 pub struct Shared {
     /// Certificates of the workload.
     pub secrets: watch::Receiver<Secrets>,
-    /// Certificates in files.
+    /// Certificates from files.
     pub files: Arc<Files>,
     /// Counters.
     pub metrics: Metrics,
 }
 
-/// State of a socket path before it is served.
+/// State of a socket path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// Nothing is there, or nobody listens (a stale file was removed).
+    /// Free: nothing was there, or a stale socket file was removed.
     Free,
-    /// Another secret discovery server is alive.
+    /// Another secret discovery server is listening.
     Served,
 }
 
-/// Looks whether another server has the socket, and removes a dead one.
+/// Checks whether another server listens on the socket, and removes a stale socket file.
 ///
 /// # Errors
-/// The path holds something that is no socket, or cannot be removed.
+/// If the path is not a socket or cannot be removed.
 pub async fn look(path: &Path) -> io::Result<Found> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Free),
@@ -68,7 +68,7 @@ pub async fn look(path: &Path) -> io::Result<Found> {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                "there is something that is not a socket",
+                "the file exists but is not a socket",
             ));
         }
         Ok(_) => {}
@@ -82,29 +82,29 @@ pub async fn look(path: &Path) -> io::Result<Found> {
     }
 }
 
-/// Opens the socket; Envoy may connect from now on.
+/// Opens the socket, so that Envoy can connect.
 ///
 /// # Errors
-/// The directory cannot be made or the socket not bound.
+/// If the directory cannot be created or the socket cannot be bound.
 pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(DIRECTORY_MODE)
             .create(directory)
-            .with_context(|| format!("directory {} cannot be made", directory.display()))?;
+            .with_context(|| format!("cannot create the directory {}", directory.display()))?;
     }
     let listener = UnixListener::bind(path)
-        .with_context(|| format!("socket {} cannot be opened", path.display()))?;
+        .with_context(|| format!("cannot open the socket {}", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))
-        .with_context(|| format!("mode of socket {} cannot be set", path.display()))?;
+        .with_context(|| format!("cannot set the mode of the socket {}", path.display()))?;
     Ok(listener)
 }
 
 /// Serves until dropped.
 ///
 /// # Errors
-/// The transport fails.
+/// If the transport fails.
 pub async fn serve(listener: UnixListener, shared: Shared) -> Result<(), tonic::transport::Error> {
     let service = Service {
         shared,
@@ -133,9 +133,12 @@ impl SecretDiscoveryService for Service {
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamSecretsStream>, Status> {
         let permit = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
-            Status::resource_exhausted(format!("more than {MAX_STREAMS} secret streams"))
+            Status::resource_exhausted(format!(
+                "too many secret streams: at most {MAX_STREAMS} are allowed"
+            ))
         })?;
-        // One response waits at most: what a slow reader misses meanwhile is merged.
+        // At most one response is queued; later changes are merged until a slow reader has taken
+        // it.
         let (answers, receiver) = mpsc::channel(1);
         let shared = self.shared.clone();
         tokio::spawn(async move {
@@ -150,7 +153,7 @@ impl SecretDiscoveryService for Service {
         _: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
         Err(Status::unimplemented(
-            "secrets are served as state of the world only",
+            "delta is not supported: use state of the world",
         ))
     }
 
@@ -158,6 +161,8 @@ impl SecretDiscoveryService for Service {
         &self,
         _: Request<DiscoveryRequest>,
     ) -> Result<Response<DiscoveryResponse>, Status> {
-        Err(Status::unimplemented("secrets are served as a stream only"))
+        Err(Status::unimplemented(
+            "unary requests are not supported: use the stream",
+        ))
     }
 }

@@ -1,4 +1,4 @@
-//! The workload's certificates: where they come from, how long they are kept, who is told.
+//! The workload's certificates: issuance, renewal and storage.
 
 use std::sync::Arc;
 use std::{fmt, time::SystemTime};
@@ -27,14 +27,14 @@ pub struct Workload {
     pub key: Zeroizing<String>,
     /// Leaf and intermediates, PEM.
     pub chain: String,
-    /// When the leaf ends to be valid.
+    /// When the leaf expires.
     pub not_after: SystemTime,
     /// When it was received.
     pub created: SystemTime,
 }
 
 impl Workload {
-    /// Whether the leaf may still be used.
+    /// Whether the leaf is still valid.
     #[must_use]
     pub fn is_valid(&self, now: SystemTime) -> bool {
         now < self.not_after
@@ -55,15 +55,15 @@ impl fmt::Debug for Workload {
     }
 }
 
-/// What the secret discovery server has to give.
+/// Content of the secret discovery server.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Secrets {
-    /// The workload certificate, once there is one.
+    /// The workload certificate, once available.
     pub workload: Option<Arc<Workload>>,
-    /// The trust bundle as PEM, once there is one.
+    /// The trust bundle as PEM, once available.
     pub trust: Option<Arc<str>>,
-    /// A revocation list that is mounted.
+    /// A mounted revocation list.
     pub revocation_list: Option<Arc<str>>,
-    /// The certificate is past its end and no new one could be had.
+    /// The certificate has expired and could not be renewed.
     pub expired: bool,
 }

@@ -1,4 +1,4 @@
-//! Settings of `proxy` from the environment, typed and checked at the start.
+//! Settings of `proxy` from the environment, typed and validated at startup.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -7,7 +7,8 @@ use crate::{
     secret::key::Algorithm,
 };
 
-/// Where the well-known files are. The default is that of the images; tests use a directory of their own.
+/// Locations of well-known files. The default is that of the images; tests use a temporary
+/// directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
     root: PathBuf,
@@ -38,19 +39,19 @@ impl Paths {
         self.at("var/run/secrets/workload-spiffe-uds")
     }
 
-    /// Certificates that something else mounts for this workload.
+    /// Directory of certificates that another program provides for this workload.
     #[must_use]
     pub fn mounted_credentials(&self) -> PathBuf {
         self.at("var/run/secrets/workload-spiffe-credentials")
     }
 
-    /// Certificate files of 1.1.
+    /// Directory of certificate files in 1.1.
     #[must_use]
     pub fn certificates(&self) -> PathBuf {
         self.at("etc/certs")
     }
 
-    /// The mesh root that is mounted for proxies.
+    /// The mounted mesh root.
     #[must_use]
     pub fn mesh_root(&self) -> PathBuf {
         self.at("var/run/secrets/istio/root-cert.pem")
@@ -84,7 +85,7 @@ pub enum XdsMode {
     DirectToken,
 }
 
-/// Settings that are not part of the proxy configuration.
+/// Settings other than the proxy configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Namespace of the Pod.
@@ -95,7 +96,7 @@ pub struct Settings {
     pub instance_ip: Option<IpAddr>,
     /// Address of the node.
     pub host_ip: Option<String>,
-    /// CPU limit in whole CPUs; 0 = none.
+    /// CPU limit in whole CPUs; 0 for none.
     pub cpu_limit: u32,
     /// SPIFFE trust domain.
     pub trust_domain: String,
@@ -103,49 +104,49 @@ pub struct Settings {
     pub xds_mode: XdsMode,
     /// Delta xDS.
     pub delta: bool,
-    /// Root file towards pilot.
+    /// File with the roots that verify pilot.
     pub xds_root: Option<String>,
-    /// Override of pilot's name.
+    /// Name in pilot's certificate, if it differs from the host name.
     pub pilot_san: Option<String>,
-    /// Drain time at termination, over that of the proxy configuration.
+    /// Drain time at termination; overrides that of the proxy configuration.
     pub termination_drain: Option<Duration>,
-    /// Least drain time before connections are counted.
+    /// Minimum drain time before connections are counted.
     pub minimum_drain: Duration,
-    /// End as soon as no connection is open.
+    /// Terminate as soon as no connection is open.
     pub exit_on_zero_connections: bool,
-    /// Envoy's health listener.
+    /// Port of Envoy's health listener.
     pub envoy_status_port: u16,
-    /// Envoy's metrics listener.
+    /// Port of Envoy's metrics listener.
     pub envoy_prometheus_port: u16,
-    /// PROXY protocol on the health listener.
+    /// Accept the PROXY protocol on the health listener.
     pub status_proxy_protocol: bool,
-    /// `--skip-deprecated-logs`.
+    /// Do not log uses of deprecated fields.
     pub skip_deprecated_logs: bool,
-    /// Core dumps of Envoy.
+    /// Enable core dumps of Envoy.
     pub core_dump: bool,
-    /// Both address families.
+    /// Use both address families.
     pub dual_stack: bool,
-    /// Metrics for this Pod only.
+    /// Serve metrics to this Pod only.
     pub metrics_local_only: bool,
     /// Merge Envoy's metrics into those of the status port.
     pub merge_envoy_stats: bool,
-    /// Rewritten probes, JSON.
+    /// Rewritten probes, as JSON.
     pub app_probers: Option<String>,
-    /// Scrape annotations of the application, JSON.
+    /// Scrape annotations of the application, as JSON.
     pub prometheus_annotations: Option<String>,
-    /// HTTP/2 for https probes.
+    /// Offer HTTP/2 in https probes.
     pub http2_probing: bool,
-    /// Keep probe connections.
+    /// Reuse probe connections.
     pub probe_keepalive: bool,
-    /// Probes go to localhost.
+    /// Send probes to localhost.
     pub legacy_localhost_probes: bool,
-    /// Bootstrap template.
+    /// File with a custom bootstrap template.
     pub bootstrap_template: Option<String>,
-    /// File that is merged into the bootstrap.
+    /// File to merge into the bootstrap.
     pub bootstrap_override: Option<String>,
     /// Mark of the proxy's sockets.
     pub socket_mark: Option<u32>,
-    /// Certificates.
+    /// Settings of the workload certificate.
     pub certificates: Certificates,
 }
 
@@ -154,7 +155,7 @@ pub struct Settings {
 pub struct Certificates {
     /// host:port of the authority.
     pub ca_address: String,
-    /// Root file towards the authority; `SYSTEM` = that of the image.
+    /// File with the roots that verify the authority; `SYSTEM` for the image's CA bundle.
     pub ca_root: Option<String>,
     /// `PILOT_CERT_PROVIDER`.
     pub provider: String,
@@ -162,59 +163,58 @@ pub struct Certificates {
     pub provisioned: Option<PathBuf>,
     /// Directory to which certificates are written.
     pub output: Option<PathBuf>,
-    /// Mode of the files written: readable by the group and others in a cluster.
+    /// Mode of the written files: readable by group and others in a cluster.
     pub output_mode: u32,
-    /// Use files, no authority.
+    /// Use certificate files instead of the authority.
     pub file_mounted: bool,
     /// Send the token.
     pub use_token: bool,
-    /// Requested life.
+    /// Requested lifetime.
     pub ttl: Duration,
-    /// Share of life that is left at rotation.
+    /// Share of the lifetime that is left at renewal.
     pub grace: f64,
     /// Random part of that share.
     pub grace_jitter: f64,
     /// Key type.
     pub algorithm: Algorithm,
-    /// First wait when changed files are read.
+    /// Time that changed files must stay unchanged before they are read.
     pub file_debounce: Duration,
     /// Name of the secret discovery socket.
     pub socket_name: String,
-    /// `clusterid` for the authority.
+    /// `clusterid` in the metadata for the authority.
     pub cluster_id: String,
-    /// `CertSigner` for the authority.
+    /// `CertSigner` in the metadata for the authority.
     pub cert_signer: String,
-    /// More metadata for the authority.
+    /// Additional metadata for the authority.
     pub headers: Vec<(String, String)>,
 }
 
 /// Default name of the socket.
 pub const DEFAULT_SOCKET: &str = "socket";
 
-/// A setting that cannot be used.
+/// An invalid setting.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Its text does not parse.
+    /// The value cannot be parsed.
     #[error(transparent)]
     Syntax(#[from] env::Error),
-    /// Its value is not supported here.
-    #[error("environment variable {0}")]
+    /// The value is not supported.
+    #[error("invalid environment variable {0}")]
     Value(String),
 }
 
 impl Settings {
-    /// Reads all settings; `trust_domain` is the flag, which wins.
+    /// Reads all settings; the flag `trust_domain` takes precedence over its variable.
     ///
     /// # Errors
-    /// A variable that does not parse, or a combination that cannot work.
+    /// If a variable cannot be parsed or settings contradict each other.
     pub fn read(env: &Env, trust_domain: Option<&str>) -> Result<Self, Error> {
-        let instance_ip =
-            match env.get("INSTANCE_IP") {
-                None => None,
-                Some(text) => Some(text.parse().map_err(|_| {
-                    Error::Value(format!("INSTANCE_IP: {text:?} is not an address"))
-                })?),
-            };
+        let instance_ip = match env.get("INSTANCE_IP") {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| {
+                Error::Value(format!("INSTANCE_IP: {text:?} is not an IP address"))
+            })?),
+        };
         let xds_mode = match env.text("XDS_MODE", "direct").as_str() {
             "direct" => XdsMode::Direct,
             "direct-token" => XdsMode::DirectToken,
@@ -274,26 +274,27 @@ impl Certificates {
         let provider = env.text("CA_PROVIDER", "Citadel");
         if provider != "Citadel" {
             return Err(Error::Value(format!(
-                "CA_PROVIDER: {provider:?} is not supported, only Citadel is"
+                "CA_PROVIDER: {provider:?} is not supported: want Citadel"
             )));
         }
         let fetcher = env.text("CREDENTIAL_FETCHER_TYPE", "JWT");
         if fetcher != "JWT" {
             return Err(Error::Value(format!(
-                "CREDENTIAL_FETCHER_TYPE: {fetcher:?} is not supported, only JWT is"
+                "CREDENTIAL_FETCHER_TYPE: {fetcher:?} is not supported: want JWT"
             )));
         }
         let provisioned = env.get("PROV_CERT").map(PathBuf::from);
         let file_mounted = env.bool("FILE_MOUNTED_CERTS", false)?;
         if file_mounted && provisioned.is_some() {
             return Err(Error::Value(
-                "FILE_MOUNTED_CERTS: cannot be combined with PROV_CERT".to_owned(),
+                "FILE_MOUNTED_CERTS: it cannot be combined with PROV_CERT".to_owned(),
             ));
         }
         let socket_name = env.text("WORKLOAD_IDENTITY_SOCKET_FILE", DEFAULT_SOCKET);
         if socket_name.contains('/') || socket_name == ".." {
             return Err(Error::Value(format!(
-                "WORKLOAD_IDENTITY_SOCKET_FILE: {socket_name:?} must be a file name without a directory"
+                "WORKLOAD_IDENTITY_SOCKET_FILE: {socket_name:?} is not a file name without \
+                 a directory"
             )));
         }
         let share = |name: &str, default: f64| -> Result<f64, Error> {
@@ -309,7 +310,7 @@ impl Certificates {
         let policy = env.text("JWT_POLICY", "third-party-jwt");
         if policy == "first-party-jwt" {
             tracing::warn!(
-                "JWT_POLICY=first-party-jwt: the token of the API server is not used, the projected one is"
+                "JWT_POLICY=first-party-jwt is not supported: using the projected token"
             );
         }
         Ok(Self {
@@ -376,6 +377,6 @@ mod tests {
         assert!(of(&[("XDS_MODE", "proxy")]).contains("direct-token"));
         assert!(of(&[("SECRET_GRACE_PERIOD_RATIO", "1.5")]).contains("between 0 and 1"));
         assert!(of(&[("ISTIO_DELTA_XDS", "maybe")]).contains("ISTIO_DELTA_XDS"));
-        assert!(of(&[("CA_PROVIDER", "Other")]).contains("only Citadel"));
+        assert!(of(&[("CA_PROVIDER", "Other")]).contains("want Citadel"));
     }
 }

@@ -1,4 +1,4 @@
-//! The status server: readiness, probes, metrics, and the two calls that end the proxy.
+//! The status server: readiness, probes, metrics, and the two requests that terminate the proxy.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,13 +25,13 @@ pub mod ready;
 pub mod rewrite;
 pub mod scrape;
 
-/// Requests that may take long end here.
+/// Timeout of slow requests.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 
-/// Everything that the handlers use.
+/// State of the handlers.
 #[derive(Debug)]
 pub struct Server {
-    /// Readiness of Envoy.
+    /// Readiness check of Envoy.
     pub ready: ready::Ready,
     /// Probes of the application.
     pub probes: probe::Probes,
@@ -39,16 +39,16 @@ pub struct Server {
     pub scrape: scrape::Scrape,
     /// Serve metrics to this Pod only.
     pub metrics_local_only: bool,
-    /// The life of the proxy.
+    /// Phase of the proxy.
     pub lifecycle: Lifecycle,
-    /// How Envoy drains.
+    /// Draining of Envoy.
     pub drain: Drain,
 }
 
 /// Opens the port.
 ///
 /// # Errors
-/// It cannot be bound.
+/// If it cannot be bound.
 pub async fn listen(wildcard: &str, port: u16) -> anyhow::Result<TcpListener> {
     let host = if wildcard.contains(':') {
         format!("[{wildcard}]")
@@ -58,13 +58,13 @@ pub async fn listen(wildcard: &str, port: u16) -> anyhow::Result<TcpListener> {
     let address = format!("{host}:{port}");
     TcpListener::bind(&address)
         .await
-        .with_context(|| format!("the status port cannot be opened at {address}"))
+        .with_context(|| format!("cannot listen on {address} for the status port"))
 }
 
 /// Serves until dropped.
 ///
 /// # Errors
-/// The listener fails.
+/// If the listener fails.
 pub async fn serve(listener: TcpListener, server: Arc<Server>) -> std::io::Result<()> {
     let app = router(server).into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, app).await
@@ -126,7 +126,7 @@ async fn quit(
     if let Some(refusal) = refuse(&method, peer) {
         return refusal;
     }
-    tracing::info!("told to quit");
+    tracing::info!("received a quit request");
     server.lifecycle.advance(Phase::Drained);
     server.lifecycle.advance(Phase::Ending);
     "OK".into_response()
@@ -140,15 +140,15 @@ async fn drain(
     if let Some(refusal) = refuse(&method, peer) {
         return refusal;
     }
-    tracing::info!("told to drain");
+    tracing::info!("received a drain request");
     if let Err(error) = server.drain.announce().await {
-        tracing::warn!(error, "draining could not be started");
+        tracing::warn!(error, "cannot start draining");
     }
     server.lifecycle.advance(Phase::Drained);
     "OK".into_response()
 }
 
-/// Only the Pod itself may end its proxy, and only by POST.
+/// Only the Pod itself may terminate its proxy, and only with POST.
 fn refuse(method: &Method, peer: SocketAddr) -> Option<Response> {
     if !is_local(peer) {
         return Some(

@@ -1,4 +1,4 @@
-//! The book shop: four services on port 9080 that call one another by name.
+//! The book shop: four services on port 9080 that call each other by name.
 
 pub mod details;
 mod page;
@@ -25,7 +25,7 @@ fn failure(status: StatusCode, text: &str) -> Response {
     (status, Json(json!({"error": text}))).into_response()
 }
 
-/// Number of the book in the path, or the answer that refuses it.
+/// The book number in the path, or the response that rejects it.
 fn book_id(text: &str) -> Result<u64, Box<Response>> {
     text.parse().map_err(|_| {
         Box::new(failure(

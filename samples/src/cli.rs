@@ -1,4 +1,4 @@
-//! Command line: which application to be, and its settings from flags or environment.
+//! Command line: chooses the application; its settings are flags or environment variables.
 
 use crate::{bookinfo, client, httpbin, load, server, tcp_echo};
 use clap::{Parser, Subcommand};
@@ -17,28 +17,28 @@ pub struct Args {
 enum Command {
     /// Web page of the book shop
     Productpage(bookinfo::productpage::Args),
-    /// Facts about a book
+    /// Details of a book
     Details(bookinfo::details::Args),
     /// Reviews of a book, with or without stars
     Reviews(bookinfo::reviews::Args),
     /// Star ratings of a book
     Ratings(bookinfo::ratings::Args),
-    /// HTTP server that shows what it received and answers as told
+    /// HTTP server that echoes requests and responds as requested
     Httpbin(httpbin::Args),
-    /// TCP server that sends each line back behind a prefix
+    /// TCP server that echoes each line with a prefix
     TcpEcho(tcp_echo::Args),
     /// Wait until terminated
     Sleep,
     /// Send many requests and print a summary as JSON
     Load(load::Args),
-    /// Send one request and print the answer as JSON; exit status 1 if there is none
+    /// Send one request and print the response as JSON; exit status 1 if there is none
     Request(client::Args),
 }
 
-/// Runs the chosen application until it ends by itself or `shutdown` resolves.
+/// Runs the chosen application until it ends or `shutdown` resolves.
 ///
 /// # Errors
-/// When a port cannot be bound or an argument that clap cannot judge is wrong.
+/// If a port cannot be bound, or an argument is invalid in a way that clap does not check.
 pub async fn run(
     args: Args,
     shutdown: impl Future<Output = ()> + Send + 'static,

@@ -1,4 +1,5 @@
-//! One HTTP/1.1 connection at a time, and `samples request`, which sends one request over it.
+//! A client with one HTTP/1.1 connection at a time, and `samples request`, which sends one request
+//! with it.
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -12,27 +13,27 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
-/// Largest answer that is read, in bytes.
+/// Maximum size of a response, in bytes.
 const MAX_ANSWER: usize = 16 << 20;
 
-/// What to send, and where to.
+/// Request and destination.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Target {
-    /// Address: `http://host:port/path`, the port may be left out
+    /// URL: `http://host[:port]/path`
     pub url: Uri,
     /// Method
     #[arg(short = 'X', long, default_value = "GET")]
     pub method: Method,
-    /// Header "Name: value"; may be given several times
+    /// Header "Name: value"; may be repeated
     #[arg(short = 'H', long = "header", value_parser = parse_header)]
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Body
     #[arg(short = 'd', long, default_value = "")]
     pub data: String,
-    /// Connect to HOST:PORT instead of what the URL says
+    /// Connect to HOST:PORT instead of the host in the URL
     #[arg(long, value_name = "HOST:PORT")]
     pub connect_to: Option<String>,
-    /// Longest time for one request with its connection, as in 2s or 500ms
+    /// Timeout of one request, including the connection, such as 2s or 500ms
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
 }
@@ -47,7 +48,7 @@ pub struct Args {
 fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text
         .split_once(':')
-        .ok_or("a header is written Name: value")?;
+        .ok_or("want a header in the form Name: value")?;
     let name = name.trim().parse().map_err(|e| format!("{name:?}: {e}"))?;
     let value = value
         .trim()
@@ -56,18 +57,18 @@ fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
-/// Why there was no answer.
+/// Why there is no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
     /// The name could not be resolved.
     Resolve,
-    /// No connection could be made.
+    /// The connection failed.
     Connect,
-    /// Nothing whole came within the time given.
+    /// There was no complete response in time.
     Timeout,
-    /// The connection ended before the answer was whole.
+    /// The connection was closed before the response was complete.
     Closed,
-    /// The answer was not HTTP/1.1.
+    /// The response was not HTTP/1.1.
     Protocol,
 }
 
@@ -84,7 +85,7 @@ impl Failure {
     }
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub struct Answer {
     /// Status code.
@@ -95,7 +96,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Sends requests one after the other, over one connection while that stays open.
+/// Sends requests one by one, over one connection as long as that stays open.
 #[derive(Debug)]
 pub struct Client {
     address: String,
@@ -103,19 +104,21 @@ pub struct Client {
     timeout: Duration,
     keepalive: bool,
     sender: Option<SendRequest<Full<Bytes>>>,
-    /// Connections made so far.
+    /// Number of connections so far.
     pub connections: u64,
 }
 
 impl Client {
     /// # Errors
-    /// When the URL is not `http://host…`.
+    /// If the URL does not begin with `http://` or has no host.
     pub fn new(target: &Target, keepalive: bool) -> anyhow::Result<Self> {
         let url = &target.url;
         if url.scheme_str() != Some("http") {
-            bail!("{url}: only http:// is spoken here");
+            bail!("unsupported URL {url}: want http://");
         }
-        let host = url.host().with_context(|| format!("{url} names no host"))?;
+        let host = url
+            .host()
+            .with_context(|| format!("the URL {url} has no host"))?;
         let address = match &target.connect_to {
             Some(address) => address.clone(),
             None => format!("{host}:{}", url.port_u16().unwrap_or(80)),
@@ -125,10 +128,13 @@ impl Client {
             .method(target.method.clone())
             .uri(path)
             .body(Full::new(Bytes::from(target.data.clone())))
-            .context("cannot make the request")?;
+            .context("cannot create the request")?;
         let authority = url.authority().map_or(host, |authority| authority.as_str());
         let headers = request.headers_mut();
-        headers.insert(HOST, HeaderValue::from_str(authority).context("host name")?);
+        headers.insert(
+            HOST,
+            HeaderValue::from_str(authority).context("invalid host name")?,
+        );
         for (name, value) in &target.headers {
             if name == HOST {
                 headers.insert(HOST, value.clone());
@@ -149,13 +155,13 @@ impl Client {
         })
     }
 
-    /// Sends the request once and reads the whole answer.
+    /// Sends the request once and reads the complete response.
     ///
-    /// A kept connection that turns out to be closed before the request went out is replaced without
-    /// being counted as a failure: the server never saw that request.
+    /// A kept connection that was closed before the request was sent is replaced and does not count
+    /// as a failure: the server did not see the request.
     ///
     /// # Errors
-    /// The kind of failure if there is no whole answer in time.
+    /// The kind of failure, if there is no complete response in time.
     pub async fn send(&mut self) -> Result<Answer, Failure> {
         let timeout = self.timeout;
         let result = match tokio::time::timeout(timeout, self.exchange()).await {
@@ -207,14 +213,15 @@ impl Client {
             .await
             .map_err(|_| Failure::Protocol)?;
         tokio::spawn(async move {
-            // The request on this connection reports the error.
+            // The error is reported by the request on this connection.
             let _reported = connection.await;
         });
         Ok(sender)
     }
 }
 
-/// Opens a TCP connection to `host:port`, telling a bad name from an unreachable place.
+/// Opens a TCP connection to `host:port`; distinguishes resolution failures from connection
+/// failures.
 pub(crate) async fn connect(address: &str) -> Result<TcpStream, Failure> {
     let addresses = tokio::net::lookup_host(address)
         .await
@@ -228,10 +235,10 @@ pub(crate) async fn connect(address: &str) -> Result<TcpStream, Failure> {
     Err(Failure::Connect)
 }
 
-/// Sends one request and prints the answer as JSON: status, headers, body, elapsed_ms.
+/// Sends one request and prints the response as JSON: status, headers, body, elapsed_ms.
 ///
 /// # Errors
-/// When the URL cannot be used.
+/// If the URL is not usable.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut client = Client::new(&args.target, false)?;
     let started = Instant::now();

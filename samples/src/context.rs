@@ -1,5 +1,5 @@
-//! Calls from one application to the next: headers that belong to the request as a whole go along, so
-//! that traces stay connected and routes by user work behind the first hop too.
+//! Calls between applications: forwards headers of the original request, so that traces stay
+//! connected and routes by user also work behind the first hop.
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -10,10 +10,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use std::time::Duration;
 
-/// Largest answer that is read from another application, in bytes.
+/// Maximum size of a response from another application, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Headers copied from the incoming to every outgoing request.
+/// Headers that are copied from the incoming request to all outgoing requests.
 const FORWARDED: [&str; 20] = [
     "x-request-id",
     "x-b3-traceid",
@@ -37,7 +37,7 @@ const FORWARDED: [&str; 20] = [
     "end-user",
 ];
 
-/// The part of `incoming` that goes along with calls made on its behalf.
+/// The headers of `incoming` to forward.
 pub fn forwarded(incoming: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for name in FORWARDED {
@@ -48,7 +48,7 @@ pub fn forwarded(incoming: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Calls another application over plain HTTP/1.1 with kept connections.
+/// Calls other applications over plain HTTP/1.1 with keep-alive connections.
 #[derive(Clone, Debug)]
 pub struct Caller {
     client: Client<HttpConnector, Full<Bytes>>,
@@ -65,10 +65,10 @@ impl Default for Caller {
 }
 
 impl Caller {
-    /// GET of `url`; status and body of the answer, whatever the status is.
+    /// GET request for `url`; returns status and body of the response, whatever the status is.
     ///
     /// # Errors
-    /// No whole answer within `timeout`, or one above 1 MiB.
+    /// If there is no complete response within `timeout`, or it exceeds 1 MiB.
     pub async fn get(
         &self,
         url: &str,
@@ -79,22 +79,22 @@ impl Caller {
             .method(Method::GET)
             .uri(url)
             .body(Full::default())
-            .with_context(|| format!("{url} is no address"))?;
+            .with_context(|| format!("{url} is not a valid URL"))?;
         *request.headers_mut() = headers;
         let exchange = async {
-            let response = self.client.request(request).await.context("no answer")?;
+            let response = self.client.request(request).await.context("no response")?;
             let status = response.status();
             match Limited::new(response.into_body(), MAX_ANSWER)
                 .collect()
                 .await
             {
                 Ok(body) => Ok((status, body.to_bytes())),
-                Err(error) => bail!("answer broke off: {error}"),
+                Err(error) => bail!("the response is incomplete: {error}"),
             }
         };
         match tokio::time::timeout(timeout, exchange).await {
             Ok(result) => result.with_context(|| format!("GET {url}")),
-            Err(_) => bail!("GET {url}: no answer within {timeout:?}"),
+            Err(_) => bail!("GET {url}: no response within {timeout:?}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP server that shows what it received and answers as the path tells it to. Paths and JSON shapes
+//! HTTP server that echoes requests and responds as its path requests. Paths and JSON formats
 //! follow the public httpbin API; `/fail-first` and `/request-count` are additions.
 
 mod answer;
@@ -16,13 +16,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Largest request body that is read, in bytes.
+/// Maximum size of a request body, in bytes.
 const MAX_BODY: usize = 1 << 20;
 
 /// Settings of httpbin.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Port to listen on, all addresses; 0 takes a free one
+    /// Port to listen on, on all addresses; 0 for any free port
     #[arg(long, env = "PORT", default_value_t = 8080)]
     pub port: u16,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The same as other applications have it.
+    /// The corresponding settings of the other applications.
     pub fn listen(&self) -> Listen {
         Listen {
             port: self.port,
@@ -39,12 +39,12 @@ impl Args {
     }
 }
 
-/// What the endpoints share: who this is, and what was counted.
+/// State of the endpoints: the name of this instance, and counters.
 #[derive(Debug)]
 struct Bin {
     pod_name: String,
     requests: AtomicU64,
-    /// Calls of `/fail-first` by key, bounded by `behave::MAX_KEYS`.
+    /// Calls of `/fail-first` by key, at most `behave::MAX_KEYS`.
     calls: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -96,7 +96,7 @@ pub fn router(pod_name: &str) -> Router {
         .with_state(bin)
 }
 
-/// Counts what was asked of this instance, apart from the questions about its own state.
+/// Counts requests to this instance, except those for its own state.
 async fn count(State(bin): State<Arc<Bin>>, request: Request, next: Next) -> Response {
     if !matches!(request.uri().path(), "/health" | "/request-count") {
         bin.requests.fetch_add(1, Ordering::Relaxed);

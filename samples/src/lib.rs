@@ -1,5 +1,5 @@
-//! Demo applications in one small program: the four services of bookinfo, httpbin, tcp-echo, a Pod that
-//! waits, and the clients that drive them. They know nothing of the mesh, as any application would.
+//! Demo applications in one small program: the four services of bookinfo, httpbin, tcp-echo, a Pod
+//! that waits, and clients that send requests. They are unaware of the mesh, like any application.
 
 pub mod bookinfo;
 pub mod cli;

@@ -1,5 +1,5 @@
-//! Load generator: a given rate or as fast as it goes, for a time or a number, over a bounded number of
-//! connections; the summary is one JSON object.
+//! Load generator: at a given rate or as fast as possible, for a duration or a number of requests,
+//! over a limited number of connections. The summary is one JSON object.
 
 mod latency;
 mod report;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Most connections at a time.
+/// Maximum number of connections.
 const MAX_CONCURRENCY: usize = 1000;
 
 /// Settings of `load`.
@@ -24,38 +24,38 @@ const MAX_CONCURRENCY: usize = 1000;
 pub struct Args {
     #[command(flatten)]
     pub target: Target,
-    /// Requests a second in all; 0 sends the next as soon as the last is answered
+    /// Total requests per second; 0 sends each request as soon as the last response arrives
     #[arg(long, short = 'r', default_value_t = 0.0)]
     pub rate: f64,
-    /// How long to send
+    /// Duration of the run
     #[arg(long, short = 't', default_value = "10s", value_parser = humantime::parse_duration)]
     pub duration: Duration,
-    /// Requests to send at most; 0 means that only the duration ends the run
+    /// Maximum number of requests; 0 for no limit
     #[arg(long, short = 'n', default_value_t = 0)]
     pub requests: u64,
-    /// Requests under way at a time (1-1000)
+    /// Number of concurrent requests (1-1000)
     #[arg(long, short = 'c', default_value_t = 1)]
     pub concurrency: usize,
-    /// New connection for each request
+    /// Use a new connection for each request
     #[arg(long)]
     pub no_keepalive: bool,
-    /// Also count answers by `header:NAME`, `json:FIELD` (top level), or `body` (first 64 bytes)
+    /// Also count responses by `header:NAME`, `json:FIELD` (top level), or `body` (first 64 bytes)
     #[arg(long, value_parser = parse_count_by)]
     pub count: Option<CountBy>,
-    /// Speak no HTTP: one connection per request, send the body as a line, read a line; the URL gives
-    /// host and port, `--count body` counts the first word of the answer
+    /// Use plain TCP instead of HTTP: one connection per request, send the body as a line, read a
+    /// line. The URL gives host and port; `--count body` counts the first word of the response
     #[arg(long)]
     pub tcp: bool,
 }
 
-/// What to count answers by.
+/// How to count responses.
 #[derive(Clone, Debug)]
 pub enum CountBy {
     /// Value of a header.
     Header(HeaderName),
     /// Top-level field of a JSON body.
     Json(String),
-    /// The body itself.
+    /// The body.
     Body,
 }
 
@@ -67,7 +67,7 @@ fn parse_count_by(text: &str) -> Result<CountBy, String> {
             .map_err(|e| format!("{name:?}: {e}")),
         Some(("json", field)) => Ok(CountBy::Json(field.to_owned())),
         None if text == "body" => Ok(CountBy::Body),
-        _ => Err("count by header:NAME, json:FIELD or body".to_owned()),
+        _ => Err("want header:NAME, json:FIELD or body".to_owned()),
     }
 }
 
@@ -92,32 +92,35 @@ impl CountBy {
     }
 }
 
-/// Sends the load, prints the summary.
+/// Sends the load and prints the summary.
 ///
 /// # Errors
-/// When an argument makes no sense.
+/// If an argument is invalid.
 pub async fn run(args: Args, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
     let summary = generate(args, stop).await?;
     println!("{}", serde_json::to_string_pretty(&summary)?);
     Ok(())
 }
 
-/// Sends the load until its end, or until `stop`; requests under way are finished.
+/// Sends the load until it ends or `stop` resolves; requests in progress are completed.
 ///
 /// # Errors
-/// When an argument makes no sense.
+/// If an argument is invalid.
 pub async fn generate(
     args: Args,
     stop: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<Summary> {
     if !(1..=MAX_CONCURRENCY).contains(&args.concurrency) {
         bail!(
-            "concurrency {} is not within 1 to {MAX_CONCURRENCY}",
+            "invalid concurrency {}: want 1 to {MAX_CONCURRENCY}",
             args.concurrency
         );
     }
     if !args.rate.is_finite() || args.rate < 0.0 {
-        bail!("rate {} is not a number of requests a second", args.rate);
+        bail!(
+            "invalid rate {}: want a number of requests per second",
+            args.rate
+        );
     }
     let schedule = Arc::new(Schedule {
         start: Instant::now(),
@@ -158,7 +161,7 @@ pub async fn generate(
     Ok(tally.summary(&args, schedule.start.elapsed()))
 }
 
-/// When the next request is due, shared by all workers.
+/// Times of the next requests, shared by all workers.
 struct Schedule {
     start: Instant,
     rate: f64,
@@ -169,8 +172,8 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Waits until the next request is due; false when there is none any more. A worker that is late
-    /// sends at once, so that the rate holds over the whole run.
+    /// Waits until the next request is due; returns false when there are no more. A worker that is
+    /// late sends immediately, so that the rate holds over the whole run.
     async fn due(&self) -> bool {
         let index = self.next.fetch_add(1, Ordering::Relaxed);
         if index >= self.requests {
@@ -201,7 +204,7 @@ async fn work(mut client: Client, count: Option<&CountBy>, schedule: &Schedule) 
             started.elapsed(),
         );
         if failed && schedule.rate == 0.0 {
-            // A refused connection costs nothing; without a pause this would be a busy loop.
+            // A refused connection fails immediately; without a pause this would be a busy loop.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

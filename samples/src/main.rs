@@ -1,4 +1,4 @@
-//! Entry point of the `samples` program: one sub-command per application.
+//! Entry point of the `samples` program: one subcommand per application.
 
 use clap::Parser;
 use samples::{cli, server};
@@ -9,7 +9,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             let usage = error.use_stderr();
-            // Nothing can be told to anybody when the terminal is gone.
+            // Ignores a closed terminal.
             let _printed = error.print();
             return ExitCode::from(if usage { 64 } else { 0 });
         }

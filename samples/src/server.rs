@@ -1,5 +1,5 @@
-//! What every HTTP application here has in common: listening, one log line per request, the name of the
-//! instance on every answer, and an end that loses no request.
+//! Common parts of the HTTP applications: listening, one log line per request, the name of the
+//! instance in every response, and a shutdown that loses no request.
 
 use anyhow::Context as _;
 use axum::Router;
@@ -14,29 +14,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
-/// Time that connections still open get after the listener has closed.
+/// Time for open connections to complete after the listener was closed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Where to listen, who this instance is, and how long to serve on after the signal to end.
+/// Port, identity, and delay of the shutdown.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Listen {
-    /// Port to listen on, all addresses; 0 takes a free one
+    /// Port to listen on, on all addresses; 0 for any free port
     #[arg(long, env = "PORT", default_value_t = 9080)]
     pub port: u16,
     #[command(flatten)]
     pub instance: Instance,
 }
 
-/// Identity and end of an instance.
+/// Identity and shutdown of an instance.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Instance {
-    /// Name of this instance, shown in answers
+    /// Name of this instance in responses
     #[arg(long, env = "POD_NAME", default_value = "local")]
     pub pod_name: String,
-    /// Version of this instance, shown in answers
+    /// Version of this instance in responses
     #[arg(long, env = "SERVICE_VERSION", default_value = "v1")]
     pub service_version: String,
-    /// Seconds to keep serving after SIGTERM, until callers have heard that this instance goes away
+    /// Seconds to keep serving after SIGTERM, until callers have learnt about the termination
     #[arg(long, env = "SHUTDOWN_DELAY", default_value_t = 0)]
     pub shutdown_delay: u64,
 }
@@ -49,13 +49,15 @@ impl std::ops::Deref for Listen {
     }
 }
 
-/// Resolves on SIGTERM or SIGINT. A second signal does nothing more: every end here is bounded.
+/// Resolves on SIGTERM or SIGINT. A second signal has no effect: every shutdown is bounded in time.
 pub async fn terminated() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut term) = signal(SignalKind::terminate()) else {
-        tracing::error!("cannot listen for SIGTERM; only SIGINT ends this process cleanly");
+        tracing::error!(
+            "cannot listen for SIGTERM; only SIGINT terminates this process gracefully"
+        );
         if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::error!("cannot listen for SIGINT: {error}");
+            tracing::error!(%error, "cannot listen for SIGINT");
             std::future::pending::<()>().await;
         }
         return;
@@ -63,16 +65,16 @@ pub async fn terminated() {
     tokio::select! {
         _ = term.recv() => {}
         result = tokio::signal::ctrl_c() => if let Err(error) = result {
-            tracing::error!("cannot listen for SIGINT: {error}");
+            tracing::error!(%error, "cannot listen for SIGINT");
             term.recv().await;
         },
     }
 }
 
-/// Binds `port` on all IPv6 and IPv4 addresses, or on IPv4 alone where the host has no IPv6.
+/// Binds `port` on all IPv6 and IPv4 addresses, or only IPv4 if the host has no IPv6.
 ///
 /// # Errors
-/// When the port is taken or may not be bound.
+/// If the port is in use or may not be bound.
 pub async fn bind(port: u16) -> anyhow::Result<TcpListener> {
     match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
         Ok(listener) => Ok(listener),
@@ -85,7 +87,7 @@ pub async fn bind(port: u16) -> anyhow::Result<TcpListener> {
 /// Serves `app` (HTTP/1.1 and h2c) until `shutdown`.
 ///
 /// # Errors
-/// When the port cannot be bound.
+/// If the port cannot be bound.
 pub async fn run(
     listen: &Listen,
     app: Router,
@@ -95,11 +97,11 @@ pub async fn run(
     serve(listener, &listen.instance, app, shutdown).await
 }
 
-/// Serves `app` on a listener that is bound already. Returns at most one second after the delay that
-/// `instance` asks for.
+/// Serves `app` on a bound listener. Returns at most one second after the shutdown delay of
+/// `instance`.
 ///
 /// # Errors
-/// When the listener fails for good.
+/// If the listener fails.
 pub async fn serve(
     listener: TcpListener,
     instance: &Instance,
@@ -121,7 +123,7 @@ pub async fn serve(
         ending.store(true, Ordering::Relaxed);
         tracing::info!(delay_s = delay.as_secs(), "ending");
         tokio::time::sleep(delay).await;
-        // The receiver waits in the select below for as long as the server runs.
+        // The receiver waits in the select below while the server runs.
         let _sent = closed_tx.send(());
     };
     let server = axum::serve(
@@ -136,12 +138,12 @@ pub async fn serve(
         tokio::time::sleep(CLOSE_DEADLINE).await;
     };
     tokio::select! {
-        result = server => result.context("server failed"),
+        result = server => result.context("the server failed"),
         () = deadline => Ok(()),
     }
 }
 
-/// What is put on every answer.
+/// Headers of every response.
 struct Stamp {
     pod_name: HeaderValue,
     version: HeaderValue,
@@ -183,7 +185,7 @@ async fn observe(State(stamp): State<Arc<Stamp>>, request: Request, next: Next) 
     response
 }
 
-/// Answer of `GET /health`.
+/// Response to `GET /health`.
 pub fn health(name: &str) -> axum::Json<serde_json::Value> {
     axum::Json(serde_json::json!({"status": format!("{name} is healthy")}))
 }

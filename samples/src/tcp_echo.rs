@@ -1,4 +1,4 @@
-//! TCP server that sends each line back behind a prefix, so that a client sees which version it met.
+//! TCP server that echoes each line with a prefix, so that clients can tell versions apart.
 
 use crate::server;
 use anyhow::Context as _;
@@ -9,28 +9,28 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-/// Connections served at a time, on all ports; others wait in the kernel's queue.
+/// Maximum number of connections on all ports; others wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
-/// Longest line, in bytes; a longer one is sent back in pieces.
+/// Maximum length of a line, in bytes; longer ones are returned in parts.
 const MAX_LINE: u64 = 64 * 1024;
 
 /// Settings of tcp-echo.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Ports to listen on, comma separated; 0 takes a free one
+    /// Ports to listen on, comma-separated; 0 for any free port
     #[arg(long = "port", env = "TCP_PORTS", value_delimiter = ',', default_values_t = [9000, 9001])]
     pub ports: Vec<u16>,
-    /// What each answer begins with
+    /// Prefix of each response
     #[arg(long, env = "PREFIX", default_value = "hello")]
     pub prefix: String,
     #[command(flatten)]
     pub instance: server::Instance,
 }
 
-/// Serves until `shutdown`, then for the delay that was asked for; open connections end with it.
+/// Serves until `shutdown`, then for the configured delay; open connections are closed then.
 ///
 /// # Errors
-/// When a port cannot be bound.
+/// If a port cannot be bound.
 pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let mut listeners = Vec::new();
     for port in &args.ports {
@@ -43,10 +43,10 @@ pub async fn run(args: Args, shutdown: impl Future<Output = ()>) -> anyhow::Resu
     .await
 }
 
-/// Serves on listeners that are bound already.
+/// Serves on bound listeners.
 ///
 /// # Errors
-/// When the address of a listener cannot be told.
+/// If the address of a listener is not available.
 pub async fn serve(
     listeners: Vec<TcpListener>,
     prefix: &str,
@@ -76,14 +76,14 @@ async fn accept(listener: TcpListener, prefix: Arc<str>, places: Arc<Semaphore>)
                 connections.spawn(async move {
                     tracing::info!(%peer, "connection");
                     if let Err(error) = echo(stream, &prefix).await {
-                        tracing::debug!(%peer, "connection broke: {error}");
+                        tracing::debug!(%peer, %error, "connection failed");
                     }
                     drop(place);
                 });
             }
             Err(error) => {
-                // Too many open files, mostly: going on at once would only spin.
-                tracing::warn!("cannot accept: {error}");
+                // Usually too many open files: retrying at once would only spin.
+                tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

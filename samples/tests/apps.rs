@@ -1,4 +1,4 @@
-//! The applications over real sockets on loopback, without a mesh.
+//! The applications over real sockets on the loopback interface, without a mesh.
 
 #![allow(
     clippy::unwrap_used,
@@ -413,7 +413,7 @@ async fn tcp_echo_prefixes_lines_and_load_counts_them() {
 async fn server_finishes_what_it_began_and_ends_within_a_second() {
     let (bin, stop) = start("bin-1", httpbin::router("bin-1")).await;
     let slow = tokio::spawn(async move { get(bin, "/drip?numbytes=1&duration=0.3", &[]).await.0 });
-    // The request is under way once the server has counted it.
+    // The request is in progress once the server has counted it.
     while get(bin, "/request-count", &[]).await.1.contains(":0") {
         tokio::task::yield_now().await;
     }

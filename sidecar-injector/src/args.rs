@@ -19,7 +19,7 @@ pub struct Args {
     /// Logging.
     #[command(flatten)]
     pub log: LogArgs,
-    /// Something else than serving.
+    /// Subcommand; without one the webhook is served.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -36,25 +36,25 @@ pub struct Serve {
     /// Mesh configuration
     #[arg(long = "meshConfig", default_value = "/etc/istio/config/mesh")]
     pub mesh_config: PathBuf,
-    /// Certificate of the webhook, PEM
+    /// Certificate chain of the webhook, PEM
     #[arg(
         long = "tlsCertFile",
         default_value = "/etc/istio/certs/cert-chain.pem"
     )]
     pub tls_cert_file: PathBuf,
-    /// Its key, PEM
+    /// Private key of the webhook, PEM
     #[arg(long = "tlsKeyFile", default_value = "/etc/istio/certs/key.pem")]
     pub tls_key_file: PathBuf,
-    /// Certificate of the authority that issued it, PEM
+    /// Certificates that verify the webhook's certificate, PEM
     #[arg(long = "caCertFile", default_value = "/etc/istio/certs/root-cert.pem")]
     pub ca_cert_file: PathBuf,
-    /// Port of the webhook; 0 takes a free one
+    /// Port of the webhook; 0 for any free port
     #[arg(long, default_value_t = 443)]
     pub port: u16,
-    /// Port of /metrics, /ready, /healthz, /version; 0 takes a free one
+    /// Port of /metrics, /ready, /healthz and /version; 0 for any free port
     #[arg(long = "monitoringPort", default_value_t = 15014)]
     pub monitoring_port: u16,
-    /// How often to write the health file; 0s writes none
+    /// How often to write the health file; 0s for never
     #[arg(long = "healthCheckInterval", default_value = "0s", value_parser = mesh_core::duration::parse)]
     pub health_check_interval: Duration,
     /// File that is written while the injector is ready
@@ -63,28 +63,28 @@ pub struct Serve {
     /// Revision of this injector
     #[arg(long, default_value = "default")]
     pub revision: String,
-    /// Whether the proxy is a native sidecar unless a Pod says otherwise; auto is true, as every
-    /// supported Kubernetes has them
+    /// Run the proxy as a native sidecar unless the Pod says otherwise; auto means true, as every
+    /// supported Kubernetes has native sidecars
     #[arg(
         long = "nativeSidecars",
         env = "ENABLE_NATIVE_SIDECARS",
         default_value = "auto"
     )]
     pub native_sidecars: NativeSidecars,
-    /// MutatingWebhookConfiguration whose caBundle is kept
+    /// MutatingWebhookConfiguration whose caBundle is kept up to date
     #[arg(long = "webhookConfigName", default_value = "istio-sidecar-injector")]
     pub webhook_config_name: String,
-    /// End of the names of its entries that are this injector's
+    /// Suffix of the names of the webhooks in it that belong to this injector
     #[arg(long = "webhookName", default_value = "sidecar-injector.istio.io")]
     pub webhook_name: String,
-    /// Whether the caBundle is kept; false where somebody else does
+    /// Keep the caBundle up to date; false if something else does
     #[arg(
         long = "reconcileWebhookConfig",
         default_value_t = true,
         action = clap::ArgAction::Set
     )]
     pub reconcile_webhook_config: bool,
-    /// API server.
+    /// Connection to the API server.
     #[command(flatten)]
     pub kube: KubeArgs,
     /// Introspection.
@@ -92,10 +92,10 @@ pub struct Serve {
     pub monitoring: MonitoringArgs,
 }
 
-/// When to use native sidecars.
+/// Use of native sidecars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum NativeSidecars {
-    /// Where they work.
+    /// If supported.
     Auto,
     /// Always.
     True,
@@ -103,10 +103,10 @@ pub enum NativeSidecars {
     False,
 }
 
-/// Sub-commands.
+/// Subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Check that the health file was written not long ago
+    /// Check that the health file was written recently
     Probe(Probe),
     /// Print the version
     Version(mesh_common::version::Command),
@@ -117,10 +117,10 @@ pub enum Command {
 /// Settings of `probe`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Probe {
-    /// The health file
+    /// Path of the health file
     #[arg(long = "probe-path")]
     pub path: PathBuf,
-    /// How often it is written
+    /// Interval at which it is written
     #[arg(long, value_parser = mesh_core::duration::parse)]
     pub interval: Duration,
 }
@@ -128,7 +128,7 @@ pub struct Probe {
 /// Settings of `render`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Render {
-    /// Injection configuration; the built-in one if not given
+    /// Injection configuration [default: built in]
     #[arg(long)]
     pub config: Option<PathBuf>,
     /// Values for the templates
@@ -140,7 +140,7 @@ pub struct Render {
     /// The Pod, YAML or JSON
     #[arg(long)]
     pub pod: PathBuf,
-    /// Namespace of the Pod if it names none
+    /// Namespace of a Pod that does not name one
     #[arg(long, default_value = "default")]
     pub namespace: String,
     /// Print the JSON patch instead of the Pod

@@ -1,4 +1,4 @@
-//! What the injector is configured by: the injection file, its values, and the mesh configuration.
+//! Configuration of the injector: the injection file, its values, and the mesh configuration.
 
 mod images;
 mod mesh;
@@ -13,54 +13,54 @@ use std::path::{Path, PathBuf};
 
 pub use mesh::Mesh;
 
-/// Text of the default template for applications.
+/// Default template of sidecars.
 pub const SIDECAR_TEMPLATE: &str = include_str!("../templates/sidecar.yaml");
-/// Text of the default template for gateways.
+/// Default template of gateways.
 pub const GATEWAY_TEMPLATE: &str = include_str!("../templates/gateway.yaml");
 const DEFAULT_VALUES: &str = include_str!("../templates/values.yaml");
-/// Largest configuration file that is read, in bytes.
+/// Maximum size of a configuration file, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 
-/// Why a configuration is refused.
+/// Why a configuration is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The injection file is wrong.
-    #[error("injection configuration: {0}")]
+    /// The injection file is invalid.
+    #[error("invalid injection configuration: {0}")]
     Injection(String),
-    /// The values are wrong.
-    #[error("injection values: {0}")]
+    /// The values are invalid.
+    #[error("invalid injection values: {0}")]
     Values(String),
-    /// The mesh configuration is wrong.
-    #[error("mesh configuration: {0}")]
+    /// The mesh configuration is invalid.
+    #[error("invalid mesh configuration: {0}")]
     Mesh(String),
 }
 
-/// What happens to Pods that say nothing themselves.
+/// Default for Pods that do not ask for or refuse injection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// They are injected.
+    /// Pods are injected.
     Enabled,
-    /// They are not.
+    /// Pods are not injected.
     Disabled,
-    /// A word that means nothing: nobody is injected.
+    /// An unknown value: no Pod is injected.
     Other(String),
 }
 
-/// Settings of the process that templates see, too.
+/// Settings of the process that are visible to templates.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whether the proxy is an init container that keeps running (a native sidecar), unless a Pod says
-    /// otherwise.
+    /// Whether the proxy is a native sidecar (an init container that keeps running) unless the Pod
+    /// says otherwise.
     pub native_sidecars: bool,
-    /// Revision of this injector, unless the values name one.
+    /// Revision of this injector, unless the values set one.
     pub revision: String,
 }
 
@@ -73,35 +73,35 @@ impl Default for Settings {
     }
 }
 
-/// Where the configuration is.
+/// Locations of the configuration files.
 #[derive(Clone, Debug)]
 pub struct Files {
     /// Injection file.
     pub injection: PathBuf,
-    /// Values; nothing if there are none, the defaults then stand.
+    /// Values; `None` for the defaults.
     pub values: Option<PathBuf>,
-    /// Mesh configuration; nothing if there is none, the defaults then stand.
+    /// Mesh configuration; `None` for the defaults.
     pub mesh: Option<PathBuf>,
 }
 
-/// A configuration that was read and checked as a whole.
+/// A valid configuration.
 #[derive(Debug)]
 pub struct Config {
     /// See [`Policy`].
     pub policy: Policy,
-    /// Templates of Pods that name none.
+    /// Templates of Pods that do not name any.
     pub default_templates: Vec<String>,
     /// Names that stand for several templates.
     pub aliases: BTreeMap<String, Vec<String>>,
-    /// Pods with these labels are not injected.
+    /// Pods with matching labels are not injected.
     pub never_inject: Vec<Selector>,
-    /// Pods with these labels are injected even if the policy is `disabled`.
+    /// Pods with matching labels are injected even if the policy is `disabled`.
     pub always_inject: Vec<Selector>,
-    /// Put on every injected Pod, last.
+    /// Annotations that are finally added to every injected Pod.
     pub injected_annotations: BTreeMap<String, String>,
     /// Parsed templates by name.
     pub templates: BTreeMap<String, Template>,
-    /// Values, laid over the defaults.
+    /// Values, merged over the defaults.
     pub values: Value,
     /// Mesh configuration.
     pub mesh: Mesh,
@@ -109,7 +109,7 @@ pub struct Config {
     pub settings: Settings,
     /// Namespace of the control plane, never injected.
     pub own_namespace: String,
-    /// What was left out, and why.
+    /// Warnings about ignored parts of the configuration.
     pub warnings: Vec<String>,
     /// SHA-256 of the injection file, in hex.
     pub digest: String,
@@ -129,10 +129,10 @@ struct InjectionFile {
 }
 
 impl Config {
-    /// Reads the files.
+    /// Reads the configuration files.
     ///
     /// # Errors
-    /// The first thing that is wrong; a configuration is taken whole or not at all.
+    /// The first problem found; an invalid configuration is rejected as a whole.
     pub fn load(files: &Files, settings: Settings) -> Result<Self, Error> {
         let injection = read(&files.injection)?;
         let optional = |path: &Option<PathBuf>| path.as_deref().map(read).transpose();
@@ -141,11 +141,11 @@ impl Config {
         Self::parse(&injection, &values, &mesh, settings)
     }
 
-    /// Reads the texts: injection file (YAML), values (YAML or JSON), mesh configuration (YAML); the last
-    /// two may be empty.
+    /// Parses the injection file (YAML), values (YAML or JSON) and mesh configuration (YAML); the
+    /// last two may be empty.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first problem found.
     pub fn parse(
         injection: &str,
         values: &str,
@@ -161,17 +161,17 @@ impl Config {
         let file = file.unwrap_or_default();
         if file.templates.is_empty() {
             let text = if file.template.is_some() {
-                "key `template` holds one template of a whole Pod spec, the format of Istio 1.1; \
-                 write `templates:` with partial Pods by name"
+                "the key `template` holds one template of a whole Pod spec, the format of Istio \
+                 1.1; use `templates` with named partial Pods instead"
             } else {
-                "no `templates`"
+                "the key `templates` is missing"
             };
             return Err(Error::Injection(text.to_owned()));
         }
         let mut templates = BTreeMap::new();
         for (name, text) in file.templates {
             let template = Template::parse(&name, &text)
-                .map_err(|error| Error::Injection(format!("template {name:?}: {error}")))?;
+                .map_err(|error| Error::Injection(format!("invalid template {name:?}: {error}")))?;
             templates.insert(name, template);
         }
         let mut default_templates = file.default_templates;
@@ -214,7 +214,7 @@ impl Config {
         })
     }
 
-    /// A value by JSON pointer.
+    /// The value at a JSON pointer.
     pub fn value(&self, pointer: &str) -> Option<&Value> {
         self.values
             .pointer(pointer)
@@ -227,7 +227,7 @@ impl Config {
             .unwrap_or_default()
     }
 
-    /// Revision that injected Pods belong to.
+    /// Revision of injected Pods.
     pub fn revision_name(&self) -> &str {
         let revision = self.text("/revision");
         if revision.is_empty() {
@@ -237,13 +237,13 @@ impl Config {
         }
     }
 
-    /// Network of the cluster, where one is set.
+    /// Network of the cluster, if set.
     pub fn network(&self) -> Option<&str> {
         Some(self.text("/global/network")).filter(|network| !network.is_empty())
     }
 }
 
-/// The injection file with the default templates and everything else as it is by default, as YAML.
+/// The default injection file, as YAML.
 pub fn default_injection() -> String {
     let file = serde_json::json!({
         "policy": "enabled",
@@ -253,7 +253,7 @@ pub fn default_injection() -> String {
     serde_yaml::to_string(&file).unwrap_or_default()
 }
 
-/// The values as they are by default, as YAML.
+/// The default values, as YAML.
 pub fn default_values() -> &'static str {
     DEFAULT_VALUES
 }
@@ -270,7 +270,7 @@ fn read(path: &Path) -> Result<String, Error> {
         .read_to_string(&mut text)
         .map_err(read_error)?;
     if text.len() as u64 > MAX_FILE {
-        let source = std::io::Error::other(format!("larger than {MAX_FILE} bytes"));
+        let source = std::io::Error::other(format!("the file is larger than {MAX_FILE} bytes"));
         return Err(read_error(source));
     }
     Ok(text)
@@ -282,7 +282,7 @@ fn selectors(name: &str, list: &[serde_yaml::Value], warnings: &mut Vec<String>)
         .filter_map(|(index, value)| match Selector::parse(value) {
             Ok(selector) => Some(selector),
             Err(error) => {
-                warnings.push(format!("{name}[{index}] is left out: {error}"));
+                warnings.push(format!("{name}[{index}] is ignored: {error}"));
                 None
             }
         })
@@ -297,18 +297,18 @@ fn read_values(text: &str) -> Result<Value, Error> {
     match parse(text)? {
         Value::Null => {}
         given @ Value::Object(_) => overlay(&mut values, given),
-        _ => return Err(Error::Values("must be an object".to_owned())),
+        _ => return Err(Error::Values("want an object".to_owned())),
     }
     Ok(values)
 }
 
-/// Objects are merged, everything else is replaced; what is `null` keeps the default.
+/// Merges objects and replaces everything else; `null` keeps the default.
 fn overlay(base: &mut Value, given: Value) {
     match (base, given) {
         (_, Value::Null) => {}
         (Value::Object(base), Value::Object(given)) => {
             for (key, value) in given {
-                // Limits and requests are a set that belongs together.
+                // Limits and requests belong together.
                 if key == "resources" {
                     base.insert(key, value);
                 } else {

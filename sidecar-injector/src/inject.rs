@@ -1,4 +1,4 @@
-//! The injected Pod: a pure function of the Pod, where it comes from, and the configuration.
+//! Injection: a pure function of the Pod, its origin, and the configuration.
 
 mod annotation;
 mod merge;
@@ -21,100 +21,99 @@ pub use workload::Workload;
 const NETWORK_LABEL: &str = "topology.istio.io/network";
 const TEMPLATES: &str = "inject.istio.io/templates";
 pub(crate) const PROXY_CONFIG: &str = "proxy.istio.io/config";
-/// User and group id of the proxy unless the Pod says otherwise; traffic capture lets them through.
+/// Default user and group id of the proxy, exempt from traffic capture.
 const PROXY_ID: i64 = 1337;
 
-/// Where a Pod comes from.
+/// Origin of a Pod.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'r> {
-    /// Namespace that the Pod is created in; the Pod itself often has none yet.
+    /// Namespace in which the Pod is created; the Pod itself often has none yet.
     pub namespace: &'r str,
-    /// Environment variables from the address that the webhook was called by.
+    /// Environment variables from the URL of the webhook.
     pub url_env: &'r [(String, String)],
-    /// What makes the Pod, where that is known; else its owner says so.
+    /// The workload of the Pod, if known; otherwise derived from its owner.
     pub workload: Option<&'r Workload>,
 }
 
-/// What became of a Pod.
+/// Result for a Pod.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// It stays as it is.
+    /// The Pod stays unchanged.
     Skipped {
         /// Why.
         reason: Skip,
-        /// What its author should know.
+        /// Warnings for its author.
         warnings: Vec<String>,
     },
-    /// It got a proxy.
+    /// The Pod got a proxy.
     Injected(Box<Injected>),
 }
 
 /// An injected Pod.
 #[derive(Clone, Debug)]
 pub struct Injected {
-    /// The Pod as it will be.
+    /// The Pod after injection.
     pub pod: Value,
-    /// What makes the given Pod into it.
+    /// Patch from the given Pod to this one.
     pub patch: Vec<Operation>,
-    /// What its author should know.
+    /// Warnings for its author.
     pub warnings: Vec<String>,
 }
 
-/// Why a Pod is refused.
+/// Why a Pod is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Another kind of object.
+    /// The object is not a Pod.
     #[error("the object is a {0}, not a Pod")]
     NotAPod(String),
-    /// A member has the wrong type.
+    /// A field has the wrong type.
     #[error("not a Pod: {path} must be {wanted}")]
     Shape {
-        /// Where.
+        /// Path of the field.
         path: String,
-        /// What would be right.
+        /// Expected type.
         wanted: &'static str,
     },
-    /// Annotations with values that cannot be used, all of them.
+    /// All annotations with invalid values.
     #[error("{}", .0.join("; "))]
     Annotations(Vec<String>),
     /// Templates that are not configured.
-    #[error(
-        "annotation inject.istio.io/templates: unknown template {unknown:?}; known are {known}"
-    )]
+    #[error("annotation inject.istio.io/templates: unknown template {unknown:?}; known: {known}")]
     UnknownTemplate {
-        /// The name asked for.
+        /// The requested name.
         unknown: String,
-        /// What there is.
+        /// The configured templates.
         known: String,
     },
-    /// A template that fails for this Pod.
+    /// A template cannot be rendered for this Pod.
     #[error("template {name:?}: {message}")]
     Template {
-        /// Which template.
+        /// Name of the template.
         name: String,
-        /// What the engine says.
+        /// Error of the template engine.
         message: String,
     },
-    /// Only the proxy is there, and the templates make it a sidecar.
+    /// The Pod has only the proxy container, and the templates make it a sidecar.
     #[error(
-        "the Pod has no container besides the proxy, which is to be a sidecar; for a gateway, annotate inject.istio.io/templates: gateway"
+        "the Pod has no container besides the proxy, and the template is that of a sidecar; for a \
+         gateway, set the annotation inject.istio.io/templates: gateway"
     )]
     NoApplication,
-    /// An annotation written by an earlier injection that can no longer be read.
-    #[error("annotation {annotation} was changed and can no longer be read: {message}")]
+    /// An annotation of an earlier injection was modified and cannot be parsed.
+    #[error("annotation {annotation} was modified and can no longer be parsed: {message}")]
     Record {
-        /// Which annotation.
+        /// Name of the annotation.
         annotation: &'static str,
-        /// What is wrong.
+        /// Parse error.
         message: String,
     },
 }
 
-/// Injects the proxy into a Pod, or leaves it alone, or refuses it. Injecting the result again gives the
-/// same Pod.
+/// Injects the proxy into a Pod, leaves the Pod unchanged, or rejects it. Injecting the result
+/// again does not change it.
 ///
 /// # Errors
-/// The one reason why this Pod cannot be injected.
+/// The reason why this Pod cannot be injected.
 pub fn inject(pod: &Value, request: &Request<'_>, config: &Config) -> Result<Outcome, Refusal> {
     pod::check_shape(pod)?;
     let namespace = namespace(pod, request);
@@ -130,12 +129,12 @@ pub fn inject(pod: &Value, request: &Request<'_>, config: &Config) -> Result<Out
         .mesh
         .proxy_config(pod::annotation(pod, PROXY_CONFIG))
         .map_err(|error| {
-            Refusal::Annotations(vec![format!("annotation {PROXY_CONFIG}: {error}")])
+            Refusal::Annotations(vec![format!("invalid annotation {PROXY_CONFIG}: {error}")])
         })?;
     let templates = chosen_templates(pod, config)?;
 
     let mut original = pod.clone();
-    // Bookkeeping of the API server, which nobody here reads.
+    // Bookkeeping of the API server, not needed here.
     pod::object(&mut original, "metadata").remove("managedFields");
     let record = reinjection::Record::read(&original)?;
     let stripped = reinjection::stripped(&original, &record);
@@ -180,7 +179,7 @@ pub fn inject(pod: &Value, request: &Request<'_>, config: &Config) -> Result<Out
     }
     pod::check_shape(&merged).map_err(|error| Refusal::Template {
         name: names.join(","),
-        message: format!("the injected Pod is none: {error}"),
+        message: format!("the result is not a valid Pod: {error}"),
     })?;
     finish(
         &mut merged,
@@ -191,7 +190,7 @@ pub fn inject(pod: &Value, request: &Request<'_>, config: &Config) -> Result<Out
         config,
     );
 
-    // The patch is for the object as the API server sent it, bookkeeping included.
+    // The patch applies to the object as the API server sent it, including its bookkeeping.
     if let Some(fields) = pod
         .get("metadata")
         .and_then(|metadata| metadata.get("managedFields"))
@@ -257,7 +256,7 @@ fn chosen_templates<'c>(
     Ok(chosen)
 }
 
-/// What is done to the merged Pod beyond the templates.
+/// Changes of the merged Pod beyond the templates.
 fn finish(
     merged: &mut Value,
     original: &Value,
@@ -290,7 +289,7 @@ fn finish(
     }
 }
 
-/// The network that the Pod is in, where it is known: as environment of the proxy and as label.
+/// Sets the network of the Pod, if known, as environment variable of the proxy and as label.
 fn set_network(merged: &mut Value, request: &Request<'_>, config: &Config) {
     const VARIABLE: &str = "ISTIO_META_NETWORK";
     let from_label = pod::label(merged, NETWORK_LABEL).map(str::to_owned);

@@ -1,8 +1,8 @@
 //! Pod injection webhook.
 //!
-//! The core is pure: [`inject::inject`] makes the injected Pod and its patch from a Pod and a
-//! [`config::Config`]. Around it stand the webhook, which answers the API server, and [`run()`], which
-//! keeps configuration and certificates up to date. Tools that inject offline call the same core.
+//! The core is pure: [`inject::inject`] computes the injected Pod and its patch from a Pod and a
+//! [`config::Config`]. Around it are the webhook, which responds to the API server, and [`run()`],
+//! which keeps configuration and certificates up to date. Offline tools call the same core.
 
 pub mod args;
 pub mod config;

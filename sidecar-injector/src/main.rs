@@ -7,7 +7,7 @@ use std::time::Duration;
 
 mesh_common::allocator!();
 
-/// Time for requests under way after the signal to end.
+/// Time for requests in progress after a termination signal.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {

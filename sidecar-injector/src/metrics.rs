@@ -1,4 +1,4 @@
-//! Metric families of the injector.
+//! Metrics of the injector.
 
 use mesh_common::metrics::{Gauge, Histogram, IntCounter, IntCounterVec, Registry};
 
@@ -6,22 +6,22 @@ const BUCKETS: [f64; 12] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0,
 ];
 
-/// Handles to all families.
+/// All metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     /// Requests received.
     pub(crate) requests: IntCounter,
-    /// Requests answered, Pods left alone included.
+    /// Requests answered, including those for skipped Pods.
     pub(crate) success: IntCounter,
     /// Requests refused.
     pub(crate) failure: IntCounter,
-    /// Pods left alone.
+    /// Skipped Pods.
     pub(crate) skip: IntCounter,
-    /// Time to make an answer.
+    /// Duration of requests.
     pub(crate) time: Histogram,
-    /// Attempts to take a new configuration, by result.
+    /// Attempts to load the configuration, by result.
     pub(crate) reloads: IntCounterVec,
-    /// When the certificate ends.
+    /// When the certificate expires.
     pub(crate) cert_expiry: Gauge,
 }
 
@@ -34,26 +34,26 @@ impl Metrics {
             ),
             success: registry.counter(
                 "sidecar_injection_success_total",
-                "Injection requests answered, Pods that stay as they are included",
+                "Injection requests answered, including skipped Pods",
             ),
             failure: registry.counter(
                 "sidecar_injection_failure_total",
                 "Injection requests refused",
             ),
-            skip: registry.counter("sidecar_injection_skip_total", "Pods that stay as they are"),
+            skip: registry.counter("sidecar_injection_skip_total", "Pods that were skipped"),
             time: registry.histogram(
                 "sidecar_injection_time_seconds",
-                "Time to make the answer to an injection request",
+                "Duration of injection requests",
                 &BUCKETS,
             ),
             reloads: registry.counter_vec(
                 "injector_config_reload_total",
-                "Attempts to take a new configuration, by result (success, failure)",
+                "Attempts to load the configuration, by result (success, failure)",
                 &["result"],
             ),
             cert_expiry: registry.gauge(
                 "injector_cert_expiry_timestamp",
-                "Unix time at which the certificate of the webhook ends",
+                "Unix time at which the certificate of the webhook expires",
             ),
         }
     }

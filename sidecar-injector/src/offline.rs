@@ -1,4 +1,4 @@
-//! Injection into what makes Pods, without an API server: Deployments, Jobs and their like get the
+//! Injection without an API server: Deployments, Jobs and other objects that create Pods get the
 //! Pod template that the webhook would make of their Pods.
 
 use serde_json::{Value, json};
@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::inject::{Outcome, Refusal, Request, Workload, inject};
 
-/// Lists within lists that are followed.
+/// Maximum depth of nested lists.
 const MAX_DEPTH: usize = 8;
 
-/// What became of an object.
+/// Result for an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Result {
-    /// It makes no Pods, or none that are injected.
+    /// The object creates no Pods, or none that are injected.
     Unchanged,
-    /// The object as it should be applied.
+    /// The object to apply.
     Injected(Box<Value>),
 }
 
@@ -24,11 +24,11 @@ pub enum Result {
 pub struct Error {
     /// Kind and name of the object.
     pub object: String,
-    /// What is wrong with its Pods.
+    /// Why its Pods are rejected.
     pub refusal: Refusal,
 }
 
-/// A kind of object that makes Pods, and the pointer to their template.
+/// A kind of object that creates Pods, and the JSON pointer of their template.
 struct Maker {
     group: &'static str,
     kind: &'static str,
@@ -55,11 +55,11 @@ const fn maker(group: &'static str, kind: &'static str, template: &'static str) 
     }
 }
 
-/// Injects the Pods that `object`, or each item of a list, makes. Objects that name no namespace
-/// count as being in `namespace`. What their author should know goes to `warn`.
+/// Injects the Pods that `object`, or each item of a list, creates. Objects without a namespace are
+/// treated as being in `namespace`. Warnings for their author are passed to `warn`.
 ///
 /// # Errors
-/// When the webhook would refuse such a Pod.
+/// If the webhook would reject such a Pod.
 pub fn object(
     object: &Value,
     namespace: &str,
@@ -124,7 +124,7 @@ fn at_depth(
             warnings
                 .into_iter()
                 .for_each(|text| warn(format!("{named}: {text}")));
-            warn(format!("{named} is left as it is: {reason}"));
+            warn(format!("{named} is not injected: {reason}"));
             Ok(Result::Unchanged)
         }
         Outcome::Injected(injected) => {

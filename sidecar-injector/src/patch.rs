@@ -1,4 +1,4 @@
-//! Difference of two JSON documents as an RFC 6902 patch of add, remove and replace.
+//! Difference of two JSON documents as an RFC 6902 patch of add, remove and replace operations.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -7,30 +7,30 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum Operation {
-    /// Insert into a list, or set a member.
+    /// Inserts into a list, or sets a member.
     Add {
-        /// Where.
+        /// Path of the new value.
         path: String,
-        /// What.
+        /// The new value.
         value: Value,
     },
-    /// Take away.
+    /// Removes a value.
     Remove {
-        /// Where.
+        /// Path of the value.
         path: String,
     },
-    /// Put in place of what is there.
+    /// Replaces a value.
     Replace {
-        /// Where.
+        /// Path of the value.
         path: String,
-        /// What.
+        /// The new value.
         value: Value,
     },
 }
 
-/// Operations that turn `from` into `to`; none if they are equal. Members are visited in order of their
-/// names, so equal input gives equal output. Items of a list that carry the same `name` are taken as the
-/// same item, so that a container put in front of others is one operation.
+/// Operations that turn `from` into `to`; none if they are equal. Members are visited in order of
+/// their names, so that equal input gives equal output. List items with the same `name` are treated
+/// as the same item, so that adding a container in front of others is one operation.
 pub fn diff(from: &Value, to: &Value) -> Vec<Operation> {
     let mut operations = Vec::new();
     values(from, to, &mut String::new(), &mut operations);
@@ -49,7 +49,7 @@ fn values(from: &Value, to: &Value, path: &mut String, out: &mut Vec<Operation>)
     }
 }
 
-/// Runs `visit` with the path one step longer.
+/// Calls `visit` with one more step in the path.
 fn at(path: &mut String, step: &str, visit: impl FnOnce(&mut String)) {
     let length = path.len();
     path.push('/');
@@ -110,7 +110,7 @@ fn lists(from: &[Value], to: &[Value], path: &mut String, out: &mut Vec<Operatio
         .take_while(|(a, b)| same_item(a, b))
         .count();
     let (old, new) = (from.len() - head - tail, to.len() - head - tail);
-    // Nothing moves while items are changed in place; the middle changes length last.
+    // In-place changes come first, as they move no items; the middle changes the length last.
     for (index, (a, b)) in from.iter().zip(to).enumerate().take(head + old.min(new)) {
         at(path, &index.to_string(), |path| values(a, b, path, out));
     }

@@ -1,4 +1,4 @@
-//! Reading and changing a Pod that is kept as JSON, so that fields this program does not know survive.
+//! Access to a Pod that is kept as JSON, so that unknown fields are preserved.
 
 use crate::inject::Refusal;
 use serde_json::{Map, Value};
@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 pub const PROXY: &str = "istio-proxy";
 /// Name of the init container that sets up traffic capture.
 pub const INIT: &str = "istio-init";
-/// Name of the init container that only checks traffic capture.
+/// Name of the init container that validates traffic capture.
 pub const VALIDATION: &str = "istio-validation";
-/// Name of the init container that lets the proxy dump core.
+/// Name of the init container that enables core dumps of the proxy.
 pub const CORE_DUMP: &str = "enable-core-dump";
 
 /// A list of containers in a Pod's spec.
@@ -32,7 +32,7 @@ impl List {
     }
 }
 
-/// Refuses what is no Pod: every member that this program reads must have its type.
+/// Checks that the object is a Pod: all fields that this program reads must have the right type.
 pub(crate) fn check_shape(pod: &Value) -> Result<(), Refusal> {
     let wrong = |path: &str, wanted| Refusal::Shape {
         path: path.to_owned(),
@@ -54,7 +54,7 @@ pub(crate) fn check_shape(pod: &Value) -> Result<(), Refusal> {
             None | Some(Value::Null) => {}
             Some(Value::Object(map)) => {
                 if let Some((key, _)) = map.iter().find(|(_, value)| !value.is_string()) {
-                    return Err(wrong(&format!("metadata.{member}[{key}]"), "text"));
+                    return Err(wrong(&format!("metadata.{member}[{key}]"), "a string"));
                 }
             }
             Some(_) => return Err(wrong(&format!("metadata.{member}"), "an object")),
@@ -65,7 +65,7 @@ pub(crate) fn check_shape(pod: &Value) -> Result<(), Refusal> {
             .get(member)
             .is_some_and(|value| !value.is_string() && !value.is_null())
         {
-            return Err(wrong(&format!("metadata.{member}"), "text"));
+            return Err(wrong(&format!("metadata.{member}"), "a string"));
         }
     }
     let owners = metadata.get("ownerReferences");
@@ -87,7 +87,7 @@ pub(crate) fn check_shape(pod: &Value) -> Result<(), Refusal> {
             .enumerate()
         {
             if !container.get("name").is_some_and(Value::is_string) {
-                return Err(wrong(&format!("{path}[{index}].name"), "text"));
+                return Err(wrong(&format!("{path}[{index}].name"), "a string"));
             }
             for member in ["env", "ports", "volumeMounts"] {
                 check_objects(container.get(member), &format!("{path}[{index}].{member}"))?;
@@ -154,7 +154,7 @@ pub(crate) fn label<'p>(pod: &'p Value, name: &str) -> Option<&'p str> {
     pod.get("metadata")?.get("labels")?.get(name)?.as_str()
 }
 
-/// Member of an object, made an empty object if it is none.
+/// A member of an object as an object; replaced by an empty object if it is not one.
 pub(crate) fn object<'v>(value: &'v mut Value, member: &str) -> &'v mut Map<String, Value> {
     let member = as_object(value)
         .entry(member)
@@ -162,7 +162,7 @@ pub(crate) fn object<'v>(value: &'v mut Value, member: &str) -> &'v mut Map<Stri
     as_object(member)
 }
 
-/// The value as an object; anything else is replaced by an empty one.
+/// The value as an object; replaced by an empty object if it is not one.
 pub(crate) fn as_object(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = Value::Object(Map::new());
@@ -181,7 +181,7 @@ pub(crate) fn set_metadata(pod: &mut Value, member: &str, name: &str, value: Str
     as_object(pod).insert("metadata".to_owned(), metadata);
 }
 
-/// Containers of one list.
+/// Containers in a list.
 pub(crate) fn containers(pod: &Value, list: List) -> &[Value] {
     pod.get("spec")
         .and_then(|spec| spec.get(list.member()))
@@ -189,7 +189,7 @@ pub(crate) fn containers(pod: &Value, list: List) -> &[Value] {
         .map_or(&[], Vec::as_slice)
 }
 
-/// Containers of one list, to change; an empty list is made if there is none.
+/// Mutable containers in a list; an empty list is created if it is missing.
 pub(crate) fn containers_mut(pod: &mut Value, list: List) -> &mut Vec<Value> {
     let value = object(pod, "spec")
         .entry(list.member())
@@ -208,19 +208,19 @@ pub(crate) fn name(item: &Value) -> &str {
     item.get("name").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Container of this name.
+/// The container with this name.
 pub(crate) fn find<'p>(pod: &'p Value, list: List, wanted: &str) -> Option<&'p Value> {
     containers(pod, list)
         .iter()
         .find(|container| name(container) == wanted)
 }
 
-/// The proxy's container, in whichever list it is.
+/// The proxy's container, in either list.
 pub(crate) fn proxy(pod: &Value) -> Option<&Value> {
     find(pod, List::Containers, PROXY).or_else(|| find(pod, List::InitContainers, PROXY))
 }
 
-/// The proxy's container, to change.
+/// The proxy's container, mutable.
 pub(crate) fn proxy_mut(pod: &mut Value) -> Option<&mut Value> {
     let list = if find(pod, List::Containers, PROXY).is_some() {
         List::Containers
@@ -242,7 +242,7 @@ pub(crate) fn env<'c>(container: &'c Value, variable: &str) -> Option<&'c str> {
         .as_str()
 }
 
-/// Sets an environment variable, in its place if it is there, else last.
+/// Sets an environment variable, in place if it exists, else at the end.
 pub(crate) fn set_env(container: &mut Value, variable: &str, value: &str) {
     let item = serde_json::json!({"name": variable, "value": value});
     let list = as_object(container)
@@ -258,7 +258,7 @@ pub(crate) fn set_env(container: &mut Value, variable: &str, value: &str) {
     }
 }
 
-/// For logs: the name, or what a name will be made from.
+/// Name for logs: the name, or the prefix of a generated name.
 pub fn display_name(pod: &Value) -> String {
     let metadata = pod.get("metadata");
     let text = |member: &str| {
@@ -274,7 +274,7 @@ pub fn display_name(pod: &Value) -> String {
     }
 }
 
-/// JSON text with members in order of their names, whatever order the value was built in.
+/// JSON text with members in order of their names.
 pub(crate) fn sorted_json(value: &Value) -> String {
     fn sorted(value: &Value) -> Value {
         match value {

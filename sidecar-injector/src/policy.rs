@@ -1,5 +1,5 @@
-//! Whether a Pod is injected: what the API server's selectors let through, and what this process
-//! decides then.
+//! Whether a Pod is injected: the selectors evaluated by the API server, and the decision of this
+//! process.
 
 use crate::config::{Config, Policy};
 use crate::pod;
@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Label and annotation by which a Pod asks for a sidecar or refuses it.
+/// Label and annotation with which a Pod requests or refuses a sidecar.
 pub const INJECT: &str = "sidecar.istio.io/inject";
 const REVISION: &str = "istio.io/rev";
 const NAMESPACE_INJECTION: &str = "istio-injection";
-/// Namespaces of the cluster itself, which are never injected.
+/// System namespaces of the cluster, which are never injected.
 const SYSTEM_NAMESPACES: [&str; 4] = [
     "kube-system",
     "kube-public",
@@ -21,18 +21,18 @@ const SYSTEM_NAMESPACES: [&str; 4] = [
 
 type Labels = BTreeMap<String, String>;
 
-/// Why a Pod is left as it is.
+/// Why a Pod is skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Skip {
-    /// It uses the network of its node, which must not be redirected.
+    /// It uses the network of its node, whose traffic must not be redirected.
     HostNetwork,
     /// Its namespace belongs to the cluster or to the control plane.
     SystemNamespace,
-    /// Its label or annotation says so.
+    /// Its label or annotation refuses injection.
     Refused,
     /// A `neverInjectSelector` matches.
     NeverSelector,
-    /// The policy is `disabled` and nothing asks for a sidecar.
+    /// The policy is `disabled` and the Pod does not request a sidecar.
     Disabled,
     /// The policy is neither `enabled` nor `disabled`.
     UnknownPolicy(String),
@@ -42,27 +42,30 @@ impl std::fmt::Display for Skip {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::HostNetwork => f.write_str("the Pod uses the host's network"),
-            Self::SystemNamespace => f.write_str("the namespace is never injected"),
-            Self::Refused => write!(f, "the Pod says {INJECT}=false"),
-            Self::NeverSelector => f.write_str("a neverInjectSelector matches"),
-            Self::Disabled => f.write_str("the policy is disabled"),
+            Self::SystemNamespace => f.write_str("Pods in this namespace are never injected"),
+            Self::Refused => write!(f, "the Pod has {INJECT}=false"),
+            Self::NeverSelector => f.write_str("a neverInjectSelector matches the Pod"),
+            Self::Disabled => f.write_str("the injection policy is disabled"),
             Self::UnknownPolicy(policy) => {
-                write!(f, "the policy {policy:?} is neither enabled nor disabled")
+                write!(
+                    f,
+                    "the injection policy {policy:?} is neither enabled nor disabled"
+                )
             }
         }
     }
 }
 
-/// A decision, with what the author of the Pod should know.
+/// A decision, with warnings for the author of the Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Nothing if the Pod is to be injected.
+    /// `None` if the Pod is injected.
     pub skip: Option<Skip>,
-    /// Marks that could not be understood, settings that will not work.
+    /// Unclear labels or annotations, and settings that will not work.
     pub warnings: Vec<String>,
 }
 
-/// Decides for a Pod that the API server has sent. The first rule that says something wins: host network,
+/// Decides about a Pod from the API server. The first rule that applies decides: host network,
 /// namespace, label, annotation, never selectors, always selectors, policy.
 pub fn decide(pod: &Value, namespace: &str, config: &Config) -> Decision {
     let mut warnings = Vec::new();
@@ -74,7 +77,8 @@ pub fn decide(pod: &Value, namespace: &str, config: &Config) -> Decision {
             .and_then(Value::as_str);
         if let Some(policy) = dns.filter(|policy| !policy.is_empty() && *policy != "ClusterFirst") {
             warnings.push(format!(
-                "spec.dnsPolicy is {policy:?}: names of the control plane may not resolve, the sidecar needs ClusterFirst"
+                "spec.dnsPolicy is {policy:?}: the sidecar needs ClusterFirst to resolve the \
+                 control plane"
             ));
         }
     }
@@ -113,8 +117,8 @@ fn skip(pod: &Value, namespace: &str, config: &Config, warnings: &mut Vec<String
     }
 }
 
-/// What the Pod itself asks for. The label beats the annotation, even where it says nothing that can be
-/// understood.
+/// Whether the Pod itself requests injection. The label takes precedence over the annotation, even
+/// if its value is invalid.
 fn wanted(pod: &Value, warnings: &mut Vec<String>) -> Option<bool> {
     if let Some(text) = pod::label(pod, INJECT) {
         return match text {
@@ -122,7 +126,7 @@ fn wanted(pod: &Value, warnings: &mut Vec<String>) -> Option<bool> {
             "false" => Some(false),
             _ => {
                 warnings.push(format!(
-                    "label {INJECT}={text:?} is neither true nor false: ignored"
+                    "label {INJECT}={text:?} is ignored: want true or false"
                 ));
                 None
             }
@@ -135,7 +139,7 @@ fn wanted(pod: &Value, warnings: &mut Vec<String>) -> Option<bool> {
         "" => None,
         _ => {
             warnings.push(format!(
-                "annotation {INJECT}={text:?} is neither true nor false: ignored"
+                "annotation {INJECT}={text:?} is ignored: want true or false"
             ));
             None
         }
@@ -170,10 +174,10 @@ enum Operator {
 }
 
 impl Selector {
-    /// The selector, or why it is none. `In` and `NotIn` need values, the others must have none.
+    /// Parses a selector. `In` and `NotIn` need values, the other operators must have none.
     ///
     /// # Errors
-    /// A text that names what is wrong.
+    /// A message that says what is wrong.
     pub fn parse(value: &serde_yaml::Value) -> Result<Self, String> {
         let selector: Self =
             serde_yaml::from_value(value.clone()).map_err(|error| error.to_string())?;
@@ -187,15 +191,15 @@ impl Selector {
             if needs_values == values.is_empty() {
                 let verb = if needs_values { "needs" } else { "takes no" };
                 return Err(format!(
-                    "matchExpressions for {key:?}: {operator:?} {verb} values"
+                    "invalid matchExpressions for {key:?}: {operator:?} {verb} values"
                 ));
             }
         }
         Ok(selector)
     }
 
-    /// Whether all conditions hold. A selector without conditions matches nothing here: an empty entry in
-    /// the configuration must not inject everything.
+    /// Whether all conditions hold. A selector without conditions matches nothing here, so that an
+    /// empty entry in the configuration does not inject everything.
     pub fn matches(&self, labels: &Labels) -> bool {
         if self.match_labels.is_empty() && self.match_expressions.is_empty() {
             return false;
@@ -224,8 +228,8 @@ impl Selector {
 }
 
 /// Whether the selectors of the installed webhook objects send a Pod to the injector of `revision`
-/// (`default` for the one without a name). `by_default` is the value `enableNamespacesByDefault`. For
-/// whoever takes the API server's part.
+/// (`default` for the one without a name). `by_default` is the value `enableNamespacesByDefault`.
+/// For programs that act as the API server.
 pub fn webhook_selects(
     namespace: &str,
     namespace_labels: &Labels,

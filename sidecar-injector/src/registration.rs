@@ -1,7 +1,7 @@
-//! Keeps the caBundle of the MutatingWebhookConfiguration: the certificates by which API servers
-//! verify this webhook. Everything else in the object belongs to whoever installed it.
+//! Keeps the caBundle of the MutatingWebhookConfiguration up to date: the certificates with which
+//! API servers verify this webhook. The rest of the object belongs to its installer.
 //!
-//! Every replica does this. Equal files give equal bundles, so they do not undo each other's work.
+//! Every replica does this; equal files give equal bundles, so replicas do not conflict.
 
 mod step;
 
@@ -19,27 +19,27 @@ use mesh_common::{drain, fswatch, tls};
 
 use step::Step;
 
-/// Changes of the file are looked at when they have been quiet for this long.
+/// How long the file must stay unchanged before it is read.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Delays after a failure.
+/// Shortest and longest delay after failures.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
-/// Largest bundle that is read, in bytes: an API server takes objects of half as much again.
+/// Maximum size of the bundle, in bytes; an API server accepts objects of 1.5 MiB.
 const MAX_BUNDLE: u64 = 1 << 20;
 
-/// Which object is kept, and with what.
+/// The object and its desired content.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// Name of the object.
     pub(crate) name: String,
-    /// End of the names of its entries that are this injector's.
+    /// Suffix of the names of webhooks that belong to this injector.
     pub(crate) suffix: String,
-    /// An object that is labelled with another revision is left alone.
+    /// Revision of this injector; objects labelled with another one are left unchanged.
     pub(crate) revision: String,
-    /// Certificates that the webhook's own is verified with.
+    /// File with the certificates that verify the webhook.
     pub(crate) ca_file: PathBuf,
 }
 
-/// Metric families, named as in Istio.
+/// Metrics, under Istio's names.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     attempts: IntCounterVec,
@@ -48,36 +48,36 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the families.
+    /// Registers the metrics.
     pub(crate) fn new(registry: &Registry) -> Self {
         Self {
             attempts: registry.counter_vec(
                 "webhook_patch_attempts_total",
-                "Times that the caBundle of the webhook was compared with what it should be",
+                "Attempts to keep the caBundle of the webhook up to date",
                 &["name"],
             ),
             retries: registry.counter_vec(
                 "webhook_patch_retries_total",
-                "Times that this is tried again after a failure",
+                "Retries after a failed attempt",
                 &["name"],
             ),
             failures: registry.counter_vec(
                 "webhook_patch_failures_total",
-                "Times that it could not be made so, by reason",
+                "Failed attempts, by reason",
                 &["name", "reason"],
             ),
         }
     }
 }
 
-/// Why the bundle is not as it should be.
+/// Why the bundle could not be updated.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("MutatingWebhookConfiguration {0} is not there")]
+    #[error("MutatingWebhookConfiguration {0} does not exist")]
     Absent(String),
     #[error(transparent)]
     Step(#[from] step::Refusal),
-    #[error("CA bundle: {0}")]
+    #[error("cannot read the CA bundle: {0}")]
     Bundle(String),
     #[error("MutatingWebhookConfiguration {name}: {source}")]
     Api {
@@ -87,7 +87,7 @@ enum Error {
 }
 
 impl Error {
-    /// Istio's words for the label `reason`.
+    /// Istio's values of the label `reason`.
     fn reason(&self) -> &'static str {
         match self {
             Self::Absent(_) => "webhook_config_not_found",
@@ -98,13 +98,13 @@ impl Error {
         }
     }
 
-    /// Whether a change of the object or the file, which is noticed, is all that can help.
+    /// Whether only a change of the object or the file, which is noticed, can help.
     fn waits_for_change(&self) -> bool {
         !matches!(self, Self::Api { .. })
     }
 }
 
-/// Keeps the bundle until the process drains.
+/// Keeps the bundle up to date until the process drains.
 pub(crate) async fn keep(
     client: Client,
     settings: Settings,
@@ -143,10 +143,10 @@ impl Keeper {
                 () = tokio::time::sleep(delay), if again.is_some() => {}
                 Some(()) = changes.recv() => {}
                 event = events.next() => match event {
-                    // Its own writes come back, too; they are found to be as they should.
+                    // Own writes come back as events, too, and need no further change.
                     Some(Ok(_)) => {}
                     Some(Err(error)) => {
-                        tracing::debug!("watch of the registration: {error}");
+                        tracing::debug!(%error, "watch of the webhook registration failed");
                         continue;
                     }
                     None => return,
@@ -164,7 +164,7 @@ impl Keeper {
                     self.metrics.failures.with_label_values(&labels).inc();
                     let text = error.to_string();
                     if text != told {
-                        tracing::warn!("registration of the webhook: {text}");
+                        tracing::warn!(error = text, "cannot update the webhook registration");
                         told = text;
                     }
                     if error.waits_for_change() {
@@ -178,7 +178,7 @@ impl Keeper {
         }
     }
 
-    /// One look and at most one write.
+    /// Reads the object once and writes it if necessary.
     async fn reconcile(&self) -> Result<(), Error> {
         let bundle = self.bundle().map_err(Error::Bundle)?;
         let name = &self.settings.name;
@@ -196,13 +196,13 @@ impl Keeper {
                     .patch(name, &PatchParams::default(), &patch)
                     .await
                     .map_err(api_error)?;
-                tracing::info!(name, "the caBundle of the webhook is set");
+                tracing::info!(name, "updated the caBundle of the webhook");
                 Ok(())
             }
         }
     }
 
-    /// The text of the file, when a server could be verified with it.
+    /// The content of the file, if it can verify a server.
     fn bundle(&self) -> Result<Vec<u8>, String> {
         let path = &self.settings.ca_file;
         let is_small = std::fs::metadata(path)
@@ -211,7 +211,7 @@ impl Keeper {
             <= MAX_BUNDLE;
         if !is_small {
             return Err(format!(
-                "{} has more than {MAX_BUNDLE} bytes",
+                "{} is larger than {MAX_BUNDLE} bytes",
                 path.display()
             ));
         }

@@ -1,4 +1,5 @@
-//! AdmissionReview in, AdmissionReview out. Pure: bytes and a configuration to a JSON document.
+//! Converts AdmissionReview requests to responses. Pure: from bytes and a configuration to a JSON
+//! document.
 
 use crate::config::Config;
 use crate::inject::{self, Outcome, Request};
@@ -8,31 +9,32 @@ use base64::engine::general_purpose::STANDARD;
 use mesh_common::admission::{self, Review};
 use serde_json::{Value, json};
 
-/// What was decided.
+/// Decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The Pod got a proxy.
     Injected,
-    /// The Pod stays as it is.
+    /// The Pod stays unchanged.
     Skipped,
-    /// The Pod is refused.
+    /// The Pod is rejected.
     Refused,
 }
 
-/// An answer, with what the log should say.
+/// A response, with information for the log.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The AdmissionReview to send.
     pub body: Value,
-    /// What was decided.
+    /// The decision.
     pub verdict: Verdict,
     /// Namespace and name of the Pod, as far as known.
     pub subject: String,
-    /// Why it was left alone or refused; empty if it was injected.
+    /// Why it was skipped or rejected; empty if it was injected.
     pub reason: String,
 }
 
-/// Answers an AdmissionReview. Everything that is wrong with it becomes a refusal in the answer.
+/// Responds to an AdmissionReview. All problems with the request become a rejection in the
+/// response.
 pub fn answer(body: &[u8], url_env: &[(String, String)], config: &Config) -> Answer {
     let review = match Review::read(body) {
         Ok(review) => review,
@@ -87,7 +89,7 @@ pub fn answer(body: &[u8], url_env: &[(String, String)], config: &Config) -> Ans
     }
 }
 
-/// The answer that refuses a request.
+/// The response that rejects a request.
 pub(crate) fn refused(version: &str, uid: &str, subject: &str, reason: String) -> Answer {
     let status = json!({
         "status": "Failure",
@@ -108,7 +110,7 @@ pub(crate) fn refused(version: &str, uid: &str, subject: &str, reason: String) -
     }
 }
 
-/// The answer when there is no configuration, or when making one failed.
+/// The response without a configuration or after an internal error.
 pub(crate) fn unavailable(reason: &str) -> Answer {
     refused(admission::VERSION, "", "", reason.to_owned())
 }

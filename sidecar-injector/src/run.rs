@@ -1,4 +1,4 @@
-//! The process: reads configuration and certificates, serves, follows changes.
+//! The process: reads configuration and certificates, serves, and follows changes.
 
 mod commands;
 
@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::net::TcpListener;
 
-/// Quiet time after a change before files are read.
+/// How long files must stay unchanged before they are read.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// How often configuration is compared where no event came.
+/// How often the configuration files are compared in case events are missing.
 const COMPARE: Duration = Duration::from_secs(10);
 
 /// Sockets of the process, bound before it serves.
@@ -34,10 +34,10 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Binds the ports that the arguments name, on all addresses.
+    /// Binds the ports of the arguments, on all addresses.
     ///
     /// # Errors
-    /// When a port is taken or may not be bound.
+    /// If a port is in use or may not be bound.
     pub async fn new(args: &Serve) -> anyhow::Result<Self> {
         Ok(Self {
             webhook: bind(args.port).await?,
@@ -49,7 +49,7 @@ impl Bound {
 async fn bind(port: u16) -> anyhow::Result<TcpListener> {
     match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
         Ok(listener) => Ok(listener),
-        // A host without IPv6.
+        // The host has no IPv6.
         Err(_) => TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
             .await
             .with_context(|| format!("cannot listen on port {port}")),
@@ -59,7 +59,7 @@ async fn bind(port: u16) -> anyhow::Result<TcpListener> {
 /// Runs the command line until `shutdown`.
 ///
 /// # Errors
-/// When a port cannot be bound, a socket fails for good, or a sub-command fails.
+/// If a port cannot be bound, a socket fails, or a subcommand fails.
 pub async fn run(args: Args, shutdown: drain::Watch) -> anyhow::Result<()> {
     match args.command {
         Some(Command::Probe(probe)) => commands::probe(&probe),
@@ -78,7 +78,7 @@ pub async fn run(args: Args, shutdown: drain::Watch) -> anyhow::Result<()> {
 /// Serves on sockets that are bound already, until `shutdown`.
 ///
 /// # Errors
-/// When a socket fails for good.
+/// If a socket fails.
 pub async fn serve(args: Serve, bound: Bound, shutdown: drain::Watch) -> anyhow::Result<()> {
     tracing::info!(
         webhook = %bound.webhook.local_addr()?,
@@ -117,7 +117,7 @@ pub async fn serve(args: Serve, bound: Bound, shutdown: drain::Watch) -> anyhow:
     Ok(())
 }
 
-/// Outside of a cluster and without a kubeconfig there is no object to keep.
+/// Outside of a cluster and without a kubeconfig there is no registration to update.
 async fn keep_registration(
     args: &Serve,
     registry: &Registry,
@@ -129,7 +129,7 @@ async fn keep_registration(
     let config = match kubeclient::config(&args.kube, "sidecar-injector").await {
         Ok(config) => config,
         Err(error @ kubeclient::Error::InCluster(_)) => {
-            tracing::info!("the caBundle of the webhook is not kept: {error}");
+            tracing::info!(%error, "no cluster: the caBundle of the webhook is not updated");
             return Ok(());
         }
         Err(error) => return Err(error.into()),
@@ -186,8 +186,8 @@ async fn serve_webhook(
         .context("webhook failed")
 }
 
-/// Reads the configuration, and again whenever a file changes. What cannot be read keeps the old one in
-/// force.
+/// Loads the configuration now and after every change of a file. If that fails, the previous
+/// configuration stays in use.
 async fn follow_configuration(
     args: Serve,
     webhook: Arc<Webhook>,
@@ -225,7 +225,7 @@ async fn follow_configuration(
                     digest = config.digest,
                     policy = ?config.policy,
                     templates = ?config.templates.keys().collect::<Vec<_>>(),
-                    "configuration taken"
+                    "configuration loaded"
                 );
                 for warning in &config.warnings {
                     tracing::warn!("{warning}");
@@ -236,7 +236,7 @@ async fn follow_configuration(
             }
             Err(error) => {
                 let kept = webhook.config.load().is_some();
-                tracing::error!(kept_the_old = kept, "configuration refused: {error}");
+                tracing::error!(kept_the_old = kept, %error, "cannot load the configuration");
                 "failure"
             }
         };
@@ -244,7 +244,7 @@ async fn follow_configuration(
     }
 }
 
-/// Writes the health file while the process is ready, for probes that look at its age.
+/// Writes the health file while the process is ready, for probes that check its age.
 async fn write_health(
     args: &Serve,
     readiness: Readiness,
@@ -263,7 +263,7 @@ async fn write_health(
         if readiness.is_ready()
             && let Err(error) = tokio::fs::write(file, "ok").await
         {
-            tracing::warn!("cannot write {file}: {error}");
+            tracing::warn!(file, %error, "cannot write the health file");
         }
     }
 }

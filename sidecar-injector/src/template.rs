@@ -1,5 +1,5 @@
-//! Templates in the language of Go's text/template, with the variables and functions that Istio 1.30
-//! gives to injection templates. The engine is the crate `gotmpl`, behind this module only.
+//! Templates in the language of Go's text/template, with the variables and functions of Istio
+//! 1.30's injection templates. The engine is the crate `gotmpl`, used only by this module.
 
 mod functions;
 mod go_value;
@@ -13,22 +13,22 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-/// Rounds of all loops of one rendering.
+/// Maximum number of loop iterations in one rendering.
 const MAX_ROUNDS: u64 = 100_000;
-/// Longest text that one rendering may give, in bytes.
+/// Maximum size of a rendered text, in bytes.
 const MAX_OUTPUT: usize = 1 << 20;
-/// What the engine writes for a value that is not there.
+/// Text that the engine writes for a missing value.
 const NO_VALUE: &str = "<no value>";
 
-/// Chains of fields of protobuf messages. Go templates call getters on them (`.GetX`, `.String`), which
-/// here are the fields themselves.
+/// Field chains of protobuf messages. Go templates call getters on them (`.GetX`, `.String`); here
+/// they are plain fields.
 static MESSAGE_CHAIN: LazyLock<Result<Regex, regex::Error>> =
     LazyLock::new(|| Regex::new(r"\.(?:ProxyConfig|MeshConfig)(?:\.[A-Za-z]\w*)+"));
-/// `range` over something that is not there is an empty loop in Go.
+/// In Go, `range` over a missing value is an empty loop.
 static RANGE: LazyLock<Result<Regex, regex::Error>> =
     LazyLock::new(|| Regex::new(r"(\{\{-?\s*range\s[^}]*?)(\s*-?\}\})"));
 
-/// A parsed template. Rendering gives a partial Pod.
+/// A parsed template, rendered to a partial Pod.
 pub struct Template {
     inner: gotmpl::Template,
 }
@@ -41,10 +41,10 @@ impl std::fmt::Debug for Template {
     }
 }
 
-/// What a template is rendered for.
+/// Inputs of a rendering.
 #[derive(Debug)]
 pub struct Input<'i> {
-    /// The Pod, without what an earlier injection added.
+    /// The Pod, without the parts of an earlier injection.
     pub pod: &'i Value,
     /// Its workload.
     pub workload: &'i Workload,
@@ -52,9 +52,9 @@ pub struct Input<'i> {
     pub proxy_config: &'i Value,
     /// Configuration of the injector.
     pub config: &'i Config,
-    /// User id that the proxy runs as.
+    /// User id of the proxy.
     pub uid: i64,
-    /// Group id that the proxy runs as.
+    /// Group id of the proxy.
     pub gid: i64,
 }
 
@@ -66,7 +66,7 @@ impl Template {
     /// Parses a template.
     ///
     /// # Errors
-    /// What is wrong, with line and column.
+    /// A message with line and column.
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
         let text = normalized(text)?;
         let inner = gotmpl::Template::new(name)
@@ -77,46 +77,48 @@ impl Template {
         Ok(Self { inner })
     }
 
-    /// Renders the template and reads the result as YAML.
+    /// Renders the template and parses the result as YAML.
     ///
     /// # Errors
-    /// What went wrong: in the template, or why the text is no partial Pod.
+    /// If the template fails or the result is not a partial Pod.
     pub fn render(&self, data: &Data) -> Result<Value, String> {
         let text = self.render_text(data)?;
         match serde_yaml::from_str(&text) {
             Ok(Value::Null) => Ok(Value::Object(Map::new())),
             Ok(pod @ Value::Object(_)) => Ok(pod),
-            Ok(_) => Err("the rendered text is no object".to_owned()),
-            Err(error) => Err(format!("the rendered text is no YAML: {error}")),
+            Ok(_) => Err("the rendered text is not an object".to_owned()),
+            Err(error) => Err(format!("the rendered text is not valid YAML: {error}")),
         }
     }
 
     /// Renders the template.
     ///
     /// # Errors
-    /// What went wrong, also where a value is missing that the text needs.
+    /// If the template fails, or the text contains a missing value.
     pub fn render_text(&self, data: &Data) -> Result<String, String> {
         let mut output = Bounded(String::new());
         let result = self.inner.execute_fmt(&mut output, &data.0);
         let Bounded(text) = output;
         if text.len() >= MAX_OUTPUT {
-            return Err(format!("the text is longer than {MAX_OUTPUT} bytes"));
+            return Err(format!(
+                "the rendered text is longer than {MAX_OUTPUT} bytes"
+            ));
         }
         result.map_err(|error| error.to_string())?;
         if let Some(line) = text.lines().find(|line| line.contains(NO_VALUE)) {
-            return Err(format!("a value is missing in {:?}", line.trim()));
+            return Err(format!("a value is missing in the line {:?}", line.trim()));
         }
         Ok(text)
     }
 }
 
-/// Collects text up to the limit.
+/// Collects text up to the maximum size.
 struct Bounded(String);
 
 impl Write for Bounded {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         if self.0.len() + text.len() > MAX_OUTPUT {
-            // Full: the length tells the reader why writing failed.
+            // At the limit: the length tells the caller why writing failed.
             self.0 = " ".repeat(MAX_OUTPUT);
             return Err(std::fmt::Error);
         }
@@ -152,7 +154,7 @@ fn normalized(text: &str) -> Result<String, String> {
 }
 
 impl Data {
-    /// Makes the variables.
+    /// Creates the variables.
     pub fn new(input: &Input<'_>) -> Self {
         let Input {
             pod,
@@ -224,7 +226,7 @@ fn text(text: &str) -> GoValue {
     GoValue::String(text.into())
 }
 
-/// Fields of Go structs are always there: what is absent has its zero value.
+/// Fields of Go structs always exist: missing ones get their zero value.
 fn with_defaults(value: Value, defaults: Value) -> Value {
     let (Value::Object(mut map), Value::Object(defaults)) = (value, defaults) else {
         return json!({});

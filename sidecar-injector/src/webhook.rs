@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
-/// Largest request, in bytes: what an API server can hold in its store, as text, several times over.
+/// Maximum size of a request, in bytes: several times what an API server can store.
 const MAX_BODY: usize = 6 << 20;
-/// Requests that are worked on at a time; more wait.
+/// Maximum number of requests in progress; further ones wait.
 const MAX_CONCURRENT: usize = 16;
 
-/// What the handlers share.
+/// State shared by the handlers.
 pub(crate) struct Webhook {
-    /// Nothing until a configuration could be read.
+    /// `None` until a configuration was loaded.
     pub(crate) config: ArcSwapOption<Config>,
     pub(crate) metrics: Metrics,
     places: Arc<Semaphore>,
@@ -65,15 +65,15 @@ async fn with_pairs(
     }
 }
 
-/// Environment variables from the path: pairs of name and value, where `cluster` and `net` are short for
-/// the usual two and `--slash--` in a value is a slash.
+/// Environment variables from the URL path: pairs of name and value. `cluster` and `net` are short
+/// for the usual two variables, and `--slash--` in a value is a slash.
 fn url_env(path: &str) -> Result<Vec<(String, String)>, String> {
     let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     let mut env = Vec::new();
     for pair in parts.chunks(2) {
         let [name, value] = pair else {
             return Err(format!(
-                "/inject/{path}: {:?} has no value\n",
+                "/inject/{path}: the variable {:?} has no value\n",
                 pair.concat()
             ));
         };
@@ -83,7 +83,9 @@ fn url_env(path: &str) -> Result<Vec<(String, String)>, String> {
             name => name,
         };
         if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(format!("/inject/{path}: {name:?} cannot name a variable\n"));
+            return Err(format!(
+                "/inject/{path}: {name:?} is not a valid variable name\n"
+            ));
         }
         env.push((name.to_owned(), value.replace("--slash--", "/")));
     }
@@ -96,25 +98,30 @@ async fn handle(webhook: Arc<Webhook>, env: Vec<(String, String)>, request: Requ
     metrics.requests.inc();
     let refuse = |status: StatusCode, text: String| {
         metrics.failure.inc();
-        tracing::warn!(status = status.as_u16(), "request refused: {}", text.trim());
+        tracing::warn!(
+            status = status.as_u16(),
+            reason = text.trim(),
+            "request refused"
+        );
         (status, text).into_response()
     };
     let body = match admission::body(request, MAX_BODY).await {
         Ok(body) => body,
-        // As Istio's injector answers; its clients know no 413.
+        // Istio's injector responds with 400; its clients do not expect 413.
         Err((StatusCode::PAYLOAD_TOO_LARGE, text)) => return refuse(StatusCode::BAD_REQUEST, text),
         Err((status, text)) => return refuse(status, text),
     };
     let Some(config) = webhook.config.load_full() else {
         return refuse(
             StatusCode::SERVICE_UNAVAILABLE,
-            "no valid configuration yet\n".to_owned(),
+            "no valid configuration is loaded yet\n".to_owned(),
         );
     };
     let Ok(place) = Arc::clone(&webhook.places).acquire_owned().await else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "ending\n".to_owned());
     };
-    // Not on a thread that serves others: a large Pod takes milliseconds, and what panics stays there.
+    // On a separate thread: a large Pod takes milliseconds, and a panic must not affect other
+    // requests.
     let work = tokio::task::spawn_blocking(move || {
         let answer = review::answer(&body, &env, &config);
         drop(place);
@@ -123,7 +130,7 @@ async fn handle(webhook: Arc<Webhook>, env: Vec<(String, String)>, request: Requ
     let answer = match work.await {
         Ok(answer) => answer,
         Err(error) => {
-            tracing::error!("injection failed: {error}");
+            tracing::error!(%error, "injection failed");
             review::unavailable("internal error, see the log of the injector")
         }
     };
@@ -144,7 +151,7 @@ fn report(metrics: &Metrics, answer: &Answer) {
         Verdict::Skipped => {
             metrics.success.inc();
             metrics.skip.inc();
-            tracing::info!(pod = subject, reason, "left alone");
+            tracing::info!(pod = subject, reason, "skipped");
         }
         Verdict::Refused => {
             metrics.failure.inc();

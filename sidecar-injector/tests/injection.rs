@@ -1,4 +1,4 @@
-//! Whole injections: goldens of the worked examples, and what must hold for every Pod.
+//! Complete injections: golden files of examples, and properties of every injection.
 
 #![allow(
     clippy::unwrap_used,
@@ -43,7 +43,7 @@ fn injected(pod: &Value, config: &Config) -> Injected {
     }
 }
 
-/// Injects, and checks what must hold for every injection.
+/// Injects, and checks the properties of every injection.
 fn checked(pod: &Value, config: &Config) -> Value {
     let first = injected(pod, config);
     let patch: json_patch::Patch =
@@ -73,7 +73,7 @@ fn worked_examples() {
     }
 }
 
-/// Order of members is not part of what a Pod is.
+/// The order of members is not significant.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -277,7 +277,7 @@ fn user_template_with_alias_adds_to_the_sidecar() {
     assert_eq!(pod["metadata"]["annotations"]["team"], "mesh");
 }
 
-/// As `checked`, for templates that read what injection writes.
+/// As `checked`, for templates that read the result of injection.
 fn checked_once(pod: &Value, config: &Config) -> Value {
     injected(pod, config).pod
 }

@@ -1,4 +1,4 @@
-//! The process over TLS: requests good and bad, reload of configuration and certificates.
+//! The process over TLS: valid and invalid requests, reload of configuration and certificates.
 
 #![allow(
     clippy::unwrap_used,
@@ -107,7 +107,7 @@ impl Process {
         panic!("{path} never was as wanted, last {last:?}");
     }
 
-    /// Sends a request; status, body, and serial number of the certificate that was shown.
+    /// Sends a request; returns status, body, and serial number of the server certificate.
     async fn post(&self, path: &str, content_type: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
         let mut roots = RootCertStore::empty();
         let root = CertificateDer::from_pem_slice(self.authority.root().as_bytes()).unwrap();
@@ -125,7 +125,7 @@ impl Process {
             body.len()
         );
         stream.write_all(head.as_bytes()).await.unwrap();
-        // A server that refuses a large body may close before it has read all of it.
+        // A server that refuses a large body may close the connection before reading all of it.
         let _sent = stream.write_all(body).await;
         let mut answer = Vec::new();
         let _closed = stream.read_to_end(&mut answer).await;
@@ -143,7 +143,7 @@ impl Process {
     }
 
     fn write(&self, name: &str, text: &str) {
-        // Replaced by renaming, as volumes of Kubernetes are.
+        // Replaced by renaming, as Kubernetes does in volumes.
         let new = self.dir.path().join(format!("{name}.new"));
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, self.dir.path().join(name)).unwrap();

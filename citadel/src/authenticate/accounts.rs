@@ -1,4 +1,4 @@
-//! Which ServiceAccounts exist: a certificate of one that is gone is not renewed.
+//! The ServiceAccounts of the cluster: a certificate is not renewed when its account is deleted.
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
@@ -9,12 +9,12 @@ use parking_lot::RwLock;
 
 use super::Refusal;
 
-/// What is kept of an account: 64 bits of a hash whose key nobody knows, so that nobody can find
-/// a name that counts as another one.
+/// Stored form of an account: a 64-bit hash with a random secret key, so that collisions cannot be
+/// constructed.
 pub(crate) type Key = u64;
 
-/// The accounts of the cluster. Nothing is known until they were listed once; after that the last
-/// known ones count, also while the API server is away.
+/// The accounts of the cluster. Nothing is known before the first complete list; after that the
+/// last known state applies, also while the API server is unreachable.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     hasher: RandomState,
@@ -26,7 +26,7 @@ impl Accounts {
         self.hasher.hash_one((namespace, name))
     }
 
-    /// All of them are these.
+    /// Replaces all accounts.
     pub(crate) fn replace(&self, accounts: HashSet<Key>) {
         *self.known.write() = Some(accounts);
     }
@@ -43,16 +43,16 @@ impl Accounts {
         }
     }
 
-    /// Whether the account of an identity is there.
+    /// Checks that the account of an identity exists.
     pub(super) fn check(&self, identity: &Identity) -> Result<(), Refusal> {
         let key = self.key(identity.namespace(), identity.service_account());
         match self.known.read().as_ref().map(|known| known.contains(&key)) {
             Some(true) => Ok(()),
             Some(false) => Err(Refusal::Unauthenticated(format!(
-                "client certificate of {identity}: its ServiceAccount is gone"
+                "client certificate of {identity}: its ServiceAccount no longer exists"
             ))),
             None => Err(Refusal::Unavailable(
-                "the ServiceAccounts of the cluster are not known yet".to_owned(),
+                "the ServiceAccounts of the cluster have not been listed yet".to_owned(),
             )),
         }
     }
@@ -76,10 +76,10 @@ mod tests {
         ));
         accounts.replace(HashSet::from([accounts.key("a", "b")]));
         assert_eq!(check(&accounts, "a", "b"), Ok(()));
-        // The two parts are no one text.
+        // The boundary between namespace and name counts.
         for (namespace, name) in [("ab", "c"), ("b", "a"), ("a", "c")] {
             let refusal = check(&accounts, namespace, name).unwrap_err();
-            assert!(matches!(&refusal, Refusal::Unauthenticated(why) if why.contains("is gone")));
+            assert!(matches!(&refusal, Refusal::Unauthenticated(why) if why.contains("no longer")));
         }
         accounts.insert(accounts.key("a", "c"));
         accounts.remove(accounts.key("a", "b"));

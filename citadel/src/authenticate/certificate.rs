@@ -5,13 +5,15 @@ use rustls_pki_types::CertificateDer;
 
 use super::Domains;
 
-/// The identity in the leaf: its only URI name, of an accepted trust domain. Names of other kinds
-/// are ignored: they never get into a new certificate.
+/// The identity in the leaf: its only URI name, in an accepted trust domain. Other kinds of names
+/// are ignored; they never end up in a new certificate.
 pub(super) fn identity(
     chain: &[CertificateDer<'_>],
     domains: &Domains,
 ) -> Result<Identity, String> {
-    let leaf = chain.first().ok_or("no client certificate")?;
+    let leaf = chain
+        .first()
+        .ok_or("the caller has no client certificate")?;
     let identity = Identity::from_certificate_der(leaf)
         .map_err(|error| format!("client certificate: {error}"))?;
     if *identity.trust_domain() == domains.own {
@@ -20,7 +22,7 @@ pub(super) fn identity(
         Ok(identity.in_domain(domains.own.clone()))
     } else {
         Err(format!(
-            "client certificate of {identity}: foreign trust domain"
+            "client certificate of {identity}: its trust domain is not accepted"
         ))
     }
 }
@@ -63,7 +65,7 @@ mod tests {
         assert!(
             check(&["spiffe://other/ns/a/sa/b"], &[])
                 .unwrap_err()
-                .contains("foreign")
+                .contains("not accepted")
         );
         assert!(check(&[], &["b.a"]).unwrap_err().contains("0 URI names"));
         assert!(

@@ -1,8 +1,8 @@
-//! What a projected ServiceAccount token says.
+//! Claims of a projected ServiceAccount token.
 
 use serde::Deserialize;
 
-/// Claims beside those that the verification itself looks at.
+/// Claims other than those checked by the verification itself.
 #[derive(Debug, Deserialize)]
 pub(super) struct Claims {
     sub: String,
@@ -21,7 +21,7 @@ struct Named {
     name: Option<String>,
 }
 
-/// A Kubernetes ServiceAccount. The names are not checked yet.
+/// A Kubernetes ServiceAccount; the names are not validated yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Account {
     pub(super) namespace: String,
@@ -42,10 +42,10 @@ impl Account {
 }
 
 impl Claims {
-    /// The account of the subject, with which the other claims must agree.
+    /// The account in the subject, which the other claims must agree with.
     pub(super) fn account(&self) -> Result<Account, String> {
         let account = Account::parse(&self.sub)
-            .ok_or("subject is not system:serviceaccount:<namespace>:<name>")?;
+            .ok_or("the subject is not of the form system:serviceaccount:<namespace>:<name>")?;
         if let Some(kubernetes) = &self.kubernetes {
             let name = kubernetes
                 .serviceaccount
@@ -57,7 +57,7 @@ impl Claims {
                 .is_none_or(|namespace| *namespace == account.namespace)
                 && name.is_none_or(|name| *name == account.name);
             if !agrees {
-                return Err("claim kubernetes.io does not agree with the subject".to_owned());
+                return Err("the claim kubernetes.io contradicts the subject".to_owned());
             }
         }
         Ok(account)

@@ -5,24 +5,24 @@ use std::path::Path;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 
-/// Largest key set that is read, in bytes.
+/// Maximum size of a key set, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Most keys of a set.
+/// Maximum number of keys in a set.
 const MAX_KEYS: usize = 100;
 
-/// Why a key set is not used.
+/// Why a key set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
     /// The file cannot be read.
-    #[error("read {path}: {source}")]
+    #[error("cannot read {path}: {source}")]
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The text is not a key set.
+    /// The file is not a usable key set.
     #[error("{path}: {reason}")]
     Content {
         /// The file.
@@ -38,7 +38,7 @@ pub(super) struct Key {
     pub(super) key: DecodingKey,
 }
 
-/// Verified keys of an issuer. Keys of unknown kinds are left out.
+/// Public keys of an issuer. Keys of unknown kinds are left out.
 pub struct KeySet {
     keys: Vec<Key>,
 }
@@ -66,7 +66,7 @@ impl KeySet {
         if size > MAX_BYTES {
             return Err(KeySetError::Content {
                 path: name(),
-                reason: format!("has {size} bytes, at most {MAX_BYTES} are read"),
+                reason: format!("too large: {size} bytes, at most {MAX_BYTES} are allowed"),
             });
         }
         let text = std::fs::read(path).map_err(failed)?;
@@ -76,10 +76,10 @@ impl KeySet {
         })
     }
 
-    /// Reads a JWKS text.
+    /// Parses a JWKS.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// A message that says what is wrong.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         #[derive(serde::Deserialize)]
         struct Set {
@@ -89,13 +89,13 @@ impl KeySet {
             .map_err(|error| format!("not a JSON Web Key Set: {error}"))?;
         if set.keys.len() > MAX_KEYS {
             return Err(format!(
-                "has {} keys, at most {MAX_KEYS} are read",
+                "too many keys: {}, at most {MAX_KEYS} are allowed",
                 set.keys.len()
             ));
         }
         let keys: Vec<Key> = set.keys.into_iter().filter_map(read_key).collect();
         if keys.is_empty() {
-            return Err("has no RSA or ECDSA key for signatures".to_owned());
+            return Err("the key set has no RSA or ECDSA signature key".to_owned());
         }
         Ok(Self { keys })
     }
@@ -113,10 +113,10 @@ impl KeySet {
     }
 }
 
-/// `None` for keys that are of no use here: other uses, other kinds, private or damaged.
+/// `None` for keys that cannot be used: other uses or kinds, private or damaged.
 fn read_key(value: serde_json::Value) -> Option<Key> {
     let jwk: Jwk = serde_json::from_value(value)
-        .inspect_err(|error| tracing::warn!(error = %error, "key of the key set left out"))
+        .inspect_err(|error| tracing::warn!(error = %error, "key ignored"))
         .ok()?;
     if !matches!(
         jwk.common.public_key_use,
@@ -149,7 +149,7 @@ fn read_key(value: serde_json::Value) -> Option<Key> {
         .filter(|algorithm| named.is_none_or(|named| named == *algorithm))
         .collect();
     let key = DecodingKey::from_jwk(&jwk)
-        .inspect_err(|error| tracing::warn!(error = %error, "key of the key set left out"))
+        .inspect_err(|error| tracing::warn!(error = %error, "key ignored"))
         .ok()?;
     Some(Key {
         id: jwk.common.key_id,

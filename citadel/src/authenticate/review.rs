@@ -1,5 +1,5 @@
 //! Tokens that the API server checks (TokenReview): it also knows which Pods and ServiceAccounts
-//! are gone. Nothing is remembered of an answer.
+//! were deleted. Results are never cached.
 
 mod rules;
 
@@ -21,27 +21,27 @@ use tokio::sync::Semaphore;
 use super::Refusal;
 use super::claims::Account;
 
-/// Reviews that the API server is asked for at a time.
+/// Maximum number of concurrent reviews.
 const AT_A_TIME: usize = 32;
 
-/// Tokens that are being reviewed or wait for it.
+/// Maximum number of tokens that are in review or wait for it.
 const WAITING: usize = 256;
 
-/// Between two log lines about reviews that do not work.
+/// Minimum time between two log lines about failed reviews.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
 
 type Answer = Result<Account, Refusal>;
 type Review = BoxFuture<'static, Answer>;
 type Digest = [u8; 32];
 
-/// Reviews that are on their way, by digest of their tokens.
+/// Reviews in progress, by digest of the token.
 #[derive(Default)]
 struct Running {
     number: u64,
     reviews: HashMap<Digest, (u64, WeakShared<Review>)>,
 }
 
-/// Asks the API server about tokens.
+/// Checks tokens with the API server.
 pub(crate) struct Reviewer {
     inner: Arc<Inner>,
     running: Arc<Mutex<Running>>,
@@ -50,7 +50,7 @@ pub(crate) struct Reviewer {
 struct Inner {
     api: Api<TokenReview>,
     audiences: Vec<String>,
-    /// For one review, with the wait for its turn.
+    /// Time limit of one review, including the wait for its turn.
     limit: Duration,
     permits: Semaphore,
     seconds: HistogramVec,
@@ -66,7 +66,7 @@ impl std::fmt::Debug for Reviewer {
 }
 
 impl Reviewer {
-    /// `seconds` has the label `result`.
+    /// The histogram `seconds` has the label `result`.
     pub(crate) fn new(
         client: Client,
         audiences: Vec<String>,
@@ -86,8 +86,8 @@ impl Reviewer {
         }
     }
 
-    /// The account that the token was made for. Callers who come with the same token at the same
-    /// time share a review.
+    /// The account that the token was issued for. Concurrent callers with the same token share a
+    /// review.
     pub(super) async fn account(&self, token: &str) -> Answer {
         let refused = |why: String| Refusal::Unauthenticated(format!("token: {why}"));
         rules::precheck(token, &self.inner.audiences, SystemTime::now()).map_err(refused)?;
@@ -105,12 +105,12 @@ impl Reviewer {
         }
         if running.reviews.len() >= WAITING {
             return Err(Refusal::Unavailable(
-                "too many token reviews at a time".to_owned(),
+                "too many concurrent token reviews".to_owned(),
             ));
         }
         running.number += 1;
         let number = running.number;
-        // Also when nobody waits for the answer any more.
+        // Removes the review also when all its callers have gone away.
         let entry = Entry {
             running: Arc::clone(&self.running),
             digest,
@@ -129,7 +129,7 @@ impl Reviewer {
     }
 }
 
-/// The place of a review among those that are on their way.
+/// Registration of a review in progress.
 struct Entry {
     running: Arc<Mutex<Running>>,
     digest: Digest,
@@ -151,7 +151,7 @@ impl Inner {
         let start = Instant::now();
         let answer = match tokio::time::timeout(self.limit, self.request(token)).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.unavailable("no answer of the API server in time")),
+            Err(_) => Err(self.unavailable("the API server did not answer in time")),
         };
         let result = match &answer {
             Ok(_) => "accepted",
@@ -172,7 +172,7 @@ impl Inner {
             ..TokenReview::default()
         };
         let Ok(_permit) = self.permits.acquire().await else {
-            return Err(self.unavailable("reviews have ended"));
+            return Err(self.unavailable("the process is stopping"));
         };
         match self.api.create(&PostParams::default(), &review).await {
             Ok(review) => {
@@ -182,8 +182,8 @@ impl Inner {
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => Err(self
                 .unavailable(&format!(
-                    "the API server refuses token reviews ({}): {}; the account needs create of \
-                     tokenreviews (authentication.k8s.io)",
+                    "the API server refuses token reviews ({}): {}; the ServiceAccount needs the \
+                     right to create tokenreviews (authentication.k8s.io)",
                     status.code, status.message
                 ))),
             Err(error) => Err(self.unavailable(&Failure::from(error).to_string())),
@@ -192,7 +192,7 @@ impl Inner {
 
     fn unavailable(&self, why: &str) -> Refusal {
         if let Some(left_out) = self.trouble.lock().allow(Instant::now()) {
-            tracing::warn!(left_out, "token reviews do not work: {why}");
+            tracing::warn!(left_out, error = why, "token review failed");
         }
         Refusal::Unavailable(format!("token review: {why}"))
     }

@@ -12,21 +12,22 @@ use mesh_common::{drain, fswatch};
 use super::claims::{Account, Claims};
 use super::{KeySet, KeySetError, MAX_TOKEN, Refusal, SKEW};
 
-/// How long the key file must be quiet before it is read.
+/// How long the key file must stay unchanged before it is read.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
-/// What tokens are accepted.
+/// Which tokens are accepted.
 #[derive(Clone, Debug)]
 pub struct TokenOptions {
-    /// Claim `iss`.
+    /// Required value of the claim `iss`.
     pub issuer: String,
-    /// Claim `aud` must hold one of these.
+    /// The claim `aud` must hold one of these.
     pub audiences: Vec<String>,
-    /// The issuer's keys (JWKS).
+    /// File with the issuer's keys (JWKS).
     pub keys: PathBuf,
 }
 
-/// Checks tokens. The keys are replaced when their file changes; a bad file keeps the old ones.
+/// Checks tokens. The keys are replaced when their file changes; an invalid file keeps the old
+/// keys.
 #[derive(Debug)]
 pub struct TokenAuthenticator {
     options: TokenOptions,
@@ -35,7 +36,7 @@ pub struct TokenAuthenticator {
 }
 
 impl TokenAuthenticator {
-    /// Without keys; see [`reload`](Self::reload).
+    /// Starts without keys; see [`reload`](Self::reload).
     #[must_use]
     pub fn new(options: TokenOptions) -> Self {
         let mut validation = Validation {
@@ -58,15 +59,15 @@ impl TokenAuthenticator {
     /// Reads the key file.
     ///
     /// # Errors
-    /// If it is unusable; the keys read before stay in use.
+    /// If it cannot be used; the previous keys stay in use.
     pub fn reload(&self) -> Result<(), KeySetError> {
         let keys = KeySet::load(&self.options.keys)?;
         self.keys.store(Some(Arc::new(keys)));
         Ok(())
     }
 
-    /// Reads the key file now and after each change, until the drain begins. `gate` opens with
-    /// the first usable keys.
+    /// Reads the key file now and after each change, until the drain begins. `gate` opens with the
+    /// first usable keys.
     pub fn follow(self: &Arc<Self>, gate: Gate, drain: &drain::Watch) {
         let mut changes = fswatch::watch(vec![self.options.keys.clone()], DEBOUNCE);
         let this = Arc::clone(self);
@@ -76,7 +77,12 @@ impl TokenAuthenticator {
             loop {
                 match this.reload() {
                     Ok(()) => gate.open(),
-                    Err(error) => tracing::warn!(error = %error, "token keys not replaced"),
+                    Err(error) => {
+                        tracing::warn!(
+                            error = %error,
+                            "cannot load the token keys, the previous ones stay in use"
+                        )
+                    }
                 }
                 tokio::select! {
                     () = &mut end => return,
@@ -86,18 +92,17 @@ impl TokenAuthenticator {
         });
     }
 
-    /// The account that the token was made for.
+    /// The account that the token was issued for.
     pub(super) fn account(&self, token: &str) -> Result<Account, Refusal> {
         let refused = |reason: String| Refusal::Unauthenticated(format!("token: {reason}"));
         if token.len() > MAX_TOKEN {
-            return Err(refused(format!("longer than {MAX_TOKEN} bytes")));
+            return Err(refused(format!("it is longer than {MAX_TOKEN} bytes")));
         }
-        let keys = self
-            .keys
-            .load_full()
-            .ok_or_else(|| Refusal::Unavailable("no keys to check tokens with yet".to_owned()))?;
+        let keys = self.keys.load_full().ok_or_else(|| {
+            Refusal::Unavailable("the keys to check tokens with are not loaded yet".to_owned())
+        })?;
         let header = decode_header(token).map_err(|error| refused(error.to_string()))?;
-        let mut failure = "no key fits its header".to_owned();
+        let mut failure = "no key matches its header".to_owned();
         for key in keys.candidates(header.kid.as_deref(), header.alg) {
             let mut validation = self.validation.clone();
             validation.algorithms = vec![header.alg];

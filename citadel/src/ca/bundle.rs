@@ -1,4 +1,4 @@
-//! Key, certificates and anchors of the authority, checked as a whole before they are used.
+//! Key, certificates and trust anchors of the authority, validated as a whole before use.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,10 +12,10 @@ use x509_parser::public_key::PublicKey as ParsedKey;
 use super::leaf::{self, Leaf, Names};
 use super::{Error, pem};
 
-/// Kinds of key that certificates are made for.
+/// Accepted types of signing keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// RSA, with the size of new keys.
+    /// RSA; the size applies to new keys.
     Rsa(Bits),
     /// ECDSA on P-256.
     P256,
@@ -35,7 +35,7 @@ pub enum Bits {
 }
 
 impl Kind {
-    /// A new key.
+    /// Generates a key.
     ///
     /// # Errors
     /// [`Error::CertGen`] if the cryptographic library fails.
@@ -50,7 +50,7 @@ impl Kind {
         }?)
     }
 
-    /// Value of `--self-signed-ca-key`.
+    /// Parses the value of `--self-signed-ca-key`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text {
@@ -64,38 +64,38 @@ impl Kind {
     }
 }
 
-/// Why a bundle is not used.
+/// Why a bundle cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
-    /// The signing certificate is unusable.
+    /// The signing certificate cannot be used.
     #[error("signing certificate: {0}")]
     Certificate(String),
-    /// The signing key is unusable.
+    /// The signing key cannot be used.
     #[error("signing key: {0}")]
     Key(String),
-    /// The intermediates are unusable.
+    /// The intermediates cannot be used.
     #[error("certificate chain: {0}")]
     Chain(String),
-    /// The anchors are unusable.
+    /// The trust anchors cannot be used.
     #[error("root certificates: {0}")]
     Root(String),
-    /// What the bundle signs does not verify.
+    /// A certificate signed with the bundle does not verify.
     #[error("a certificate signed with this bundle does not verify: {0}")]
     Probe(String),
 }
 
-/// PEM texts that a bundle is made of.
+/// PEM texts of a bundle.
 #[derive(Clone, Copy, Debug)]
 pub struct Material<'a> {
-    /// Signing certificate; the first block counts.
+    /// Signing certificate; only the first block is used.
     pub certificate: &'a [u8],
-    /// From the signing certificate upward, with or without the root; may be empty.
+    /// Certificates from the signer up, with or without the root; may be empty.
     pub chain: &'a [u8],
-    /// One anchor or more.
+    /// One or more trust anchors.
     pub roots: &'a [u8],
 }
 
-/// See the module. Immutable.
+/// A validated bundle; immutable.
 pub struct Bundle {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
@@ -122,7 +122,7 @@ impl std::fmt::Debug for Bundle {
 }
 
 fn system_time(time: x509_parser::time::ASN1Time) -> SystemTime {
-    // Certificates from before 1970 have ended, whatever second they say.
+    // A certificate that ended before 1970 is expired, whatever the exact second.
     UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
 }
 
@@ -139,7 +139,7 @@ fn check_time(certificate: &X509Certificate<'_>, now: SystemTime) -> Result<(), 
     if now > to {
         return Err(format!("expired at {}", certificate.validity().not_after));
     }
-    // Clocks of those who made it may be ahead.
+    // The clock of its issuer may be ahead.
     if now + leaf::BACKDATE < from {
         return Err(format!(
             "not valid before {}",
@@ -149,16 +149,16 @@ fn check_time(certificate: &X509Certificate<'_>, now: SystemTime) -> Result<(), 
     Ok(())
 }
 
-/// Reads certificates; `what` makes the error.
+/// Parses certificates; `what` wraps the error.
 fn read(
     pem: &[u8],
     what: fn(String) -> BundleError,
 ) -> Result<Vec<CertificateDer<'static>>, BundleError> {
-    tls::certificates(pem).map_err(|error| what(format!("damaged PEM: {error}")))
+    tls::certificates(pem).map_err(|error| what(format!("invalid PEM: {error}")))
 }
 
 impl Bundle {
-    /// Checks everything that can be checked and signs a probe with it.
+    /// Validates the material and signs a test certificate with it.
     ///
     /// # Errors
     /// The first fault found.
@@ -166,13 +166,13 @@ impl Bundle {
         let certificate = read(material.certificate, BundleError::Certificate)?
             .into_iter()
             .next()
-            .ok_or_else(|| BundleError::Certificate("no certificate in PEM".to_owned()))?;
+            .ok_or_else(|| BundleError::Certificate("no PEM certificate found".to_owned()))?;
         let key = parse_key(key)?;
         let (kind, parsed_facts) = check_signer(&certificate, &key, now)?;
         let roots = read_roots(material.roots, now)?;
         let chain = read_chain(material.chain, &certificate, &roots, now)?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|error| {
-            BundleError::Certificate(format!("cannot be used as an issuer: {error}"))
+            BundleError::Certificate(format!("it cannot be used as an issuer: {error}"))
         })?;
         let chain_end = chain
             .iter()
@@ -196,7 +196,7 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Signs `key`. The certificate never outlives any certificate of the chain.
+    /// Signs `key`. The certificate never outlives any certificate of its chain.
     pub(super) fn sign(
         &self,
         key: &impl PublicKeyData,
@@ -230,8 +230,8 @@ impl Bundle {
         })
     }
 
-    /// A certificate of this bundle must verify with its anchors and carry the signer's subject
-    /// byte by byte: libraries differ in how they write names.
+    /// A certificate of this bundle must verify against its anchors and repeat the signer's subject
+    /// byte by byte: libraries encode names differently.
     fn probe(&self, now: SystemTime) -> Result<(), BundleError> {
         let failed = |error: String| BundleError::Probe(error);
         let key = Kind::P256
@@ -250,7 +250,7 @@ impl Bundle {
             .map_err(|error| failed(error.to_string()))?;
         if made.issuer().as_raw() != signer.subject().as_raw() {
             return Err(failed(format!(
-                "the subject {:?} cannot be reproduced as issuer",
+                "the subject {:?} cannot be repeated byte by byte as the issuer",
                 self.subject
             )));
         }
@@ -278,7 +278,7 @@ impl Bundle {
         Ok(())
     }
 
-    /// Signing certificate, encoded.
+    /// Signing certificate, as DER.
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
         &self.certificate
@@ -302,55 +302,54 @@ impl Bundle {
         self.validity
     }
 
-    /// Certificates between a leaf and the roots, one PEM text each, signer first. Empty when the
-    /// signer is a root.
+    /// Certificates between a leaf and the roots, one PEM text each, the signer first. Empty when
+    /// the signer is a root.
     #[must_use]
     pub fn intermediates(&self) -> &[String] {
         &self.intermediates
     }
 
-    /// The same, encoded.
+    /// The same as DER.
     #[must_use]
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
 
-    /// All anchors in one PEM text.
+    /// All trust anchors in one PEM text.
     #[must_use]
     pub fn root_pem(&self) -> &str {
         &self.root_pem
     }
 
-    /// All anchors, encoded.
+    /// All trust anchors as DER.
     #[must_use]
     pub fn roots(&self) -> &[CertificateDer<'static>] {
         &self.roots
     }
 
-    /// Kind of the signing key; RSA always counts as 2048 bits.
+    /// Type of the signing key; RSA is always reported as 2048 bits.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The signing key, for a new root with the same key.
+    /// The signing key, to renew the root with the same key.
     #[must_use]
     pub fn key(&self) -> &KeyPair {
         self.issuer.key()
     }
 }
 
-/// X.509 times have no fractions.
+/// X.509 times have no fractions of a second.
 fn whole_seconds(time: SystemTime) -> SystemTime {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
 fn parse_key(key: &[u8]) -> Result<KeyPair, BundleError> {
-    let der = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
-        BundleError::Key("no PEM block RSA PRIVATE KEY, EC PRIVATE KEY or PRIVATE KEY".to_owned())
-    })?;
-    KeyPair::try_from(&der).map_err(|_| BundleError::Key("does not parse".to_owned()))
+    let der = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|_| BundleError::Key("no private key in PEM found".to_owned()))?;
+    KeyPair::try_from(&der).map_err(|_| BundleError::Key("it cannot be parsed".to_owned()))
 }
 
 struct Facts {
@@ -363,35 +362,39 @@ struct Facts {
 fn check_signer(der: &[u8], key: &KeyPair, now: SystemTime) -> Result<(Kind, Facts), BundleError> {
     let wrong = BundleError::Certificate;
     let (_, certificate) =
-        X509Certificate::from_der(der).map_err(|_| wrong("does not parse".to_owned()))?;
+        X509Certificate::from_der(der).map_err(|_| wrong("it cannot be parsed".to_owned()))?;
     check_time(&certificate, now).map_err(wrong)?;
     let constraints = certificate
         .basic_constraints()
-        .map_err(|_| wrong("damaged basic constraints".to_owned()))?;
+        .map_err(|_| wrong("its basic constraints are invalid".to_owned()))?;
     if !constraints.is_some_and(|extension| extension.value.ca) {
         return Err(wrong(
-            "is not that of an authority (basic constraint CA)".to_owned(),
+            "it is not a CA certificate (basic constraints)".to_owned(),
         ));
     }
     let usage = certificate
         .key_usage()
-        .map_err(|_| wrong("damaged key usage".to_owned()))?;
+        .map_err(|_| wrong("its key usage is invalid".to_owned()))?;
     if usage.is_some_and(|extension| !extension.value.key_cert_sign()) {
         return Err(wrong(
-            "its key usage does not allow to sign certificates".to_owned(),
+            "its key usage does not allow signing certificates".to_owned(),
         ));
     }
     let info = certificate.public_key();
     if info.subject_public_key.data.as_ref() != key.der_bytes() {
         return Err(BundleError::Key(
-            "is not the key of the signing certificate".to_owned(),
+            "it does not match the signing certificate".to_owned(),
         ));
     }
     let algorithm = key.algorithm();
     let kind = if *algorithm == rcgen::PKCS_RSA_SHA256 {
         match info.parsed() {
             Ok(ParsedKey::RSA(rsa)) if rsa.key_size() >= 2048 => Kind::Rsa(Bits::B2048),
-            _ => return Err(BundleError::Key("RSA with less than 2048 bits".to_owned())),
+            _ => {
+                return Err(BundleError::Key(
+                    "RSA keys need at least 2048 bits".to_owned(),
+                ));
+            }
         }
     } else if *algorithm == rcgen::PKCS_ECDSA_P256_SHA256 {
         Kind::P256
@@ -399,7 +402,7 @@ fn check_signer(der: &[u8], key: &KeyPair, now: SystemTime) -> Result<(Kind, Fac
         Kind::P384
     } else {
         return Err(BundleError::Key(
-            "want RSA, ECDSA P-256 or ECDSA P-384".to_owned(),
+            "unsupported key type: want RSA, ECDSA P-256 or ECDSA P-384".to_owned(),
         ));
     };
     let has_key_id = certificate.iter_extensions().any(|extension| {
@@ -425,15 +428,17 @@ fn read_roots(pem: &[u8], now: SystemTime) -> Result<Vec<CertificateDer<'static>
         X509Certificate::from_der(der).is_ok_and(|(_, root)| check_time(&root, now).is_ok())
     };
     if roots.is_empty() {
-        return Err(BundleError::Root("no certificate in PEM".to_owned()));
+        return Err(BundleError::Root("no PEM certificate found".to_owned()));
     }
     if !roots.iter().any(valid) {
-        return Err(BundleError::Root("none is valid at this time".to_owned()));
+        return Err(BundleError::Root(
+            "none of them is currently valid".to_owned(),
+        ));
     }
     Ok(roots)
 }
 
-/// What goes between leaf and root: the chain without roots, beginning with the signer.
+/// The certificates sent between leaf and root: the chain without roots, the signer first.
 fn read_chain(
     pem: &[u8],
     signer: &CertificateDer<'static>,
@@ -449,7 +454,7 @@ fn read_chain(
     }
     for der in &chain {
         let (_, certificate) = X509Certificate::from_der(der)
-            .map_err(|_| BundleError::Chain("does not parse".to_owned()))?;
+            .map_err(|_| BundleError::Chain("a certificate cannot be parsed".to_owned()))?;
         check_time(&certificate, now)
             .map_err(|reason| BundleError::Chain(format!("{}: {reason}", certificate.subject())))?;
     }

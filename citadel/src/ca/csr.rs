@@ -1,4 +1,4 @@
-//! Which signing requests are accepted. Of a request only its key is ever used.
+//! Which signing requests are accepted. Only the key of a request is ever used.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -26,7 +26,7 @@ const MIN_EXPONENT: u64 = 65_537;
 /// Accepted PEM labels.
 const LABELS: [&str; 2] = ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"];
 
-/// The key of a checked request, whose holder signed the request.
+/// The key of a validated request, which was signed with that key.
 #[derive(Clone, Debug)]
 pub struct PublicKey {
     key: SubjectPublicKeyInfo,
@@ -63,8 +63,8 @@ fn refused(reason: impl Into<String>) -> Error {
     Error::Csr(reason.into())
 }
 
-/// Checks a request in PEM: one block and nothing else, a valid signature of its own key with
-/// SHA-256 or better, and a key that Envoy can serve and nobody can break.
+/// Validates a request in PEM: exactly one block, a valid signature with its own key and SHA-256 or
+/// better, and a key that Envoy can serve and that is strong enough.
 ///
 /// # Errors
 /// [`Error::Csr`] with the first reason found.
@@ -82,7 +82,7 @@ pub fn parse(pem: &[u8]) -> Result<PublicKey, Error> {
         .verify_signature()
         .map_err(|_| refused("certificate signing request is not signed with its own key"))?;
     let key = SubjectPublicKeyInfo::from_der(request.certification_request_info.subject_pki.raw)
-        .map_err(|_| refused("key of the certificate signing request has an unknown form"))?;
+        .map_err(|_| refused("key of the certificate signing request has an unknown encoding"))?;
     let mut uris = Vec::new();
     let mut has_names = false;
     for extension in request.requested_extensions().into_iter().flatten() {
@@ -101,8 +101,8 @@ pub fn parse(pem: &[u8]) -> Result<PublicKey, Error> {
     })
 }
 
-/// The content of the only PEM block. Text before it is allowed, as some tools write it;
-/// after it only white space.
+/// The content of the only PEM block. Text before it is allowed, as some tools write it; after it
+/// only white space.
 fn single_block(pem: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(pem).ok()?;
     let (_, from_label) = text.split_once("-----BEGIN ")?;
@@ -119,7 +119,7 @@ fn single_block(pem: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn check_digest(request: &X509CertificationRequest<'_>) -> Result<(), Error> {
-    // PSS carries its digest in parameters; the verifier knows SHA-256 and better only.
+    // PSS states its digest in parameters; the verifier accepts only SHA-256 and better.
     let accepted = [
         OID_PKCS1_SHA256WITHRSA,
         OID_PKCS1_SHA384WITHRSA,
@@ -132,7 +132,7 @@ fn check_digest(request: &X509CertificationRequest<'_>) -> Result<(), Error> {
         Ok(())
     } else {
         Err(refused(format!(
-            "signature algorithm {} of the certificate signing request is not accepted, \
+            "the signature algorithm {} of the certificate signing request is not accepted, \
              want RSA or ECDSA with SHA-256 or better",
             request.signature_algorithm.algorithm
         )))
@@ -141,7 +141,7 @@ fn check_digest(request: &X509CertificationRequest<'_>) -> Result<(), Error> {
 
 fn check_key(request: &X509CertificationRequest<'_>) -> Result<(), Error> {
     let info = &request.certification_request_info.subject_pki;
-    let wrong = || refused("key of the certificate signing request does not parse");
+    let wrong = || refused("the key of the certificate signing request cannot be parsed");
     let algorithm = &info.algorithm.algorithm;
     if *algorithm == OID_PKCS1_RSAENCRYPTION {
         match info.parsed().map_err(|_| wrong())? {
@@ -161,10 +161,10 @@ fn check_key(request: &X509CertificationRequest<'_>) -> Result<(), Error> {
             97
         } else {
             return Err(refused(format!(
-                "curve {curve} is not accepted, want P-256 or P-384"
+                "the curve {curve} is not accepted, want P-256 or P-384"
             )));
         };
-        // Uncompressed points only; that they are on the curve shows in the signature check.
+        // Uncompressed points only; the signature check proves that they are on the curve.
         let point = info.subject_public_key.data.as_ref();
         if point.len() == length && point.first() == Some(&4) {
             Ok(())
@@ -182,13 +182,13 @@ fn check_rsa(key: &RSAPublicKey<'_>) -> Result<(), Error> {
     let bits = key.key_size();
     if !RSA_BITS.contains(&bits) {
         return Err(refused(format!(
-            "RSA key has {bits} bits, want 2048 to 8192"
+            "the RSA key has {bits} bits, want 2048 to 8192"
         )));
     }
     let exponent = key.try_exponent().unwrap_or(0);
     if exponent < MIN_EXPONENT || exponent.is_multiple_of(2) {
         return Err(refused(
-            "RSA exponent is not accepted, want an odd one of 65537 or more",
+            "the RSA exponent is not accepted, want an odd number of at least 65537",
         ));
     }
     Ok(())

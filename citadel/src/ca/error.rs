@@ -1,6 +1,6 @@
-//! Why a certificate is refused, in the classes of the metrics.
+//! Reasons to refuse a certificate, by their label in the metrics.
 
-/// One class per label value of `citadel_server_csr_sign_err_count`.
+/// One variant per label value of `citadel_server_csr_sign_err_count`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// There is no signing key yet.

@@ -1,4 +1,4 @@
-//! The profile of the certificates that citadel makes.
+//! Profile of the certificates that citadel issues.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,16 +11,16 @@ use time::OffsetDateTime;
 
 use super::Error;
 
-/// Certificates begin this long before they are made, for peers whose clocks are behind.
+/// Certificates become valid this long before they are issued, for peers whose clocks are behind.
 pub(crate) const BACKDATE: Duration = Duration::from_secs(120);
 
-/// Longest common name that X.509 allows.
+/// Maximum length of a common name in X.509.
 const MAX_COMMON_NAME: usize = 64;
 
 /// Object identifier of basic constraints.
 const BASIC_CONSTRAINTS: [u64; 4] = [2, 5, 29, 19];
 
-/// Basic constraints with their defaults: no authority.
+/// Basic constraints with their defaults: not a CA.
 const EMPTY_SEQUENCE: [u8; 2] = [0x30, 0];
 
 /// Names of a certificate.
@@ -32,12 +32,12 @@ pub struct Names<'a> {
     pub dns: &'a [String],
 }
 
-/// A certificate that was made.
+/// An issued certificate.
 #[derive(Clone, Debug)]
 pub struct Leaf {
-    /// Encoded.
+    /// As DER.
     pub der: Vec<u8>,
-    /// In PEM, ending with one line end.
+    /// As PEM, ending with one newline.
     pub pem: String,
     /// Serial number in hexadecimal.
     pub serial: String,
@@ -51,16 +51,16 @@ pub struct Leaf {
 pub(crate) fn serial() -> Result<[u8; 16], Error> {
     let mut bytes = [0u8; 16];
     aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| Error::CertGen("no random numbers".to_owned()))?;
+        .map_err(|_| Error::CertGen("cannot get random numbers".to_owned()))?;
     let [first, .., last] = &mut bytes;
     *first &= 0x7f;
-    // One value in 2^120 has only zeros before it; a bit keeps it from being zero.
+    // One value in 2^120 has only zeros before it; the bit keeps that one from being zero.
     *last |= 1;
     Ok(bytes)
 }
 
-/// All fields but the key. Extensions: key usage, extended key usage, basic constraints, names
-/// and, if the signer has a key identifier, the authority's.
+/// All fields but the key. Extensions: key usage, extended key usage, basic constraints, names and,
+/// if the signer has a subject key identifier, the authority key identifier.
 pub(super) fn params(
     names: &Names<'_>,
     serial: [u8; 16],
@@ -69,7 +69,7 @@ pub(super) fn params(
     authority_key_id: bool,
 ) -> Result<CertificateParams, Error> {
     let mut params = CertificateParams::default();
-    // The default has a common name; an empty subject makes the names critical.
+    // The default has a common name. With an empty subject the names become critical.
     params.distinguished_name = DistinguishedName::new();
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     (params.not_before, params.not_after) = (
@@ -108,7 +108,7 @@ pub(super) fn params(
                 .distinguished_name
                 .push(DnType::CommonName, first.as_str());
         } else {
-            tracing::info!(name = %first, "name is too long for a common name, left out");
+            tracing::info!(name = %first, "name too long for a common name, left out");
         }
     }
     Ok(params)

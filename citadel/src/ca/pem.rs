@@ -1,11 +1,11 @@
-//! PEM text of one certificate.
+//! PEM encoding of one certificate.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 const LINE: usize = 64;
 
-/// The certificate in PEM, with one line end at its end.
+/// The certificate as PEM, ending with one newline.
 pub(crate) fn certificate(der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let mut out = String::with_capacity(text.len() + text.len() / LINE + 60);

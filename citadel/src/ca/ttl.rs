@@ -1,4 +1,4 @@
-//! Lifetimes.
+//! Certificate lifetimes.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use mesh_core::duration;
 
 use super::Error;
 
-/// What a caller asks for; zero and below mean the default.
+/// The lifetime that a caller requests; zero and negative values select the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requested {
     /// `validity_duration` of `CreateCertificate`.
@@ -15,22 +15,22 @@ pub enum Requested {
     Minutes(i32),
 }
 
-/// Bounds of lifetimes.
+/// Limits of lifetimes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TtlPolicy {
-    /// For callers that ask for nothing.
+    /// For callers that request no lifetime.
     pub default: Duration,
-    /// More is refused.
+    /// Longer lifetimes are refused.
     pub max: Duration,
-    /// Less is refused; zero for no bound.
+    /// Shorter lifetimes are refused; zero for no limit.
     pub min: Duration,
 }
 
 impl TtlPolicy {
-    /// The lifetime of the certificate, before it is cut to the signer's.
+    /// The lifetime of the certificate, before it is limited to that of the signer.
     ///
     /// # Errors
-    /// [`Error::Ttl`] outside the bounds.
+    /// [`Error::Ttl`] outside the limits.
     pub fn resolve(&self, requested: Requested) -> Result<Duration, Error> {
         let seconds = match requested {
             Requested::Seconds(seconds) => seconds,

@@ -12,13 +12,13 @@ use tokio::sync::watch;
 use super::trouble::Trouble;
 use crate::authenticate::{Accounts, Key};
 
-/// As many as client-go asks for.
+/// Page size of client-go.
 const PAGE: u32 = 500;
 
-/// UIDs of the accounts of the control plane that are there, by name.
+/// UIDs of the existing ServiceAccounts of the control plane, by name.
 pub(crate) type Owners = BTreeMap<String, String>;
 
-/// What is read of a ServiceAccount.
+/// The fields that are read of a ServiceAccount.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Account {
     metadata: Metadata,
@@ -42,19 +42,19 @@ impl Listed for Account {
     }
 }
 
-/// Keeps what is known of the accounts.
+/// Maintains the known accounts.
 #[derive(Debug)]
 pub(crate) struct Writer {
     accounts: Arc<Accounts>,
     /// Namespace of the control plane.
     namespace: String,
-    /// Its accounts that matter.
+    /// Names of the control plane's accounts.
     names: Vec<String>,
     owners: watch::Sender<Owners>,
-    /// Opens when all were listed once.
+    /// Opens after the first complete list.
     gate: Option<Gate>,
     trouble: Trouble,
-    /// What the present list has had so far.
+    /// Entries of the current list so far.
     listed: (HashSet<Key>, Owners),
 }
 
@@ -78,7 +78,7 @@ impl Writer {
         (writer, owners)
     }
 
-    /// Follows them for ever.
+    /// Follows the accounts; never returns.
     pub(crate) async fn run(mut self, api: Api) {
         let target = Target {
             url: "/api/v1/serviceaccounts".to_owned(),

@@ -1,4 +1,4 @@
-//! Writing one key of a ConfigMap; what else it holds stays.
+//! Writes one key of a ConfigMap and preserves everything else in it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,50 +10,50 @@ use mesh_common::kubeclient::Client;
 use mesh_common::list_watch::Failure;
 use mesh_common::owner::Owner;
 
-/// Of all requests about one ConfigMap.
+/// Time limit of all requests for one ConfigMap.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Label that Istio puts on ConfigMaps of its own.
 const LABEL: (&str, &str) = ("istio.io/config", "true");
 
-/// What is to be there.
+/// Desired content of a ConfigMap.
 #[derive(Debug)]
 pub(crate) struct Content {
     /// Name of the ConfigMap.
     pub(crate) name: String,
     pub(crate) key: &'static str,
     pub(crate) value: String,
-    /// Whether it gets the label.
+    /// Whether a new ConfigMap gets the label.
     pub(crate) is_labelled: bool,
-    /// Who owns it, if it is made.
+    /// Owner of a new ConfigMap.
     pub(crate) owner: Owner,
 }
 
-/// Why it is not written.
+/// Why a ConfigMap was not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PutError {
-    /// The API server cannot be reached.
+    /// The API server is unreachable.
     #[error("{0}")]
     Away(Failure),
-    /// The account may not do it.
-    #[error("{0}; the account needs get, create and update of ConfigMaps")]
+    /// The ServiceAccount lacks permissions.
+    #[error("{0}; the ServiceAccount needs the verbs get, create and update on ConfigMaps")]
     Forbidden(String),
-    /// The namespace is gone, or about to go.
-    #[error("the namespace is going")]
+    /// The namespace does not exist or is being deleted.
+    #[error("the namespace does not exist or is being deleted")]
     NoNamespace,
-    /// Somebody else wrote at the same time.
-    #[error("somebody else changed it at the same time")]
+    /// Concurrent modification.
+    #[error("it was modified concurrently")]
     Conflict,
-    /// Who owns it is not known.
-    #[error("its owner, --owner-cluster-role, cannot be read: {0}")]
+    /// The owner cannot be read.
+    #[error("cannot read its owner (--owner-cluster-role): {0}")]
     NoOwner(Failure),
-    /// What else there is.
+    /// Any other failure.
     #[error("{0}")]
     Other(Failure),
 }
 
-/// Writes the value unless it is there. `is_there`: the ConfigMap was seen. True if something was
-/// written.
+/// Writes the value unless it is there already. `is_there` is a hint that the ConfigMap exists.
+/// Returns whether something was written.
 pub(crate) async fn put(
     client: &Client,
     namespace: &str,
@@ -62,7 +62,7 @@ pub(crate) async fn put(
 ) -> Result<bool, PutError> {
     let written = put_in(client, namespace, content, is_there);
     let written = tokio::time::timeout(LIMIT, written).await;
-    // Something may hang for this object only.
+    // A timeout may concern this object only.
     written.unwrap_or(Err(PutError::Other(Failure::Silent)))
 }
 
@@ -74,7 +74,7 @@ async fn put_in(
 ) -> Result<bool, PutError> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let params = PostParams::default();
-    // The hint may be out of date, once.
+    // The hint may be outdated once.
     for is_there in [hint, !hint] {
         if !is_there {
             let mut new = changed(ConfigMap::default(), content);
@@ -136,7 +136,7 @@ impl From<kube::Error> for PutError {
                 401 | 403 => return Self::Forbidden(status.message.clone()),
                 404 => return Self::NoNamespace,
                 409 => return Self::Conflict,
-                // Too much is asked of it: as if it were away.
+                // An overloaded API server is treated like an unreachable one.
                 429 | 502..=504 => return Self::Away(Failure::from(error)),
                 _ => {}
             }
@@ -169,7 +169,7 @@ mod tests {
         assert!(matches!(error(status(409)), PutError::Conflict));
         assert!(matches!(error(status(429)), PutError::Away(_)));
         assert!(matches!(error(status(503)), PutError::Away(_)));
-        // Of this one object: a webhook may be broken for it.
+        // May concern this object only, for example when an admission webhook fails.
         assert!(matches!(error(status(500)), PutError::Other(_)));
         assert!(matches!(error(status(422)), PutError::Other(_)));
         let mut going = status(403);

@@ -1,5 +1,5 @@
-//! The certificates of the control plane as Secrets, which are watched each by its name: nobody
-//! needs to give citadel all Secrets. The decisions are in `control_plane::secret`.
+//! The certificates of the control plane as Secrets. Each is watched by name, so that citadel needs
+//! no access to other Secrets. The decisions are in `control_plane::secret`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,27 +20,27 @@ use crate::control_plane::secret::{self, Fault, Wanted};
 use crate::control_plane::{COMPONENTS, Profile, service_account};
 use crate::metrics::Metrics;
 
-/// For all requests about one Secret.
+/// Time limit of all requests for one Secret.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A Secret is not replaced more often, whoever changes it.
+/// Minimum time between two writes of a Secret, so that a conflict with another writer stays cheap.
 const REST: Duration = Duration::from_secs(1);
 
-/// What it works with.
+/// Dependencies of the task.
 #[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) client: Client,
     pub(crate) api: list_watch::Api,
     pub(crate) profile: Arc<Profile>,
     pub(crate) authority: Arc<Authority>,
-    /// The ServiceAccounts that are there.
+    /// Existing ServiceAccounts.
     pub(crate) owners: watch::Receiver<Owners>,
     pub(crate) metrics: Metrics,
-    /// After failures: first and longest.
+    /// First and longest delay after failures.
     pub(crate) pauses: (Duration, Duration),
 }
 
-/// Keeps the Secrets until it is dropped.
+/// Maintains the Secrets until it is dropped.
 pub(crate) async fn run(options: Options) {
     let all = COMPONENTS.map(|component| {
         let options = options.clone();
@@ -60,19 +60,19 @@ pub(crate) async fn run(options: Options) {
     futures::future::join_all(all).await;
 }
 
-/// What there is to do after a look.
+/// What to wait for after a check.
 enum Next {
-    /// Nothing before something changes.
+    /// A change.
     Wait,
-    /// Nothing before this time is over.
+    /// A change, or the end of this time.
     Sleep(Duration),
 }
 
-/// What came of a write.
+/// Result of a write.
 enum Written {
-    /// The Secret was good by then.
+    /// The Secret was valid already.
     Good(Next),
-    /// It has a new certificate.
+    /// A new certificate was written.
     New(Next),
 }
 
@@ -93,7 +93,7 @@ async fn keep(
             .cloned();
         let state = seen.borrow_and_update().clone();
         let found = match (&owner, &state) {
-            // Its chart is not installed (yet), or nothing is known.
+            // The chart of the component is not installed, or the Secret is not known yet.
             (None, _) | (_, Seen::Unknown) => None,
             (Some(owner), Seen::Absent) => Some((owner, None)),
             (Some(owner), Seen::Present(found)) => Some((owner, Some(&found.0))),
@@ -121,7 +121,7 @@ async fn keep(
                             tracing::error!(
                                 component,
                                 error = format!("{error:#}"),
-                                "control-plane certificate not written"
+                                "cannot write the control-plane certificate"
                             );
                             Next::Sleep(backoff.next())
                         }
@@ -144,7 +144,7 @@ async fn keep(
     }
 }
 
-/// What is to be done about a Secret; an error is the reason to write it.
+/// Decides about a Secret; an error is the reason to write it.
 fn judge(
     options: &Options,
     component: &'static str,
@@ -152,7 +152,7 @@ fn judge(
     found: Option<&Secret>,
 ) -> Result<Next, &'static str> {
     let Some(found) = found else {
-        return Err("there was none");
+        return Err("the Secret does not exist");
     };
     let Ok(identity) = options.profile.identity(component) else {
         return Ok(Next::Wait);
@@ -170,21 +170,21 @@ fn judge(
     match secret::check(found, &wanted, now) {
         Ok(until) => {
             let left = until.duration_since(now).unwrap_or_default();
-            // Spread, so that processes do not reload together.
+            // Random, so that processes do not reload together.
             Ok(Next::Sleep(
                 left.mul_f64(rand::random_range(0.9..=1.0)) + REST,
             ))
         }
         Err(Fault::Foreign) => {
             let name = secret::name(component);
-            tracing::warn!(name, "a Secret of another type, which is left alone");
+            tracing::warn!(name, "the Secret has another type and is left unchanged");
             Ok(Next::Wait)
         }
         Err(Fault::Outdated(why)) => Err(why),
     }
 }
 
-/// Writes the Secret unless it is good by now.
+/// Writes the Secret unless it is valid by now.
 async fn write(options: &Options, component: &'static str, owner: &str) -> anyhow::Result<Written> {
     let written = tokio::time::timeout(LIMIT, write_now(options, component, owner)).await;
     written.context("the API server does not answer")?
@@ -219,7 +219,7 @@ async fn write_now(
         anyhow::Ok((made, half))
     })
     .await??;
-    // The version that was read guards the write.
+    // The resource version guards against concurrent writes.
     let params = PostParams::default();
     let written = if is_new {
         api.create(&params, &made).await
@@ -234,8 +234,8 @@ async fn write_now(
 fn explained(error: kube::Error) -> anyhow::Error {
     match &error {
         kube::Error::Api(status) if matches!(status.code, 401 | 403) => anyhow::anyhow!(
-            "the API server refuses it ({}): {}; the account needs get, list, watch, create and \
-             update of this Secret",
+            "the API server refuses access ({}): {}; the ServiceAccount needs the verbs get, \
+             list, watch, create and update on this Secret",
             status.code,
             status.message
         ),

@@ -1,4 +1,4 @@
-//! The self-signed authority in its Secret: opened, followed, renewed, and put back when somebody
+//! The self-signed authority in its Secret: opened, followed, renewed, and restored when somebody
 //! deletes it. The decisions are in `store::secret`.
 
 use std::sync::Arc;
@@ -21,30 +21,30 @@ use crate::store::StoreError;
 use crate::store::secret::{self, Change, NAME};
 use crate::store::self_signed::Options;
 
-/// How long a start waits for a root, or for the API server.
+/// How long a starting process waits for a root or for the API server.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
-/// For one request.
+/// Time limit of one request.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// How often a renewal that somebody else disturbs is begun anew.
+/// How often a renewal is retried after conflicts.
 const ATTEMPTS: u32 = 5;
 
-/// The Secret.
+/// Access to the Secret.
 #[derive(Clone)]
 pub(crate) struct RootSecret {
     api: Api<Secret>,
     namespace: String,
     options: Options,
-    /// Between attempts: first and longest.
+    /// First and longest delay between attempts.
     pauses: (Duration, Duration),
 }
 
-/// Why a request did not do what it should.
+/// Why a request failed.
 enum Stop {
-    /// It may work later.
+    /// It may succeed later.
     Later(String),
-    /// It never will.
+    /// It cannot succeed.
     Fatal(StoreError),
 }
 
@@ -58,8 +58,8 @@ impl From<kube::Error> for Stop {
     fn from(error: kube::Error) -> Self {
         Self::Later(match &error {
             kube::Error::Api(status) if matches!(status.code, 401 | 403) => format!(
-                "the API server refuses it ({}): {}; the account needs get, list, watch, create \
-                 and update of this Secret",
+                "the API server refuses access ({}): {}; the ServiceAccount needs the verbs get, \
+                 list, watch, create and update on this Secret",
                 status.code, status.message
             ),
             _ => Failure::from(error).to_string(),
@@ -82,13 +82,13 @@ impl RootSecret {
         }
     }
 
-    /// What it is called in texts for people.
+    /// Name of the Secret in messages.
     pub(crate) fn place(&self) -> String {
         format!("Secret {}/{NAME}", self.namespace)
     }
 
-    /// The bundle in the Secret, which is made if there is none. While the API server does not
-    /// answer it is asked again.
+    /// The bundle in the Secret, which is created if there is none. Requests are repeated while the
+    /// API server does not answer.
     pub(crate) async fn open(&self, drain: &drain::Watch) -> Result<Bundle> {
         let mut backoff = Backoff::new(self.pauses.0, self.pauses.1);
         let end = Instant::now() + PATIENCE;
@@ -96,14 +96,18 @@ impl RootSecret {
         loop {
             let waiting_for = match self.get_or_create().await {
                 Ok(Some(bundle)) => return Ok(bundle),
-                Ok(None) => "no other citadel has made it yet".to_owned(),
+                Ok(None) => "no other citadel has created it yet".to_owned(),
                 Err(Stop::Later(why)) => why,
                 Err(Stop::Fatal(error)) => return Err(error.into()),
             };
             if Instant::now() >= end {
-                bail!("{place}: {waiting_for}");
+                bail!("gave up waiting for {place}: {waiting_for}");
             }
-            tracing::warn!("waiting for {place}: {waiting_for}");
+            tracing::warn!(
+                place,
+                reason = waiting_for,
+                "waiting for the self-signed root"
+            );
             tokio::select! {
                 () = tokio::time::sleep(backoff.next()) => {}
                 () = drain.signaled() => bail!("stopped while waiting for {place}"),
@@ -111,7 +115,7 @@ impl RootSecret {
         }
     }
 
-    /// `None`: there is none, and this process may not make one.
+    /// `None` if there is none and this process may not create one.
     async fn get_or_create(&self) -> Result<Option<Bundle>, Stop> {
         if let Some(found) = in_time(self.api.get_opt(NAME)).await? {
             return Ok(Some(self.bundle(found).await?));
@@ -121,17 +125,17 @@ impl RootSecret {
         }
         let options = self.options.clone();
         let made = blocking(move || secret::make(&options, SystemTime::now())).await?;
-        // The key counts, and is used, only when the server has it.
+        // The key is used only once it is stored in the API server.
         let created = in_time(self.api.create(&PostParams::default(), &made)).await;
         secret::wipe(made);
         match created {
             Ok(created) => {
                 let trust_domain = &self.options.trust_domain;
-                tracing::info!(place = self.place(), %trust_domain, "new self-signed root");
+                tracing::info!(place = self.place(), %trust_domain, "created a self-signed root");
                 Ok(Some(self.bundle(created).await?))
             }
             Err(Stop::Later(why)) => {
-                // Another one was faster, or the answer was lost: what the server has counts.
+                // Another process was faster, or the response was lost: use what is stored.
                 match in_time(self.api.get_opt(NAME)).await? {
                     Some(found) => Ok(Some(self.bundle(found).await?)),
                     None => Err(Stop::Later(why)),
@@ -152,12 +156,12 @@ impl RootSecret {
         bundle.await
     }
 
-    /// Reads the Secret and renews its root if it is near its end and `may_renew`. The bundle to use
-    /// from now on, if it is another one.
+    /// Reads the Secret and, with `may_renew`, renews its root if that is due. Returns the bundle
+    /// to use from now on, if it differs from the current one.
     async fn look(&self, current: &Arc<Bundle>, may_renew: bool) -> Result<Option<Bundle>, Stop> {
         for _ in 0..ATTEMPTS {
             let Some(found) = in_time(self.api.get_opt(NAME)).await? else {
-                // Whoever restores it does not look at its end; the next round does.
+                // Restoring does not check for renewal; the next round does.
                 return Ok(None);
             };
             let (options, bundle) = (self.options.clone(), Arc::clone(current));
@@ -183,7 +187,7 @@ impl RootSecret {
                 Looked::Adopt(bundle) => return Ok(Some(*bundle)),
                 Looked::Write(renewed, bundle) => (renewed, bundle),
             };
-            // The version that was read guards the write.
+            // The resource version guards against concurrent writes.
             let params = PostParams::default();
             let written = in_time(self.api.replace(NAME, &params, &renewed)).await;
             secret::wipe(*renewed);
@@ -192,24 +196,26 @@ impl RootSecret {
                     secret::wipe(written);
                     return Ok(Some(*bundle));
                 }
-                // Conflict, or a lost answer: what the server has counts.
-                Err(Stop::Later(why)) => tracing::info!("renewal begins anew: {why}"),
+                // A conflict or a lost response: what is stored counts.
+                Err(Stop::Later(why)) => {
+                    tracing::info!(reason = why, "retrying the renewal of the root")
+                }
                 Err(fatal) => return Err(fatal),
             }
         }
         Err(Stop::Later(
-            "the renewal was disturbed again and again".to_owned(),
+            "too many conflicts during the renewal".to_owned(),
         ))
     }
 
-    /// Puts the bundle in use back.
+    /// Restores the Secret of the current bundle.
     async fn restore(&self, current: &Arc<Bundle>) -> Result<(), Stop> {
         let secret = secret::restored(current);
         let created = in_time(self.api.create(&PostParams::default(), &secret)).await;
         secret::wipe(secret);
         match created {
             Ok(created) => secret::wipe(created),
-            // It was there again already: the watch tells what is in it.
+            // Somebody else restored it; the watch reports its content.
             Err(stop) => match in_time(self.api.get_opt(NAME)).await? {
                 Some(found) => {
                     secret::wipe(found);
@@ -220,7 +226,7 @@ impl RootSecret {
         }
         tracing::warn!(
             place = self.place(),
-            "deleted by somebody, and restored with the key in use"
+            "the Secret was deleted; restored it with the current key"
         );
         Ok(())
     }
@@ -239,7 +245,7 @@ async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T,
     }
 }
 
-/// RSA takes its time.
+/// Generating RSA keys takes long.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Stop> {
@@ -249,7 +255,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// What [`keep`] works with.
+/// Dependencies of [`keep`].
 pub(crate) struct Keeper {
     pub(crate) secret: RootSecret,
     pub(crate) authority: Arc<Authority>,
@@ -258,7 +264,7 @@ pub(crate) struct Keeper {
     pub(crate) metrics: Metrics,
 }
 
-/// Follows the Secret, renews it at `ticks` and restores it, until the drain begins.
+/// Follows the Secret, renews its root at `ticks` and restores it, until the drain begins.
 pub(crate) async fn keep(
     keeper: Keeper,
     mut ticks: futures::stream::BoxStream<'static, ()>,
@@ -282,11 +288,11 @@ pub(crate) async fn keep(
         tokio::select! {
             () = &mut end => return,
             changed = seen.changed() => if changed.is_err() { return },
-            // Only the leader restores: one with an old root must not.
+            // Only the leader restores: a process with an outdated root must not.
             () = leadership.gained(), if is_absent && !is_leader => {}
             () = at(retry), if retry.is_some() => is_tick = true,
             tick = futures::StreamExt::next(&mut ticks) => {
-                // Ticks that have ended leave the other events.
+                // When the ticks have ended the other events still count.
                 if tick.is_none() {
                     ticks = Box::pin(futures::stream::pending());
                     continue;
@@ -303,7 +309,7 @@ pub(crate) async fn keep(
                 if secret::is_of(&found.0, &current) {
                     continue;
                 }
-                // The watch may be behind what this process wrote itself.
+                // The watch may lag behind this process's own writes.
                 secret.look(&current, false).await
             }
             Seen::Present(_) | Seen::Unknown if is_tick => secret.look(&current, true).await,
@@ -328,12 +334,12 @@ pub(crate) async fn keep(
                         retry = Some(Instant::now() + backoff.next());
                         format!("{}: {why}", secret.place())
                     }
-                    // Nothing changes before the Secret does.
+                    // Nothing to do until the Secret changes.
                     Stop::Fatal(error) => error.to_string(),
                 };
                 tracing::error!(
                     error,
-                    "certificate authority not replaced, the old one stays in use"
+                    "cannot replace the certificate authority, the old one stays in use"
                 );
             }
         }

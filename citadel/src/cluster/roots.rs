@@ -1,9 +1,10 @@
-//! The roots in a ConfigMap of every namespace, for Pods to verify citadel and each other.
+//! The root certificates in a ConfigMap of every namespace, so that Pods can verify citadel and
+//! each other.
 //!
 //! ```text
 //! namespaces ── watch ─┐ facts                next            config_map::put
 //! ConfigMaps ── watch ─┴──────► Board (pure) ──────► up to 8 ────────────────► API server
-//!   (those of our name)           ▲ done, failed ──────┘
+//!   (with our name)               ▲ done, failed ──────┘
 //! ```
 
 mod board;
@@ -29,22 +30,22 @@ use crate::ca::Authority;
 use board::Board;
 use facts::{Fact, Forward, Map, Namespace};
 
-/// Key of the roots in the ConfigMap.
+/// Key of the root certificates in the ConfigMap.
 const KEY: &str = "root-cert.pem";
 
-/// ConfigMaps that are written at a time.
+/// Maximum number of concurrent writes.
 const AT_A_TIME: usize = 8;
 
-/// Pages and events on their way.
+/// Capacity of the channels of pages and events.
 const FACTS: usize = 4;
 
-/// As many as client-go asks for.
+/// Page size of client-go.
 const PAGE: u32 = 500;
 
-/// Between two log lines about ConfigMaps that cannot be written.
+/// Minimum time between two log lines about failed writes.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What it works with.
+/// Dependencies of the task.
 #[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) client: Client,
@@ -55,11 +56,11 @@ pub(crate) struct Options {
     /// Owner of the ConfigMaps.
     pub(crate) owner: Owner,
     pub(crate) errors: IntCounter,
-    /// Pauses while the API server is away: first and longest.
+    /// First and longest delay while the API server is unreachable.
     pub(crate) pauses: (Duration, Duration),
 }
 
-/// Keeps the ConfigMaps until it is dropped.
+/// Maintains the ConfigMaps until it is dropped.
 pub(crate) async fn run(options: Options) {
     let (namespaces, mut namespaces_rx) = mpsc::channel(FACTS);
     let (maps, mut maps_rx) = mpsc::channel(FACTS);
@@ -93,15 +94,15 @@ struct Keeper {
     options: Options,
     board: Board,
     changes: watch::Receiver<u64>,
-    /// The roots as they are to be.
+    /// The desired root certificates.
     content: Arc<Content>,
     backoff: Backoff,
-    /// The API server is away: nothing is asked before.
+    /// The API server is unreachable: no requests before this time.
     paused: Option<Instant>,
     trouble: LogLimit,
 }
 
-/// What came of a write, with the roots that were written.
+/// Result of a write, with the roots that were written.
 type Written = (Box<str>, Arc<Content>, Result<bool, PutError>);
 
 impl Keeper {
@@ -134,7 +135,7 @@ impl Keeper {
                 };
                 writes.push(self.write(namespace, is_there));
             }
-            // Nothing more is begun before one of them ends.
+            // Starts no further writes at the limit.
             let is_full = writes.len() >= AT_A_TIME;
             let wake = self.paused.or_else(|| self.board.wake());
             let wake = wake.filter(|_| !is_full);
@@ -207,7 +208,7 @@ impl Keeper {
             self.options.errors.inc();
             if let Some(left_out) = self.trouble.allow(now) {
                 let name = &self.options.name;
-                tracing::warn!(%namespace, name, left_out, "ConfigMap not written: {error}");
+                tracing::warn!(%namespace, name, left_out, %error, "cannot write the ConfigMap");
             }
         }
         match error {

@@ -16,7 +16,7 @@ use crate::ca::Authority;
 const NAME: &str = "istio-security";
 const KEY: &str = "caTLSRootCert";
 
-/// Writes it now and with each change of the authority, until it is dropped.
+/// Writes it now and after each change of the authority, until it is dropped.
 pub(crate) async fn run(
     client: Client,
     namespace: &str,
@@ -43,7 +43,7 @@ pub(crate) async fn run(
             }
             Err(error) => {
                 errors.inc();
-                tracing::warn!(namespace, name = NAME, "ConfigMap not written: {error}");
+                tracing::warn!(namespace, name = NAME, %error, "cannot write the ConfigMap");
                 Some(backoff.next())
             }
         };
@@ -55,7 +55,7 @@ pub(crate) async fn run(
         };
         tokio::select! {
             () = pause => {}
-            // An error means that the authority is gone, and with it the process.
+            // An error means that the authority, and with it the process, has ended.
             changed = changes.changed() => if changed.is_err() { return },
         }
     }

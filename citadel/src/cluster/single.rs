@@ -1,4 +1,4 @@
-//! One object that is watched by its name.
+//! Watching a single object by name.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::trouble::Trouble;
 use crate::store::secret;
 
-/// A Secret that a watch told of; its content is overwritten when nobody needs it any more.
+/// A Secret from a watch; its content is overwritten when it is dropped.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct WatchedSecret(pub(crate) Secret);
@@ -28,14 +28,14 @@ impl Drop for WatchedSecret {
     }
 }
 
-/// What is known of an object.
+/// Known state of an object.
 #[derive(Debug)]
 pub(crate) enum Seen<T> {
-    /// Nothing yet.
+    /// Not known yet.
     Unknown,
-    /// It is not there.
+    /// It does not exist.
     Absent,
-    /// It was so when the API server told of it last.
+    /// Its last known content.
     Present(Arc<T>),
 }
 
@@ -49,17 +49,17 @@ impl<T> Clone for Seen<T> {
     }
 }
 
-/// Where to find an object of a namespace; `plural` is that of its kind in the core group.
+/// Watch target for one object in a namespace; `plural` names its kind in the core group.
 pub(crate) fn target(namespace: &str, plural: &str, name: &str) -> Target {
     Target {
         url: format!("/api/v1/namespaces/{namespace}/{plural}"),
-        // There is one of that name.
+        // There is at most one.
         page: 2,
         fields: Some(format!("metadata.name={name}")),
     }
 }
 
-/// Follows the object until nobody looks any more.
+/// Follows the object until all receivers are dropped.
 pub(crate) async fn follow<T: Listed + Sync>(
     api: Api,
     target: Target,
@@ -75,7 +75,7 @@ pub(crate) async fn follow<T: Listed + Sync>(
 }
 
 struct Single<T> {
-    /// What the present list has had so far.
+    /// Entry of the current list so far.
     listed: Option<T>,
     seen: watch::Sender<Seen<T>>,
     trouble: Trouble,

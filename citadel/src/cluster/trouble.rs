@@ -1,11 +1,11 @@
-//! What does not work with the API server, told once and not at every attempt.
+//! Logs failures of a watch once instead of at every attempt.
 
 use mesh_common::list_watch::Failure;
 
-/// Trouble with one watch.
+/// Failures of one watch.
 #[derive(Debug)]
 pub(crate) struct Trouble {
-    /// What is watched, for people.
+    /// Name of the watch in logs.
     about: String,
     told: Option<String>,
 }
@@ -18,16 +18,16 @@ impl Trouble {
         }
     }
 
-    /// It did not work. Logged unless the last attempt ended in the same way.
+    /// A failure; logged unless it repeats the previous one.
     pub(crate) fn failed(&mut self, failure: &Failure) {
         let text = failure.to_string();
         if self.told.as_ref() != Some(&text) {
-            tracing::warn!(about = self.about, "{text}; it is tried again");
+            tracing::warn!(about = self.about, error = text, "watch failed, retrying");
             self.told = Some(text);
         }
     }
 
-    /// It works.
+    /// The watch works again.
     pub(crate) fn works(&mut self) {
         if self.told.take().is_some() {
             tracing::info!(about = self.about, "the API server answers again");

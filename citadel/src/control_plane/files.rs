@@ -14,14 +14,14 @@ use crate::ca::{Authority, Issued};
 use crate::metrics::{self, Metrics};
 use crate::store::atomic;
 
-/// Where and for whom.
+/// Directory and profile.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) dir: PathBuf,
     pub(crate) profile: Profile,
 }
 
-/// Makes and writes all certificates once. Returns when they are to be renewed.
+/// Issues and writes all certificates once. Returns when they are due for renewal.
 fn write_all(
     authority: &Authority,
     options: &Options,
@@ -32,7 +32,8 @@ fn write_all(
     for component in COMPONENTS {
         let written = write_one(authority, options, component, now);
         metrics.control_plane_written(component, written.is_ok());
-        let issued = written.with_context(|| format!("certificate of {component}"))?;
+        let issued =
+            written.with_context(|| format!("cannot write the certificate of {component}"))?;
         tracing::info!(component, serial = %issued.leaf.serial, "control-plane certificate written");
         next = next.min(metrics::half_life(issued.leaf.not_after, now));
     }
@@ -42,7 +43,7 @@ fn write_all(
         authority.bundle().root_pem().as_bytes(),
         atomic::PUBLIC,
     )
-    .with_context(|| format!("write {}", root.display()))?;
+    .with_context(|| format!("cannot write {}", root.display()))?;
     Ok(next)
 }
 
@@ -54,7 +55,7 @@ fn write_one(
 ) -> anyhow::Result<Issued> {
     let issued = options.profile.issue(authority, component, now)?;
     let dir = options.dir.join(component);
-    publish(&dir, &issued).with_context(|| format!("write {}", dir.display()))?;
+    publish(&dir, &issued).with_context(|| format!("cannot write {}", dir.display()))?;
     Ok(issued)
 }
 
@@ -74,8 +75,8 @@ fn publish(dir: &Path, issued: &Issued) -> std::io::Result<()> {
     )
 }
 
-/// Keeps the files current until the drain begins: at half of their life and with each change of
-/// the authority. `gate` opens with the first complete set.
+/// Keeps the files current until the drain begins: renews them at half of their lifetime and after
+/// each change of the authority. `gate` opens with the first complete set.
 pub(crate) async fn run(
     authority: Arc<Authority>,
     options: Options,
@@ -99,25 +100,25 @@ pub(crate) async fn run(
             Ok(Ok(next)) => {
                 gate.open();
                 backoff.reset();
-                // Spread, so that processes do not reload together.
+                // Random, so that processes do not reload together.
                 next.mul_f64(rand::random_range(0.9..=1.0))
             }
             Ok(Err(error)) => {
                 tracing::error!(
                     error = format!("{error:#}"),
-                    "control-plane certificates not written"
+                    "cannot write the control-plane certificates"
                 );
                 backoff.next()
             }
             Err(error) => {
-                tracing::error!(error = %error, "control-plane certificates not written");
+                tracing::error!(error = %error, "cannot write the control-plane certificates");
                 backoff.next()
             }
         };
         tokio::select! {
             () = &mut end => return,
             () = tokio::time::sleep(pause) => {}
-            // An error means that the authority is gone, and with it the process.
+            // An error means that the authority, and with it the process, has ended.
             changed = changes.changed() => if changed.is_err() { return },
         }
     }

@@ -1,5 +1,5 @@
-//! The certificate of a component in its Secret `istio.<ServiceAccount>`, as 1.1 named it: whether
-//! one is good, and what a new one holds.
+//! The certificate of a component in its Secret `istio.<ServiceAccount>`, the name of 1.1: checking
+//! an existing one, and the content of a new one.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::service_account;
 use crate::ca::{Bundle, Issued, leaf};
 
-/// Type of Secrets that citadel makes and may replace.
+/// Type of Secrets that citadel creates and may replace.
 const TYPE: &str = "istio.io/key-and-cert";
 
 const CHAIN: &str = "cert-chain.pem";
@@ -31,7 +31,7 @@ pub(crate) fn name(component: &str) -> String {
     format!("istio.{}", service_account(component))
 }
 
-/// What a good one is like.
+/// Requirements of a valid Secret.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) component: &'a str,
@@ -39,16 +39,16 @@ pub(crate) struct Wanted<'a> {
     pub(crate) owner: &'a str,
     pub(crate) identity: &'a Identity,
     pub(crate) dns: &'a [String],
-    /// The bundle that is in use.
+    /// The current bundle.
     pub(crate) bundle: &'a Bundle,
 }
 
-/// Why a Secret is not good.
+/// Why a Secret is not valid.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It is somebody else's.
+    /// It belongs to somebody else.
     Foreign,
-    /// It is to be replaced, for this reason.
+    /// It must be replaced, for this reason.
     Outdated(&'static str),
 }
 
@@ -57,7 +57,7 @@ fn part<'a>(secret: &'a Secret, name: &str) -> &'a [u8] {
     found.map_or(&[], |ByteString(bytes)| bytes)
 }
 
-/// When the Secret is to be looked at again, if it is good.
+/// When to check the Secret again, if it is valid.
 pub(crate) fn check(
     secret: &Secret,
     wanted: &Wanted<'_>,
@@ -77,7 +77,7 @@ pub(crate) fn check(
     let mut owners = owners.filter(|owner| owner.kind == OWNER);
     outdated(
         owners.any(|owner| owner.uid == wanted.owner),
-        "its ServiceAccount is another one",
+        "its ServiceAccount was recreated",
     )?;
     outdated(
         part(secret, ROOTS) == wanted.bundle.root_pem().as_bytes(),
@@ -92,7 +92,7 @@ pub(crate) fn check(
         "the signing certificate has changed",
     )?;
     let Ok((_, certificate)) = X509Certificate::from_der(first) else {
-        return Err(Fault::Outdated("its certificate does not parse"));
+        return Err(Fault::Outdated("its certificate cannot be parsed"));
     };
     let identity = Identity::from_certificate_der(first);
     outdated(
@@ -105,10 +105,10 @@ pub(crate) fn check(
     outdated(
         KeyPair::from_pem(key)
             .is_ok_and(|key| key.der_bytes() == info.subject_public_key.data.as_ref()),
-        "its key is not that of its certificate",
+        "its key does not match its certificate",
     )?;
     let renewal = half_life(&certificate);
-    outdated(now < renewal, "half of its life is over")?;
+    outdated(now < renewal, "half of its lifetime is over")?;
     Ok(renewal)
 }
 
@@ -123,7 +123,7 @@ fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
         .collect()
 }
 
-/// The middle between the moment when it was made and its end.
+/// Halfway between issuance and expiry.
 fn half_life(certificate: &X509Certificate<'_>) -> SystemTime {
     let seconds = |time: x509_parser::time::ASN1Time| {
         Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or_default())
@@ -134,7 +134,7 @@ fn half_life(certificate: &X509Certificate<'_>) -> SystemTime {
     UNIX_EPOCH + made + end.saturating_sub(made) / 2
 }
 
-/// The Secret with a new certificate; what else is in it stays.
+/// The Secret with a new certificate; its other content is preserved.
 pub(crate) fn content(found: Option<Secret>, wanted: &Wanted<'_>, issued: &Issued) -> Secret {
     let mut secret = found.unwrap_or_else(|| Secret {
         type_: Some(TYPE.to_owned()),
@@ -147,7 +147,7 @@ pub(crate) fn content(found: Option<Secret>, wanted: &Wanted<'_>, issued: &Issue
     annotations.insert(ANNOTATION.to_owned(), account.clone());
     let labels = metadata.labels.get_or_insert_default();
     labels.insert(LABEL.0.to_owned(), LABEL.1.to_owned());
-    // It goes with its account.
+    // Deleted together with its account.
     let owners = metadata.owner_references.get_or_insert_default();
     owners.retain(|owner| owner.kind != OWNER);
     owners.push(OwnerReference {

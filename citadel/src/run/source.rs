@@ -1,4 +1,4 @@
-//! The authority of files: opened, and followed.
+//! The authority in files: opening and following it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,13 +15,13 @@ use crate::store::StoreError;
 use crate::store::plugged::Plugged;
 use crate::store::self_signed::{Renewal, SelfSigned};
 
-/// With --read-signing-cert-only: how often the root is looked for, and how long.
+/// With --read-signing-cert-only: how often to look for the root, and for how long.
 const WAIT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20 * 60));
 
-/// How long provided files must be quiet before they are read.
+/// How long provided files must stay unchanged before they are read.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
-/// The bundle to start with; with --read-signing-cert-only as soon as it is there.
+/// The initial bundle; with --read-signing-cert-only as soon as it exists.
 pub(super) async fn open(source: &Arc<Source>, drain: &drain::Watch) -> Result<Bundle> {
     let end = tokio::time::Instant::now() + WAIT.1;
     loop {
@@ -32,11 +32,11 @@ pub(super) async fn open(source: &Arc<Source>, drain: &drain::Watch) -> Result<B
         }
         if tokio::time::Instant::now() >= end {
             bail!(
-                "no root was made by another process within {} minutes",
+                "no other process created a root within {} minutes",
                 WAIT.1.as_secs() / 60
             );
         }
-        tracing::info!("waiting for the root of another process");
+        tracing::info!("waiting for another process to create the root");
         tokio::select! {
             () = tokio::time::sleep(WAIT.0) => {}
             () = drain.signaled() => bail!("stopped while waiting for a root"),
@@ -44,7 +44,7 @@ pub(super) async fn open(source: &Arc<Source>, drain: &drain::Watch) -> Result<B
     }
 }
 
-/// The bundle, if there is one yet.
+/// The bundle, if it exists yet.
 fn read(source: &Source, now: SystemTime) -> Result<Option<Bundle>, StoreError> {
     match source {
         Source::SelfSigned(store) => store.open(now),
@@ -55,7 +55,7 @@ fn read(source: &Source, now: SystemTime) -> Result<Option<Bundle>, StoreError> 
     }
 }
 
-/// Brings changes of the source into the authority, until the drain begins.
+/// Applies changes of the files to the authority, until the drain begins.
 pub(super) async fn follow(
     source: Arc<Source>,
     authority: Arc<Authority>,
@@ -108,7 +108,7 @@ pub(super) async fn follow(
                 metrics.reloads.with_label_values(&["failure"]).inc();
                 tracing::error!(
                     error = format!("{error:#}"),
-                    "certificate authority not replaced, the old one stays in use"
+                    "cannot replace the certificate authority, the old one stays in use"
                 );
             }
         }
@@ -126,7 +126,7 @@ fn reloaded(plugged: &Plugged, current: &Bundle, multi_root: bool) -> Result<Opt
     Ok(plugged.reload(current, multi_root, SystemTime::now())?)
 }
 
-/// Times at which the end of the self-signed root is looked at.
+/// Times at which the remaining lifetime of the self-signed root is checked.
 pub(super) fn ticks(args: &Args) -> BoxStream<'static, ()> {
     let period = args.authority.root_cert_check_interval;
     if period.is_zero() {

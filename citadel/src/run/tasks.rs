@@ -1,4 +1,4 @@
-//! What goes on beside serving.
+//! Background tasks.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::probe;
 use crate::settings::Source;
 
-/// What the tasks work with.
+/// Dependencies of the tasks.
 pub(super) struct Tasks<'a> {
     pub(super) args: &'a Args,
     pub(super) authority: &'a Arc<Authority>,
@@ -26,7 +26,7 @@ pub(super) struct Tasks<'a> {
 }
 
 impl Tasks<'_> {
-    /// Brings changes of files into the authority.
+    /// Applies changes of the files to the authority.
     pub(super) fn follow(&self, source: Arc<Source>) {
         let follow = source::follow(
             source,
@@ -38,8 +38,8 @@ impl Tasks<'_> {
         tokio::spawn(follow);
     }
 
-    /// Takes part in the election and keeps what is kept in the cluster. `secret` is that of the
-    /// authority, if it is in one.
+    /// Takes part in the election and maintains the objects in the cluster. `secret` is the Secret
+    /// of the authority, if it is kept in one.
     pub(super) fn join_cluster(
         &self,
         cluster: &Cluster,
@@ -70,7 +70,7 @@ impl Tasks<'_> {
     }
 
     /// Writes certificates of the control plane to their directory. `gate` opens when they are
-    /// there.
+    /// written.
     pub(super) fn write_files(&self, profile: Profile, gate: Gate) {
         let Some(dir) = self.args.serving.control_plane_certs_dir.clone() else {
             return;
@@ -84,7 +84,7 @@ impl Tasks<'_> {
         ));
     }
 
-    /// Checks this process over its own port, if that is asked for.
+    /// Starts the self-check of the port, if it is enabled.
     pub(super) fn probe(&self, address: SocketAddr, own: Identity) {
         let serving = &self.args.serving;
         let interval = serving.liveness_probe_interval;
@@ -102,7 +102,7 @@ impl Tasks<'_> {
         tokio::spawn(probe::run(authority, options, self.drain.clone()));
     }
 
-    /// How this process is called among its replicas.
+    /// Name of this process among its replicas.
     fn pod_name(&self) -> String {
         let args = self.args;
         if !args.cluster.pod_name.is_empty() {

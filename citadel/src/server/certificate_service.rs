@@ -11,7 +11,7 @@ use super::signing::Credentials;
 use crate::ca::{Error, Requested, Signed};
 use crate::metrics::CREATE_CERTIFICATE;
 
-/// Metadata field by which node agents ask for the identity of somebody else.
+/// Metadata field in which node agents request an identity other than their own.
 const IMPERSONATED: &str = "ImpersonatedIdentity";
 
 #[derive(Debug)]
@@ -58,12 +58,12 @@ fn impersonates(metadata: &Struct) -> bool {
         .is_some_and(|value| match &value.kind {
             None | Some(Kind::NullValue(_)) => false,
             Some(Kind::StringValue(text)) => !text.is_empty(),
-            // Whatever it is, it asks for something that nobody gets.
+            // Any other value is an attempt, too.
             Some(_) => true,
         })
 }
 
-/// The leaf, each intermediate, and last all roots in one text.
+/// The leaf, each intermediate, and as the last entry all roots in one text.
 fn cert_chain(signed: &Signed) -> Vec<String> {
     let mut chain = vec![signed.leaf.pem.clone()];
     chain.extend_from_slice(signed.bundle.intermediates());

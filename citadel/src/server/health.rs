@@ -1,4 +1,4 @@
-//! `grpc.health.v1.Health`: answers while the process serves.
+//! `grpc.health.v1.Health`: reports serving as long as the process serves.
 
 use futures::stream::{self, BoxStream, StreamExt};
 use mesh_common::grpc::health::health_server::Health;
@@ -44,7 +44,7 @@ impl Health for Service {
         } else {
             ServingStatus::ServiceUnknown
         };
-        // The state does not change before the end of the connection.
+        // The state stays the same until the connection ends.
         let stream = stream::once(async move { Ok(answer(status)) }).chain(stream::pending());
         Ok(Response::new(stream.boxed()))
     }

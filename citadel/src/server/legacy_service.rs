@@ -9,7 +9,7 @@ use super::signing::Credentials;
 use crate::ca::{self, Error, Requested};
 use crate::metrics::HANDLE_CSR;
 
-/// What 1.1 says to a request without names.
+/// Error of 1.1 for a request without names.
 const NO_NAMES: &str = "CSR identity extraction error (the SAN extension does not exist)";
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Service {
         self.signing.count(caller.as_ref().ok());
         let caller = caller?;
         let metrics = self.signing.metrics();
-        // Parsing costs little; signing parses again, on its own thread.
+        // Parsing is cheap; signing parses again, on its own thread.
         let key = ca::parse_csr(&message.csr_pem).map_err(|error| {
             metrics.csr_parsing_errors.inc();
             Status::invalid_argument(error.to_string())

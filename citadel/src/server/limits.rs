@@ -1,4 +1,4 @@
-//! Bounds on how often somebody may call.
+//! Rate limits per caller.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Callers that are remembered; at more, those with a full bucket are forgotten.
+/// Maximum number of remembered callers; above it, those with a full bucket are forgotten.
 const MAX_KEYS: usize = 10_000;
 
 /// A token bucket for each key.
@@ -44,7 +44,7 @@ impl<K: Eq + Hash> RateLimiter<K> {
         if buckets.len() >= MAX_KEYS && !buckets.contains_key(&key) {
             buckets.retain(|_, bucket| self.refilled(*bucket, now) < self.burst);
             if buckets.len() >= MAX_KEYS {
-                // Bounded memory goes before an exact count.
+                // Bounded memory takes precedence over exact counts.
                 buckets.clear();
             }
         }
@@ -63,7 +63,7 @@ impl<K: Eq + Hash> RateLimiter<K> {
         allowed
     }
 
-    /// Whether the key has tokens left; takes none.
+    /// Whether the key has tokens left, without taking one.
     pub(super) fn has(&self, key: &K, now: Instant) -> bool {
         let buckets = self.buckets.lock();
         buckets

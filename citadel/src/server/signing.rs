@@ -1,4 +1,4 @@
-//! What both CSR services do: authenticate, bound, sign.
+//! Steps shared by both certificate services: authentication, limits, signing.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use crate::authenticate::{Authenticators, Caller, Refusal};
 use crate::ca::{Authority, Error, Requested, Signed};
 use crate::metrics::Metrics;
 
-/// Requests that may wait for a thread to sign them.
+/// Maximum number of requests that are signed or wait for it.
 const QUEUE: usize = 256;
 
-/// Certificates that one identity may ask for at once, and again in each period. A deployment
-/// shares its identity, so that this must hold a restart of all its Pods.
+/// Requests per identity: burst and period. All Pods of a Deployment share an identity, so the
+/// burst must cover a restart of all of them.
 const PER_IDENTITY: (u32, Duration) = (200, Duration::from_secs(4));
 
-/// Failed authentications of one address in each period.
+/// Failed authentications per address: burst and period.
 const FAILURES: (u32, Duration) = (50, Duration::from_secs(60));
 
-/// The only thing that a caller is told about a failed authentication.
+/// The only text that a caller gets about a failed authentication.
 const UNAUTHENTICATED: &str = "request authenticate failure";
 
 /// Shared by all connections; clones are cheap.
@@ -45,14 +45,14 @@ struct Inner {
     metrics: Metrics,
 }
 
-/// Parts of a request that tell who is calling.
+/// Parts of a request that identify the caller.
 pub(super) struct Credentials {
     peer: Option<PeerInfo>,
     metadata: MetadataMap,
 }
 
 impl Credentials {
-    /// Takes them out of a request.
+    /// Splits a request into its credentials and its message.
     pub(super) fn of<T>(request: Request<T>) -> (Self, T) {
         let (metadata, extensions, message) = request.into_parts();
         let peer = peer(&extensions);
@@ -95,7 +95,7 @@ impl Signing {
         &self.inner.metrics
     }
 
-    /// Who is calling; with `certificate_only` a token does not count.
+    /// Authenticates the caller; with `certificate_only` a token is not accepted.
     pub(super) async fn authenticate(
         &self,
         credentials: &Credentials,
@@ -107,7 +107,7 @@ impl Signing {
         if address.is_some_and(|address| !inner.failures.has(&address, now)) {
             inner.metrics.authentication_failures.inc();
             return Err(Status::resource_exhausted(
-                "too many failed authentications",
+                "too many failed authentications from this address",
             ));
         }
         let chain = credentials
@@ -125,7 +125,7 @@ impl Signing {
         };
         let caller = caller.map_err(|refusal| {
             inner.metrics.authentication_failures.inc();
-            tracing::info!(peer = ?address, reason = %refusal, "caller not authenticated");
+            tracing::info!(peer = ?address, reason = %refusal, "caller refused");
             match refusal {
                 Refusal::Unauthenticated(_) => {
                     if let Some(address) = address {
@@ -134,20 +134,20 @@ impl Signing {
                     Status::unauthenticated(UNAUTHENTICATED)
                 }
                 Refusal::Unavailable(_) => {
-                    Status::unavailable("callers cannot be authenticated at this time")
+                    Status::unavailable("callers cannot be authenticated at the moment")
                 }
             }
         })?;
         if !inner.per_identity.take(caller.identity.to_string(), now) {
             return Err(Status::resource_exhausted(
-                "too many requests of this identity",
+                "too many requests from this identity",
             ));
         }
         Ok(caller)
     }
 
-    /// Signs on a thread of its own. `Err` of the outer result is about this process, that of the
-    /// inner one about the request.
+    /// Signs on a separate thread. The outer `Err` concerns this process, the inner one the
+    /// request.
     pub(super) async fn sign(
         &self,
         credentials: &Credentials,
@@ -158,7 +158,7 @@ impl Signing {
         let inner = &self.inner;
         let permit = Arc::clone(&inner.queue)
             .try_acquire_owned()
-            .map_err(|_| Status::resource_exhausted("too many requests at a time"))?;
+            .map_err(|_| Status::resource_exhausted("too many concurrent requests"))?;
         let (authority, identity) = (Arc::clone(&inner.authority), caller.identity.clone());
         let signed = tokio::task::spawn_blocking(move || {
             let signed = authority.sign_csr(&csr, &identity, requested, SystemTime::now());
@@ -192,7 +192,7 @@ impl Signing {
         Ok(signed)
     }
 
-    /// Counts a request, unless it is a self-check.
+    /// Counts a request unless it comes from the self-check.
     pub(super) fn count(&self, caller: Option<&Caller>) {
         if caller.is_none_or(|caller| caller.identity != self.inner.own) {
             self.inner.metrics.csr.inc();

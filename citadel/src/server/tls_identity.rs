@@ -1,5 +1,5 @@
-//! Citadel's own server certificate: made in advance, renewed at half of its life and with each
-//! change of the authority, never while a client waits.
+//! Citadel's own server certificate: created in advance, renewed at half of its lifetime and after
+//! each change of the authority, never while a client waits.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use rustls_pki_types::pem::PemObject;
 use crate::ca::{Authority, Names};
 use crate::metrics;
 
-/// Where this process can be found.
+/// Namespace and DNS names of this process.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerNames {
     pub(crate) host_identities: Vec<String>,
@@ -24,7 +24,7 @@ pub(crate) struct ServerNames {
 }
 
 impl ServerNames {
-    /// All DNS names of the certificate, each once.
+    /// All DNS names of the certificate, without duplicates.
     pub(crate) fn dns(&self) -> Vec<String> {
         let Self {
             namespace,
@@ -48,7 +48,7 @@ impl ServerNames {
     }
 }
 
-/// The configuration of the port, and what keeps it current.
+/// The TLS configuration of the port, and the task that keeps it current.
 #[derive(Debug)]
 pub(crate) struct TlsIdentity {
     authority: Arc<Authority>,
@@ -58,7 +58,7 @@ pub(crate) struct TlsIdentity {
 }
 
 impl TlsIdentity {
-    /// Makes the first certificate. Takes some time with an RSA authority.
+    /// Creates the first certificate, which takes some time with an RSA authority.
     pub(crate) fn new(authority: Arc<Authority>, names: &ServerNames) -> anyhow::Result<Self> {
         let names = names.dns();
         let (config, not_after) = make(&authority, &names, SystemTime::now())?;
@@ -70,12 +70,12 @@ impl TlsIdentity {
         })
     }
 
-    /// The configuration for connections.
+    /// TLS configuration for connections.
     pub(crate) fn config(&self) -> ReloadingServerConfig {
         self.config.clone()
     }
 
-    /// Keeps it current until the drain begins.
+    /// Keeps the certificate current until the drain begins.
     pub(crate) async fn run(mut self, drain: drain::Watch) {
         let mut changes = self.authority.subscribe();
         let end = drain.signaled();
@@ -86,7 +86,7 @@ impl TlsIdentity {
             tokio::select! {
                 () = &mut end => return,
                 () = tokio::time::sleep(pause) => {}
-                // An error means that the authority is gone, and with it the process.
+                // An error means that the authority, and with it the process, has ended.
                 changed = changes.changed() => if changed.is_err() { return },
             }
             let (authority, names) = (Arc::clone(&self.authority), self.names.clone());
@@ -104,7 +104,7 @@ impl TlsIdentity {
                 Err(error) => {
                     tracing::error!(
                         error = format!("{error:#}"),
-                        "server certificate not renewed"
+                        "cannot renew the server certificate"
                     );
                     backoff.next()
                 }
@@ -125,7 +125,7 @@ fn make(
     };
     let issued = authority
         .issue(&names, bundle.kind(), authority.policy().max, now)
-        .context("sign the server certificate")?;
+        .context("cannot sign the server certificate")?;
     let pair = KeyPair {
         chain: tls::certificates(issued.chain_pem().as_bytes())?,
         key: PrivateKeyDer::from_pem_slice(issued.key.as_bytes())?,
@@ -134,7 +134,7 @@ fn make(
     for root in issued.bundle.roots() {
         roots
             .add(root.clone())
-            .context("root certificate for clients")?;
+            .context("cannot use the root certificate to verify clients")?;
     }
     let options = ServerOptions::grpc(ClientAuth::Optional);
     let config = tls::server_config(pair, Some(roots), &options, "of port 8060")?;

@@ -1,4 +1,4 @@
-//! Files that are either there as a whole or not at all, also after a power cut.
+//! Atomic file operations: a file is there as a whole or not at all, also after a power failure.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Mode of files with private keys.
 pub(crate) const PRIVATE: u32 = 0o600;
 
-/// Mode of certificates.
+/// Mode of files with certificates.
 pub(crate) const PUBLIC: u32 = 0o644;
 
-/// Makes the directory and those above it; new ones have `mode`.
+/// Creates the directory and its missing parents, with `mode`.
 pub(crate) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(mode).create(path)
 }
@@ -28,7 +28,7 @@ fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// A name beside `path` that nobody else uses.
+/// A unique temporary name beside `path`.
 fn beside(path: &Path) -> PathBuf {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -46,7 +46,7 @@ fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Writes a file that must not exist yet. False if it does; it is left as it is then.
+/// Creates a file. Returns false, and leaves it unchanged, if it exists already.
 pub(crate) fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
     let temporary = beside(path);
     let made =
@@ -62,23 +62,23 @@ pub(crate) fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<bool>
     Ok(made)
 }
 
-/// Writes a file, in place of the one that may be there.
+/// Writes a file atomically, replacing an existing one.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let temporary = beside(path);
     write(&temporary, content, mode)
         .and_then(|()| fs::rename(&temporary, path))
         .inspect_err(|_| {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = fs::remove_file(&temporary);
         })?;
     sync_dir(parent(path))
 }
 
-/// Name of the link that leads to the current files of [`publish`].
+/// Name of the symbolic link to the current files of [`publish`].
 const CURRENT: &str = "..data";
 
-/// Replaces a set of files at once: they are links into a hidden directory that is swapped, as the
-/// kubelet does with mounted volumes. `files` are name, content and mode.
+/// Replaces a set of files atomically: they are symbolic links into a hidden directory that is
+/// swapped, like the kubelet's volumes. `files` are name, content and mode.
 pub(crate) fn publish(dir: &Path, files: &[(&str, &[u8], u32)]) -> io::Result<()> {
     make_dir(dir, 0o755)?;
     let version = beside(&dir.join("version"));

@@ -1,4 +1,4 @@
-//! A certificate authority that others provide as files.
+//! A certificate authority that is provided as files.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::{StoreError, io};
 use crate::ca::{Bundle, Material};
 
-const ADVICE: &str = "correct the files; they are never changed by this process";
+const ADVICE: &str = "correct the files; this process never changes them";
 
 /// Paths of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,16 +20,16 @@ pub struct Plugged {
     pub certificate: PathBuf,
     /// Its key.
     pub key: PathBuf,
-    /// Intermediates; may be missing when flags name the other files.
+    /// Intermediates; optional when flags name the other files.
     pub chain: Option<PathBuf>,
-    /// Anchors.
+    /// Trust anchors.
     pub root: PathBuf,
-    /// In the layout of `kubernetes.io/tls` the chain is certificate and root.
+    /// In the layout of `kubernetes.io/tls` the chain consists of certificate and root.
     chain_from_both: bool,
 }
 
 impl Plugged {
-    /// Files named one by one, as the flags of 1.1 do. An empty chain is allowed.
+    /// Files that are named one by one, by the flags of 1.1. The chain is optional.
     ///
     /// # Errors
     /// [`StoreError::Incomplete`] with the names of all flags that are missing.
@@ -63,11 +63,11 @@ impl Plugged {
         })
     }
 
-    /// Looks for the files in a directory. `None` if there is nothing, or only `root-cert.pem`,
-    /// which then holds further anchors for a self-signed authority.
+    /// Looks for the files in a directory. `None` if it holds none of them or only `root-cert.pem`,
+    /// which then holds additional anchors for a self-signed authority.
     ///
     /// # Errors
-    /// [`StoreError::Incomplete`] if there are some files only.
+    /// [`StoreError::Incomplete`] if only some of the files exist.
     pub fn find(dir: &Path) -> Result<Option<Self>, StoreError> {
         let (names, chain_from_both) = if dir.join("tls.crt").exists() {
             (["tls.crt", "tls.key", "ca.crt", "tls.crt"], true)
@@ -107,10 +107,10 @@ impl Plugged {
         }))
     }
 
-    /// Reads and checks all files.
+    /// Reads and validates all files.
     ///
     /// # Errors
-    /// If a file cannot be read or the whole is unusable.
+    /// If a file cannot be read or the set cannot be used.
     pub fn load(&self, now: SystemTime) -> Result<Bundle, StoreError> {
         let read = |path: &Path| fs::read(path).map_err(io("read", path));
         let certificate = read(&self.certificate)?;
@@ -138,13 +138,13 @@ impl Plugged {
         })
     }
 
-    /// Loads changed files in place of `current`. `None` if they have not changed.
+    /// Loads the files to replace `current`. `None` if they have not changed.
     ///
-    /// Other anchors are refused, unless `multi_root` is set and one set holds the other: else
-    /// workloads would no longer trust each other.
+    /// Changed anchors are refused, unless `multi_root` is set and one set contains the other:
+    /// otherwise workloads would stop trusting each other.
     ///
     /// # Errors
-    /// As [`load`](Self::load), and [`StoreError::Refused`] for other anchors.
+    /// As [`load`](Self::load), and [`StoreError::Refused`] for changed anchors.
     pub fn reload(
         &self,
         current: &Bundle,
@@ -163,14 +163,14 @@ impl Plugged {
                 |a: &Bundle, b: &Bundle| b.roots().iter().all(|root| a.roots().contains(root));
             if !multi_root {
                 return Err(StoreError::Refused(format!(
-                    "{}: other root certificates, which needs --multi-root",
+                    "{}: the root certificates have changed, which needs --multi-root",
                     self.root.display()
                 )));
             }
             if !holds(&next, current) && !holds(current, &next) {
                 return Err(StoreError::Refused(format!(
-                    "{}: root certificates neither added to nor taken from the current ones; \
-                     add the new ones first, remove the old ones later",
+                    "{}: the new root certificates neither contain all current ones nor are part \
+                     of them; add the new ones first, remove the old ones later",
                     self.root.display()
                 )));
             }
@@ -189,16 +189,16 @@ impl Plugged {
     }
 }
 
-/// Further anchors for a self-signed authority: `root-cert.pem` of the directory, if there.
+/// Additional anchors for a self-signed authority: `root-cert.pem` of the directory, if it exists.
 ///
 /// # Errors
-/// If it cannot be read or holds damaged certificates.
+/// If it cannot be read or holds invalid certificates.
 pub fn extra_roots(dir: &Path) -> Result<Vec<u8>, StoreError> {
     let path = dir.join("root-cert.pem");
     match fs::read(&path) {
         Ok(pem) => {
             tls::certificates(&pem).map_err(|error| {
-                StoreError::Refused(format!("{}: damaged certificate: {error}", path.display()))
+                StoreError::Refused(format!("{}: invalid certificate: {error}", path.display()))
             })?;
             Ok(pem)
         }

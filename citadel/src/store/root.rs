@@ -1,4 +1,4 @@
-//! Making self-signed roots.
+//! Creation of self-signed roots.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,14 +13,14 @@ use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 use super::StoreError;
 use crate::ca::{leaf, pem};
 
-/// Roots begin this long before they are made.
+/// Roots become valid this long before they are created.
 const BACKDATE: Duration = Duration::from_secs(120);
 
 fn failed(error: impl std::fmt::Display) -> StoreError {
     StoreError::Make(error.to_string())
 }
 
-/// The certificate of a new root for `key`, in PEM.
+/// The certificate of a new root for `key`, as PEM.
 ///
 /// # Errors
 /// [`StoreError::Make`]
@@ -33,11 +33,11 @@ pub fn make(
     sign(key, trust_domain.as_str(), None, lifetime, now).map(|der| pem::certificate(&der))
 }
 
-/// A root with the name and key identifier of `old` and its key, so that what was signed under
-/// one verifies under the other; in PEM.
+/// A new root with the key, subject and key identifier of `old`, so that what was signed under one
+/// verifies under the other; as PEM.
 ///
 /// # Errors
-/// [`StoreError::Make`] if the name of `old` is not one that [`make`] gives.
+/// [`StoreError::Make`] if [`make`] cannot reproduce the subject of `old`.
 pub fn renew(
     old: &[u8],
     key: &impl SigningKey,
@@ -63,7 +63,7 @@ pub fn renew(
     let (_, renewed) = X509Certificate::from_der(&der).map_err(failed)?;
     if renewed.subject().as_raw() != certificate.subject().as_raw() {
         return Err(StoreError::Make(format!(
-            "its subject {} cannot be kept",
+            "the subject {} cannot be kept",
             certificate.subject()
         )));
     }
@@ -80,7 +80,7 @@ fn sign(
     let serial = leaf::serial().map_err(failed)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    // As Istio writes it; an underscore is outside that alphabet.
+    // PrintableString, as Istio writes it; an underscore is outside that alphabet.
     let name = organization.try_into().map_or_else(
         |_| DnValue::Utf8String(organization.to_owned()),
         DnValue::PrintableString,

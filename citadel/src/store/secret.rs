@@ -1,5 +1,5 @@
-//! The self-signed authority in the Secret `istio-ca-secret`, as Istio writes it: what is in it,
-//! and what is to be put there. Who reads and writes it is `cluster::root`.
+//! The self-signed authority in the Secret `istio-ca-secret`, in Istio's format: reading it and its
+//! desired content. Requests to the API server are in `cluster::root`.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -13,32 +13,32 @@ use super::self_signed::{Options, same_certificate};
 use super::{StoreError, root};
 use crate::ca::Bundle;
 
-/// Its name.
+/// Name of the Secret.
 pub(crate) const NAME: &str = "istio-ca-secret";
 
-/// Its type.
+/// Type of the Secret.
 const TYPE: &str = "istio.io/ca-root";
 
 const CERTIFICATE: &str = "ca-cert.pem";
 const KEY: &str = "ca-key.pem";
 const ROOTS: &str = "root-cert.pem";
 
-/// Keys that Istio writes with nothing in them.
+/// Keys that Istio writes with empty values.
 const EMPTY: [&str; 2] = ["cert-chain.pem", "key.pem"];
 
 const ADVICE: &str = "restore it, or delete it and restart every citadel to start with a new \
-                      root, which all workloads must then be given";
+                      root, which must then be distributed to all workloads";
 
-/// What a Secret means for a process that has a bundle already.
+/// Effect of a Secret on a process that already has a bundle.
 #[derive(Debug)]
 pub(crate) enum Change {
     /// Nothing.
     None,
-    /// Another process has renewed the root.
+    /// Another process renewed the root.
     Adopted(Box<Bundle>),
 }
 
-/// Overwrites what is secret in an object that is not needed any more.
+/// Overwrites secret data in an object that is no longer needed.
 pub(crate) fn wipe(mut secret: Secret) {
     for ByteString(bytes) in secret.data.iter_mut().flat_map(BTreeMap::values_mut) {
         bytes.zeroize();
@@ -78,7 +78,7 @@ pub(crate) fn read(
     })
 }
 
-/// A Secret with a new key and a new root.
+/// A Secret with a newly created key and root.
 pub(crate) fn make(options: &Options, now: SystemTime) -> Result<Secret, StoreError> {
     let key = options.kind.generate();
     let key = key.map_err(|error| StoreError::Make(error.to_string()))?;
@@ -86,7 +86,7 @@ pub(crate) fn make(options: &Options, now: SystemTime) -> Result<Secret, StoreEr
     Ok(content(&certificate, &key.serialize_pem().into()))
 }
 
-/// The Secret of the bundle in use, after somebody deleted it.
+/// The Secret of the current bundle, to replace one that was deleted.
 pub(crate) fn restored(bundle: &Bundle) -> Secret {
     let certificate = crate::ca::pem::certificate(bundle.certificate());
     content(&certificate, &bundle.key().serialize_pem().into())
@@ -112,14 +112,14 @@ fn content(certificate: &str, key: &Zeroizing<String>) -> Secret {
     secret
 }
 
-/// Whether a Secret has the root of the bundle in use.
+/// Whether a Secret holds the root of the current bundle.
 pub(crate) fn is_of(secret: &Secret, current: &Bundle) -> bool {
     let certificate = part(secret, CERTIFICATE);
     certificate.is_ok_and(|certificate| same_certificate(certificate, current.certificate()))
 }
 
-/// What a Secret means for the bundle in use. Only a root of the same key and name is taken, as
-/// everything else would cut off all workloads at once.
+/// The effect of a Secret on the current bundle. Only a root with the same key and subject is
+/// accepted, as any other would cut off all workloads at once.
 pub(crate) fn compare(
     secret: &Secret,
     current: &Bundle,
@@ -134,16 +134,16 @@ pub(crate) fn compare(
         || bundle.subject() != current.subject()
     {
         return Err(StoreError::Refused(format!(
-            "{} holds another key or name than the root in use, which all workloads trust; restore \
-             it, or restart every citadel to change over at once",
+            "{} holds another key or name than the current root, which all workloads trust; \
+             restore it, or restart every citadel to switch to the new root at once",
             place(secret)
         )));
     }
     Ok(Change::Adopted(Box::new(bundle)))
 }
 
-/// The Secret with a renewed root and its bundle, if the one in use is near its end. `secret` is
-/// the one that the bundle in use is from.
+/// The Secret with a renewed root and its bundle, if the current one is due for renewal. `secret`
+/// is the Secret that the current bundle comes from.
 pub(crate) fn renew(
     mut secret: Secret,
     current: &Bundle,
@@ -160,7 +160,7 @@ pub(crate) fn renew(
         let bytes = renewed.as_bytes().to_vec();
         data.insert(name.to_owned(), ByteString(bytes));
     }
-    // Checked before it is written: the Secret never holds a root that cannot be used.
+    // Validated before it is written: the Secret never holds an unusable root.
     let bundle = read(&secret, options, now)?;
     Ok(Some((secret, bundle)))
 }

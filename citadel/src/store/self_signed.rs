@@ -1,9 +1,9 @@
-//! The self-signed authority in a directory: `ca-key.pem`, `ca-cert.pem` and, for others to
-//! read, `root-cert.pem`.
+//! The self-signed authority in a directory: `ca-key.pem`, `ca-cert.pem` and, for other processes,
+//! `root-cert.pem`.
 //!
-//! The key is written first and the certificate last. A key alone is what a crash in between
-//! leaves: nobody can have seen a root of it, so it gets its certificate now. Whatever else is
-//! incomplete or wrong is refused, since a new root would cut off every workload.
+//! The key is written first and the certificate last. A crash in between leaves a key alone: no
+//! root with that key was ever published, so its certificate is created at the next start. Any
+//! other incomplete or invalid state is refused, since a new root would cut off every workload.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -18,27 +18,27 @@ use super::{StoreError, atomic, io, root};
 use crate::ca::{Bundle, BundleError, Kind, Material};
 
 const ADVICE: &str = "restore the files, or move the directory away to start with a new root, \
-                      which all workloads must then be given";
+                      which must then be distributed to all workloads";
 
-/// How a root is made.
+/// How a root is created.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Organization in the name of a new root.
+    /// Organization in the subject of a new root.
     pub trust_domain: TrustDomain,
-    /// Kind of a new key.
+    /// Type of a new key.
     pub kind: Kind,
     /// Lifetime of a new root.
     pub lifetime: Duration,
-    /// A root with less than this share of its lifetime left is renewed; 0 to 100.
+    /// A root with less than this percentage of its lifetime left is renewed.
     pub grace_percent: u8,
-    /// Further anchors for all, in PEM.
+    /// Additional trust anchors to distribute, as PEM.
     pub extra_roots: Vec<u8>,
-    /// Never makes an authority, only uses one.
+    /// Never creates an authority, only uses an existing one.
     pub read_only: bool,
 }
 
 impl Options {
-    /// The bundle of an own root and its key, with the further anchors after it.
+    /// The bundle of a self-signed root and its key, followed by the additional anchors.
     pub(super) fn bundle(
         &self,
         key: &[u8],
@@ -58,7 +58,7 @@ impl Options {
         Bundle::new(&material, key, now)
     }
 
-    /// Whether a root is near its end.
+    /// Whether a root is due for renewal.
     pub(super) fn is_due(&self, bundle: &Bundle, now: SystemTime) -> bool {
         is_due(bundle.validity(), self.grace_percent, now)
     }
@@ -74,16 +74,16 @@ pub struct SelfSigned {
 /// What [`SelfSigned::renew_if_due`] did.
 #[derive(Debug)]
 pub enum Renewal {
-    /// Nothing: the root is good for longer.
+    /// The root is not due for renewal.
     NotDue,
-    /// Another process had renewed it.
+    /// Another process had renewed it already.
     Adopted(Bundle),
-    /// It was renewed now.
+    /// This process renewed it.
     Renewed(Bundle),
 }
 
 impl SelfSigned {
-    /// Nothing is read yet.
+    /// Reads nothing yet.
     #[must_use]
     pub fn new(dir: PathBuf, options: Options) -> Self {
         Self { dir, options }
@@ -97,11 +97,11 @@ impl SelfSigned {
         self.dir.join("ca-key.pem")
     }
 
-    /// The authority of the directory, made if there is none. `None` if there is none and it may
-    /// not be made.
+    /// The authority in the directory, created if there is none. `None` if there is none and it may
+    /// not be created.
     ///
     /// # Errors
-    /// If the files are unusable; they are left as they are.
+    /// If the files cannot be used; they are left unchanged.
     pub fn open(&self, now: SystemTime) -> Result<Option<Bundle>, StoreError> {
         let key = read(&self.key_path())?.map(Zeroizing::new);
         let certificate = read(&self.certificate_path())?;
@@ -119,13 +119,13 @@ impl SelfSigned {
         self.bundle(&key, &certificate, now).map(Some)
     }
 
-    /// Makes what is missing. If another process is faster, its files are the ones that count.
+    /// Creates the missing files. If another process is faster, its files are used.
     fn make(
         &self,
         key: Option<Zeroizing<Vec<u8>>>,
         now: SystemTime,
     ) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), StoreError> {
-        atomic::make_dir(&self.dir, 0o700).map_err(io("make directory", &self.dir))?;
+        atomic::make_dir(&self.dir, 0o700).map_err(io("create directory", &self.dir))?;
         let key_path = self.key_path();
         if key.is_none() {
             let made = self
@@ -141,7 +141,7 @@ impl SelfSigned {
         let pair = std::str::from_utf8(&key)
             .ok()
             .and_then(|pem| KeyPair::from_pem(pem).ok())
-            .ok_or_else(|| self.unusable(BundleError::Key("does not parse".to_owned())))?;
+            .ok_or_else(|| self.unusable(BundleError::Key("it cannot be parsed".to_owned())))?;
         let certificate = root::make(
             &pair,
             &self.options.trust_domain,
@@ -152,7 +152,7 @@ impl SelfSigned {
         if atomic::create(&path, certificate.as_bytes(), atomic::PUBLIC)
             .map_err(io("write", &path))?
         {
-            tracing::info!(dir = %self.dir.display(), trust_domain = %self.options.trust_domain, "new self-signed root");
+            tracing::info!(dir = %self.dir.display(), trust_domain = %self.options.trust_domain, "created a self-signed root");
         }
         let certificate = fs::read(&path).map_err(io("read", &path))?;
         Ok((key, certificate))
@@ -183,11 +183,11 @@ impl SelfSigned {
         Ok(bundle)
     }
 
-    /// Renews the root of `current` with the same key if it is near its end.
+    /// Renews the root of `current` with the same key if it is due.
     ///
     /// # Errors
-    /// If the files cannot be read or written, or the new root is unusable; the old one is put
-    /// back then.
+    /// If the files cannot be read or written, or the new root cannot be used; in that case the old
+    /// one is restored.
     pub fn renew_if_due(&self, current: &Bundle, now: SystemTime) -> Result<Renewal, StoreError> {
         let (key_path, path) = (self.key_path(), self.certificate_path());
         let on_disk = fs::read(&path).map_err(io("read", &path))?;
@@ -204,7 +204,7 @@ impl SelfSigned {
             self.options.lifetime,
             now,
         )?;
-        // Checked before it is written: the directory never holds a root that cannot be used.
+        // Validated before it is written: the directory never holds an unusable root.
         let checked = self.options.bundle(&key, renewed.as_bytes(), now);
         checked.map_err(|reason| self.unusable(reason))?;
         atomic::replace(&path, renewed.as_bytes(), atomic::PUBLIC).map_err(io("write", &path))?;
@@ -320,7 +320,7 @@ mod tests {
     fn damage_is_refused_and_left_alone() {
         let now = SystemTime::now();
         for (name, content, said) in [
-            ("ca-cert.pem", "garbage", "no certificate in PEM"),
+            ("ca-cert.pem", "garbage", "no PEM certificate found"),
             ("ca-key.pem", "garbage", "signing key"),
             ("ca-key.pem", "", "signing key"),
         ] {
@@ -361,7 +361,7 @@ mod tests {
         .unwrap();
         let error = store(dir.path()).open(now).unwrap_err().to_string();
         assert!(
-            error.contains("is not the key of the signing certificate"),
+            error.contains("does not match the signing certificate"),
             "{error}"
         );
     }

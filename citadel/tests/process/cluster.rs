@@ -1,4 +1,4 @@
-//! Citadel with an API server.
+//! Tests with an API server.
 
 mod availability;
 mod control_plane;
@@ -23,7 +23,7 @@ pub(crate) const ACCOUNTS: &str = "/api/v1/serviceaccounts";
 pub(crate) const LEASES: &str = "/apis/coordination.k8s.io/v1/leases";
 pub(crate) const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 
-/// The Secret with the root, by its names in the API server.
+/// The Secret with the root, by its name in the API server.
 pub(crate) const ROOT: &str = "istio-system/istio-ca-secret";
 
 /// A cluster with the namespace of the control plane.
@@ -59,12 +59,12 @@ impl World {
         self.apply(ACCOUNTS, json!({ "metadata": metadata }));
     }
 
-    /// A key of a Secret, as text; empty if there is none.
+    /// A key of a Secret, as text; empty if it does not exist.
     pub(crate) fn secret(&self, name: &str, key: &str) -> String {
         secret_text(&self.object(SECRETS, name), key)
     }
 
-    /// A key of the ConfigMap with the roots; empty if there is none.
+    /// The roots in the ConfigMap of a namespace; empty if it does not exist.
     pub(crate) fn root_map(&self, namespace: &str) -> String {
         let map = self.object(MAPS, &format!("{namespace}/istio-ca-root-cert"));
         map["data"]["root-cert.pem"]
@@ -73,7 +73,7 @@ impl World {
             .to_owned()
     }
 
-    /// Starts a citadel, and does not wait until it is ready.
+    /// Starts a citadel without waiting until it is ready.
     pub(crate) async fn begin(&self, flags: &[&str]) -> Citadel {
         self.begin_in(tempfile::tempdir().unwrap(), flags).await
     }
@@ -90,7 +90,7 @@ impl World {
         citadel
     }
 
-    /// Waits until it is ready, and notes its root for clients.
+    /// Waits until it is ready, and remembers its root for clients.
     pub(crate) async fn ready(&self, citadel: &Citadel) {
         citadel.ready().await;
         std::fs::create_dir_all(citadel.path("certs")).unwrap();
@@ -98,14 +98,14 @@ impl World {
         std::fs::write(citadel.path("certs/root-cert.pem"), root).unwrap();
     }
 
-    /// Starts one and expects that to fail; the error.
+    /// Starts a citadel that must fail; returns the error.
     pub(crate) async fn fails(&self, flags: &[&str]) -> String {
         let dir = tempfile::tempdir().unwrap();
         let _ = kubeconfig(dir.path(), self.address());
         Citadel::fails(dir.path(), flags).await
     }
 
-    /// A token that the API server takes for that of an account, which exists.
+    /// A token that the API server accepts for an account; creates the account.
     pub(crate) fn token(&self, issuer: &Issuer, namespace: &str, name: &str) -> String {
         self.account(namespace, name);
         let token = issuer.token(namespace, name);
@@ -119,7 +119,7 @@ pub(crate) fn secret_text(secret: &Value, key: &str) -> String {
     String::from_utf8(STANDARD.decode(text).unwrap()).unwrap()
 }
 
-/// Changes a key of an object in the form of a Secret.
+/// Changes a key of a Secret in JSON.
 pub(crate) fn put_secret(secret: &mut Value, key: &str, text: &str) {
     secret["data"][key] = STANDARD.encode(text).into();
 }

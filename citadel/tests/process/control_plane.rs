@@ -61,7 +61,7 @@ async fn certificates_are_renewed_in_place() {
     let citadel = Citadel::start(&["--workload-cert-ttl=4s"]).await;
     let path = citadel.path("certs/pilot/cert-chain.pem");
     let first = fs::read_to_string(&path).unwrap();
-    // A process that follows the files sees whole pairs only.
+    // A process that follows the files sees only complete pairs.
     let files = CertFiles::in_dir(citadel.path("certs/pilot"));
     let config =
         ReloadingServerConfig::load(&files, ServerOptions::grpc(ClientAuth::Required)).unwrap();

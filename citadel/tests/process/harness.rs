@@ -1,4 +1,4 @@
-//! Starts citadel in this process, on free ports, with a token issuer of its own.
+//! Runs citadel in the test process, on free ports, with its own token issuer.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use tonic::{Request, Status};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// Signs tokens.
+/// Issues tokens.
 pub(crate) struct Issuer {
     key: EcdsaKeyPair,
 }
@@ -99,7 +99,7 @@ pub(crate) struct Citadel {
     task: JoinHandle<anyhow::Result<()>>,
 }
 
-/// A key with its signing request.
+/// A key and its signing request.
 pub(crate) struct Csr {
     pub(crate) key: Key,
     pub(crate) pem: String,
@@ -129,7 +129,7 @@ impl Csr {
         }
     }
 
-    /// The pair for a client, from an answer to this request.
+    /// The client's key pair, from a response to this request.
     pub(crate) fn pair(&self, answer: &IstioCertificateResponse) -> KeyPair {
         let (_, chain) = answer.cert_chain.split_last().unwrap();
         KeyPair {
@@ -139,7 +139,7 @@ impl Csr {
     }
 }
 
-/// Nobody has to wait for a server of this machine, and no lease ends by itself.
+/// Short delays, as servers run on the same machine; leases do not expire by themselves.
 const TIMING: Timing = Timing {
     lists: list_watch::Timing {
         min_backoff: Duration::from_millis(10),
@@ -156,8 +156,8 @@ const TIMING: Timing = Timing {
     review: Duration::from_secs(8),
 };
 
-/// Flags that all tests have; an ECDSA authority is made faster than an RSA one. With a kubeconfig
-/// in the directory nothing is kept in files.
+/// Flags of all tests. An ECDSA authority is created faster than an RSA one. With a kubeconfig in
+/// the directory nothing is kept in files.
 fn args(dir: &Path, flags: &[&str]) -> Args {
     let path = |name: &str| dir.join(name).display().to_string();
     let mut all = vec![
@@ -202,7 +202,7 @@ impl Citadel {
         citadel
     }
 
-    /// Starts, and does not wait until it is ready.
+    /// Starts citadel without waiting until it is ready.
     pub(crate) async fn begin(
         dir: Arc<tempfile::TempDir>,
         issuer: Arc<Issuer>,
@@ -230,7 +230,7 @@ impl Citadel {
         }
     }
 
-    /// Starts and expects that to fail; the error.
+    /// Starts a citadel that must fail; returns the error.
     pub(crate) async fn fails(dir: &Path, flags: &[&str]) -> String {
         let listeners = Listeners {
             grpc: TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -263,7 +263,7 @@ impl Citadel {
         self.dir.path().join(name)
     }
 
-    /// The root that this citadel has told of, or a test has noted for it.
+    /// The root that this citadel published, or that a test set for it.
     pub(crate) fn root_pem(&self) -> String {
         std::fs::read_to_string(self.path("certs/root-cert.pem")).unwrap()
     }
@@ -311,7 +311,7 @@ impl Citadel {
             .map(tonic::Response::into_inner)
     }
 
-    /// A certificate for `foo/bar` by token.
+    /// A certificate for `foo/bar`, by token.
     pub(crate) async fn issue(&self, csr: &Csr) -> IstioCertificateResponse {
         let token = self.issuer.token("foo", "bar");
         self.create(None, Some(&token), csr.request())
@@ -319,7 +319,7 @@ impl Citadel {
             .unwrap()
     }
 
-    /// Status and body of a page of the monitoring port; `None` while nobody answers.
+    /// Status and body of a page of the monitoring port; `None` while it does not answer.
     pub(crate) async fn http(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(self.admin).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: citadel\r\nconnection: close\r\n\r\n");
@@ -330,7 +330,7 @@ impl Citadel {
         Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
     }
 
-    /// Value of a metric without or with labels, as it is written.
+    /// Value of a metric; `name` includes its labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.http("/metrics").await.unwrap();
         let line = text
@@ -342,7 +342,7 @@ impl Citadel {
     }
 }
 
-/// Asks again and again until the answer is yes.
+/// Polls until the condition holds.
 pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let wait = async {
         while !condition().await {

@@ -16,7 +16,7 @@ const KEY_USAGE: &[u8] = &[
     0x30, 0x0e, 0x06, 3, 0x55, 0x1d, 0x0f, 1, 1, 0xff, 4, 4, 3, 2, 5, 0xa0,
 ];
 
-/// Basic constraints, critical: no authority.
+/// Basic constraints, critical: not a CA.
 const NO_AUTHORITY: &[u8] = &[
     0x30, 0x0c, 0x06, 3, 0x55, 0x1d, 0x13, 1, 1, 0xff, 4, 2, 0x30, 0,
 ];

@@ -57,7 +57,7 @@ async fn an_incomplete_provided_authority_is_named() {
 
 #[tokio::test]
 async fn a_root_near_its_end_is_renewed_while_serving() {
-    // With 100 percent grace every look finds it due.
+    // With a grace period of 100 percent every check finds it due.
     let citadel = Citadel::start(&[
         "--root-cert-grace-percent=100",
         "--root-cert-check-interval=1s",
@@ -221,7 +221,7 @@ async fn the_self_check_keeps_a_file_fresh() {
         citadel.metric(name).await >= 1.0
     })
     .await;
-    // Self-checks are not counted as business.
+    // Self-checks are not counted as requests.
     assert_eq!(
         citadel
             .metric("citadel_server_success_cert_issuance_count")

@@ -1,4 +1,4 @@
-//! The process over real gRPC and TLS.
+//! Tests of the process over real gRPC and TLS.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 mod cluster;

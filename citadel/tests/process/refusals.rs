@@ -239,14 +239,14 @@ async fn certificates_of_others_do_not_get_through_the_handshake() {
     let token = citadel.issuer.token("foo", "bar");
     let foreign =
         Authority::new("cluster.local").issue(&["spiffe://cluster.local/ns/foo/sa/bar"], &[]);
-    // Not served by the token either: a certificate that fails is never ignored.
+    // The token does not help: an invalid client certificate is never ignored.
     let status = citadel
         .create(Some(pair(&foreign)), Some(&token), Csr::new().request())
         .await
         .unwrap_err();
     assert_ne!(status.code(), Code::Ok);
 
-    // A workload's certificate is no authority.
+    // A workload's certificate cannot sign others.
     let csr = Csr::new();
     let answer = citadel.issue(&csr).await;
     let workload = csr.pair(&answer);
@@ -279,7 +279,7 @@ async fn plain_text_gets_no_answer() {
         .await
         .unwrap();
     let mut answer = Vec::new();
-    // A reset is as good as an end.
+    // A reset counts as an end, too.
     let _ = stream.read_to_end(&mut answer).await;
     assert!(
         !answer.starts_with(b"HTTP") && answer.len() < 16,

@@ -1,4 +1,4 @@
-{{- /* --custom-dns-names: of revisions, which share accounts and certificates, and those of the user.
+{{- /* --custom-dns-names: names of revisions, which share accounts and certificates, and names in the values.
 Argument: root. */ -}}
 {{- define "citadel.customDnsNames" -}}
 {{- $namespace := .Release.Namespace }}

@@ -1,4 +1,4 @@
-{{- /* Istio's kinds by group: what galley reads, and writes the status of. */ -}}
+{{- /* Istio's kinds by group, which galley reads and writes the status of. */ -}}
 {{- define "galley.kinds" -}}
 authentication.istio.io: [meshpolicies, policies]
 config.istio.io: [httpapispecbindings, httpapispecs, quotaspecbindings, quotaspecs]

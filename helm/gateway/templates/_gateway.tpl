@@ -1,10 +1,10 @@
-{{- /* Argument of all: root. */ -}}
+{{- /* Argument of all templates: root. */ -}}
 
 {{- define "gateway.name" -}}
 {{- .Values.gateway.name | default .Release.Name -}}
 {{- end -}}
 
-{{- /* What Gateway objects, the Service and the Deployment select by. */ -}}
+{{- /* Labels that Gateway objects, the Service and the Deployment select. */ -}}
 {{- define "gateway.selector" -}}
 {{- $name := include "gateway.name" . -}}
 app: {{ .Values.gateway.labels.app | default $name }}
@@ -21,7 +21,7 @@ istio: {{ .Values.gateway.labels.istio | default (trimPrefix "istio-" $name) }}
 {{- ternary (ne .Release.Namespace (include "istio.namespace" .)) $access (eq $access "auto") -}}
 {{- end -}}
 
-{{- /* Puts the values into their section, and the argument of the shared templates into .Values.context. */ -}}
+{{- /* Moves the values into their section, and stores the argument of the shared templates in .Values.context. */ -}}
 {{- define "gateway.setup" -}}
 {{- include "istio.section" (list .Values "gateway") -}}
 {{- $v := .Values.gateway -}}

@@ -1,7 +1,7 @@
-{{- /* Argument of all: dict of root and component (pilot, galley, …); a gateway also gives app, its name, and
+{{- /* Argument of all templates: dict of root and component (pilot, galley, …); gateways add app, their name, and
 selector, a map. */ -}}
 
-{{- /* What Services and Deployments select by. Never changes: Kubernetes does not allow it. */ -}}
+{{- /* Labels that Services and Deployments select. Kubernetes does not allow changing them. */ -}}
 {{- define "istio.selector" -}}
 {{- if .selector }}
 {{- toYaml .selector }}
@@ -25,7 +25,7 @@ app.kubernetes.io/part-of: istio
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{- /* Labels of a Pod; those of the user cannot replace what is selected by. Argument: also values. */ -}}
+{{- /* Labels of a Pod; custom labels cannot replace the selected ones. Additional argument: values. */ -}}
 {{- define "istio.podLabels" -}}
 {{- $fixed := include "istio.selector" . | fromYaml -}}
 {{- $labels := dict
@@ -39,7 +39,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- toYaml $labels -}}
 {{- end -}}
 
-{{- /* Annotations of a Pod. Argument: also values. */ -}}
+{{- /* Annotations of a Pod. Additional argument: values. */ -}}
 {{- define "istio.podAnnotations" -}}
 {{- $annotations := dict
   "sidecar.istio.io/inject" "false"

@@ -1,6 +1,6 @@
-{{- /* Values of Istio 1.1 that have another place now, or none. */ -}}
+{{- /* Values of Istio 1.1 that were moved or removed. */ -}}
 
-{{- /* The value at a dotted path as JSON; nothing if there is none. Argument: list of a map and the path. */ -}}
+{{- /* The value at a dotted path as JSON; empty if there is none. Argument: list of a map and the path. */ -}}
 {{- define "istio.at" -}}
 {{- $node := index . 0 -}}
 {{- $found := true -}}
@@ -15,29 +15,29 @@
 {{- end -}}
 
 {{- /*
-Refuses what would be unsafe to ignore: somebody relies on it, and would not notice that it is gone. Every chart
-asks, so that the one that is installed first says so. Argument: root.
+Rejects values that would be unsafe to ignore, as users may rely on them. Every chart includes this, so that the
+first one that is installed reports them. Argument: root.
 */ -}}
 {{- define "istio.refuse" -}}
 {{- $unsafe := list
   (list "global.mtls.auto" "" "set meshConfig.enableAutoMtls in chart istio-config")
-  (list "global.disablePolicyChecks" "false" "there is no mixer that could check; set true")
-  (list "mixer.policy.enabled" "true" "there is no mixer that could check; set false")
-  (list "global.oneNamespace" "true" "configuration of all namespaces is served; set false, and use Sidecar or exportTo")
+  (list "global.disablePolicyChecks" "false" "there is no mixer to check policies; set it to true")
+  (list "mixer.policy.enabled" "true" "there is no mixer to check policies; set it to false")
+  (list "global.oneNamespace" "true" "the configuration of all namespaces is served; set it to false, and use Sidecar or exportTo")
   (list "global.outboundTrafficPolicy.mode" "\"REGISTRY_ONLY\"" "set meshConfig.outboundTrafficPolicy.mode in chart istio-config")
   (list "security.selfSigned" "false" "set citadel.selfSigned")
-  (list "global.hub" "\"docker.io/istio\"" "images of Istio itself do not take these command lines")
-  (list "global.istioRemote" "true" "a cluster without a control plane of its own is not supported")
+  (list "global.hub" "\"docker.io/istio\"" "Istio's own images do not support these command lines; use images of this project")
+  (list "global.istioRemote" "true" "clusters without their own control plane are not supported")
 -}}
 {{- range $unsafe -}}
 {{- $value := include "istio.at" (list $.Values (index . 0)) -}}
 {{- if and $value (or (not (index . 1)) (eq $value (index . 1))) -}}
-{{- fail (printf "%s=%s is not taken: %s" (index . 0) $value (index . 2)) -}}
+{{- fail (printf "%s=%s is not supported: %s" (index . 0) $value (index . 2)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* Warnings of NOTES. Argument: dict of root and keys, a map from dotted path to what to use instead. */ -}}
+{{- /* Warnings in NOTES. Argument: dict of root and keys, a map from dotted paths to replacements. */ -}}
 {{- define "istio.warnings" -}}
 {{- range $path, $instead := .keys }}
 {{- if include "istio.at" (list $.root.Values $path) }}
@@ -46,7 +46,7 @@ WARNING: {{ $path }} has no effect{{ with $instead }}; {{ . }}{{ end }}.
 {{- end }}
 {{- end -}}
 
-{{- /* Keys of 1.1 that several sections have. Argument: name of the section. */ -}}
+{{- /* Keys of 1.1 in several sections. Argument: name of the section. */ -}}
 {{- define "istio.sectionKeys" -}}
 {{- $section := . -}}
 {{ $section }}.podAntiAffinityLabelSelector: use {{ $section }}.affinity

@@ -1,4 +1,4 @@
-{{- /* For the operator of Prometheus; off by default, as clusters without it refuse these kinds. */ -}}
+{{- /* Objects of the Prometheus operator; disabled by default, as clusters without it do not know these kinds. */ -}}
 
 {{- /* Argument: dict of root, component and name. */ -}}
 {{- define "istio.serviceMonitor" -}}
@@ -25,7 +25,7 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{- /* Argument: also alerts, a list of maps with alert, expr, for, severity and summary. */ -}}
+{{- /* Additional argument: alerts, a list of maps with alert, expr, for, severity and summary. */ -}}
 {{- define "istio.prometheusRule" -}}
 {{- $rule := .root.Values.global.monitoring.prometheusRule -}}
 {{- if $rule.enabled }}

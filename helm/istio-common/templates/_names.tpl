@@ -1,17 +1,17 @@
-{{- /* Argument of all: the root context. */ -}}
+{{- /* Argument of all templates: the root context. */ -}}
 
 {{- /* Revision, or "default". */ -}}
 {{- define "istio.revision" -}}
 {{- .Values.revision | default "default" -}}
 {{- end -}}
 
-{{- /* What follows a component's name: nothing, or "-<revision>". */ -}}
+{{- /* Suffix of a component's name: empty, or "-<revision>". */ -}}
 {{- define "istio.suffix" -}}
 {{- $revision := include "istio.revision" . -}}
 {{- if ne $revision "default" }}-{{ $revision }}{{ end -}}
 {{- end -}}
 
-{{- /* What follows the name of a webhook configuration: these are of the cluster, so the namespace is part of it. */ -}}
+{{- /* Suffix of the names of webhook configurations. These are cluster-scoped, so it includes the namespace. */ -}}
 {{- define "istio.webhookSuffix" -}}
 {{- include "istio.suffix" . -}}
 {{- if ne .Release.Namespace "istio-system" }}-{{ .Release.Namespace }}{{ end -}}
@@ -22,7 +22,7 @@
 {{- .Values.global.istioNamespace | default .Release.Namespace -}}
 {{- end -}}
 
-{{- /* Address of pilot for proxies, and how they are sure of it. */ -}}
+{{- /* Address of pilot for proxies, and how they authenticate it. */ -}}
 {{- define "istio.discoveryAddress" -}}
 istio-pilot{{ include "istio.suffix" . }}.{{ include "istio.namespace" . }}.svc:{{ ternary 15012 15010 .Values.global.controlPlaneSecurityEnabled }}
 {{- end -}}
@@ -35,7 +35,7 @@ istio-pilot{{ include "istio.suffix" . }}.{{ include "istio.namespace" . }}.svc:
 {{- .Values.global.caAddress | default (printf "istio-citadel.%s.svc:8060" (include "istio.namespace" .)) -}}
 {{- end -}}
 
-{{- /* Reference of an image: <hub>/<image>:<tag>; one with a slash is used as it is.
+{{- /* Reference of an image: <hub>/<image>:<tag>; an image with a slash is used unchanged.
 Argument: dict of root and image. */ -}}
 {{- define "istio.image" -}}
 {{- $global := .root.Values.global -}}

@@ -1,4 +1,4 @@
-{{- /* Who may come in: everybody, to these ports. What goes out is not limited.
+{{- /* Allows connections from everywhere, but only to these ports. Egress is not restricted.
 Argument: dict of root, component, name and ports. */ -}}
 {{- define "istio.networkPolicy" -}}
 {{- if .root.Values.global.networkPolicy.enabled }}

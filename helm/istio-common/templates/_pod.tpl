@@ -1,6 +1,6 @@
-{{- /* Pieces of a Pod. Argument of all, unless said: dict of root, component and values (the chart's section). */ -}}
+{{- /* Parts of a Pod. Argument unless noted otherwise: dict of root, component and values (the chart's section). */ -}}
 
-{{- /* OpenShift gives every namespace users of its own and refuses others. */ -}}
+{{- /* OpenShift assigns user ids to each namespace and rejects others. */ -}}
 {{- define "istio.podSecurityContext" -}}
 runAsNonRoot: true
 {{- if ne .root.Values.global.platform "openshift" }}
@@ -27,7 +27,7 @@ imagePullPolicy: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{- /* Where Pods run, and what they are pulled with. */ -}}
+{{- /* Scheduling, and secrets to pull images. */ -}}
 {{- define "istio.scheduling" -}}
 {{- with .root.Values.global.priorityClassName }}
 priorityClassName: {{ . }}
@@ -90,8 +90,8 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{- /* Health over HTTP. Readiness is asked often: a component waits for its certificate, and nobody is to wait
-for the next look after that. */ -}}
+{{- /* Health checks over HTTP. Readiness is checked often, so that a component is used as soon as it has its
+certificate. */ -}}
 {{- define "istio.probes" -}}
 readinessProbe:
   httpGet:
@@ -110,8 +110,8 @@ livenessProbe:
   failureThreshold: 6
 {{- end -}}
 
-{{- /* Not everybody knows at once that a Pod is going: a connection that is made meanwhile would be lost in it, and the
-object of an API server with that. Until they know it goes on serving. */ -}}
+{{- /* Nodes and API servers learn of a Pod's termination with a delay. Connections that they open in the meantime would
+fail, and webhook calls with them, so the Pod keeps serving for that time. */ -}}
 {{- define "istio.preStop" -}}
 {{- with int .values.preStopSeconds }}
 lifecycle:
@@ -121,12 +121,12 @@ lifecycle:
 {{- end }}
 {{- end -}}
 
-{{- /* How long a Pod may take to end: what `istio.preStop` waits for comes out of it, too. */ -}}
+{{- /* Termination grace period, which includes the delay of `istio.preStop`. */ -}}
 {{- define "istio.gracePeriod" -}}
 terminationGracePeriodSeconds: {{ add 30 (int .values.preStopSeconds) }}
 {{- end -}}
 
-{{- /* The certificate of the component. The Secret may come later: the process waits for it. */ -}}
+{{- /* The certificate of the component. The Secret may be created later: the process waits for it. */ -}}
 {{- define "istio.certificateVolume" -}}
 {{- $certs := .values.certs -}}
 name: istio-certs

@@ -1,6 +1,6 @@
-{{- /* Argument of all: dict of root and component. */ -}}
+{{- /* Argument of all templates: dict of root and component. */ -}}
 
-{{- /* Revisions share it. */ -}}
+{{- /* Shared by all revisions. */ -}}
 {{- define "istio.serviceAccountName" -}}
 istio-{{ .component }}-service-account
 {{- end -}}
@@ -15,12 +15,12 @@ metadata:
     {{- include "istio.labels" . | nindent 4 }}
 {{- end -}}
 
-{{- /* Name of what belongs to the cluster: two control planes in two namespaces do not share it. */ -}}
+{{- /* Name of cluster-scoped objects, different for control planes in different namespaces. */ -}}
 {{- define "istio.clusterRoleName" -}}
 istio-{{ .component }}{{ include "istio.suffix" .root }}-{{ .root.Release.Namespace }}
 {{- end -}}
 
-{{- /* The binding to the account of the component. */ -}}
+{{- /* The binding to the ServiceAccount of the component. */ -}}
 {{- define "istio.clusterRoleBinding" -}}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding

@@ -1,19 +1,19 @@
-{{- /* Replicas that are always there. Argument: the values of the component. */ -}}
+{{- /* Minimum number of replicas. Argument: the values of the component. */ -}}
 {{- define "istio.guaranteedReplicas" -}}
 {{- ternary .autoscaleMin .replicaCount .autoscaleEnabled | int -}}
 {{- end -}}
 
-{{- /* Nothing while the autoscaler decides: an upgrade would reset its choice. Argument: the values. */ -}}
+{{- /* Empty with autoscaling: an upgrade would reset the number of replicas. Argument: the values. */ -}}
 {{- define "istio.replicas" -}}
 {{- if not .autoscaleEnabled -}}
 replicas: {{ int .replicaCount }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Argument of the others: dict of root, component, values and name. */ -}}
+{{- /* Argument of the other templates: dict of root, component, values and name. */ -}}
 
-{{- /* Of one replica a budget would block every drain of its node, so there is none. A budget says one of minAvailable
-and maxUnavailable; the former is a default that the latter replaces. */ -}}
+{{- /* With one replica a budget would block every drain of its node, so none is rendered. A budget has either minAvailable,
+the default, or maxUnavailable, which replaces it. */ -}}
 {{- define "istio.podDisruptionBudget" -}}
 {{- $budget := .values.podDisruptionBudget -}}
 {{- if hasKey $budget "maxUnavailable" -}}
@@ -60,7 +60,7 @@ spec:
         averageUtilization: {{ int .values.cpu.targetAverageUtilization }}
   behavior:
     scaleDown:
-      # Those who are connected come back elsewhere only after a while.
+      # Clients of a removed replica reconnect only after a while.
       stabilizationWindowSeconds: 300
 {{- end }}
 {{- end -}}

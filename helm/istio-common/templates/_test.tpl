@@ -1,5 +1,5 @@
-{{- /* A Pod of `helm test`: asks the component for its readiness over its Service, with the program of the proxy's
-image, as images have no shell. Argument: dict of root, component, name and url. */ -}}
+{{- /* A Pod of `helm test`: checks the readiness of the component through its Service, with pilot-agent of the proxy's
+image, as the images have no shell. Argument: dict of root, component, name and url. */ -}}
 {{- define "istio.testPod" -}}
 {{- $global := .root.Values.global -}}
 apiVersion: v1

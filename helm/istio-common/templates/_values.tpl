@@ -1,6 +1,6 @@
 {{- /*
-A chart's values are in a section named after its component, so that one file serves all charts. They may also
-be given without the section, as the umbrella chart hands them down; that wins. Both end up in the section.
+A chart's values are in a section named after its component, so that one file can be used for all charts. They may
+also be given without the section, as the umbrella chart passes them; that takes precedence. Both end up in the section.
 Argument: list of .Values and the name of the section.
 */ -}}
 {{- define "istio.section" -}}
@@ -14,7 +14,7 @@ Argument: list of .Values and the name of the section.
 {{- end -}}
 
 {{- /*
-Lays the second map over the first, in place. Not mergeOverwrite: it takes false, 0 and [] for nothing.
+Merges the second map into the first, in place. Unlike mergeOverwrite, false, 0 and [] count as values.
 Argument: list of two maps.
 */ -}}
 {{- define "istio.overlay" -}}

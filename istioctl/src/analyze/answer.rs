@@ -1,4 +1,4 @@
-//! Messages as lines, JSON or YAML.
+//! Output of messages as lines, JSON or YAML.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::args::{Analyze, Form};
 
-/// A message for programs.
+/// A message in JSON or YAML.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
@@ -35,7 +35,7 @@ impl Entry {
     }
 }
 
-/// Writes the answer.
+/// Writes the messages.
 pub(super) fn write(args: &Analyze, messages: &[&Message]) -> Result<()> {
     let entries = || {
         messages
@@ -45,11 +45,12 @@ pub(super) fn write(args: &Analyze, messages: &[&Message]) -> Result<()> {
     };
     let text = match args.output {
         Form::Json => {
-            let mut text = serde_json::to_string_pretty(&entries()).context("encode the answer")?;
+            let mut text =
+                serde_json::to_string_pretty(&entries()).context("cannot encode the output")?;
             text.push('\n');
             text
         }
-        Form::Yaml => serde_yaml::to_string(&entries()).context("encode the answer")?,
+        Form::Yaml => serde_yaml::to_string(&entries()).context("cannot encode the output")?,
         Form::Log => {
             let is_coloured = args
                 .color
@@ -62,7 +63,7 @@ pub(super) fn write(args: &Analyze, messages: &[&Message]) -> Result<()> {
     };
     std::io::stdout()
         .write_all(text.as_bytes())
-        .context("write the answer")
+        .context("cannot write the output")
 }
 
 fn line(message: &Message, is_coloured: bool) -> String {

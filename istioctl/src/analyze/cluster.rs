@@ -1,4 +1,4 @@
-//! Objects of a cluster that analyzers look at.
+//! The objects of a cluster that analyzers need.
 
 use std::collections::BTreeSet;
 
@@ -7,23 +7,23 @@ use istio_rules::analysis::{Builder, Unusable, istio_kinds, kubernetes};
 
 use crate::cluster::{Cluster, Kind, Listed};
 
-/// Kinds of which nothing was read.
+/// Kinds that could not be read.
 #[derive(Debug, Default)]
 pub(super) struct Absent {
-    /// The cluster does not know them, so it has none.
+    /// Kinds that the cluster does not know, and thus has no objects of.
     unknown: BTreeSet<&'static str>,
-    /// The user must not see them.
+    /// Kinds that the user may not list.
     forbidden: BTreeSet<&'static str>,
 }
 
 impl Absent {
-    /// Whether the cluster's objects of a kind were read.
+    /// Whether the cluster's objects of a kind are known.
     pub(super) fn knows(&self, kind: &str) -> bool {
         !self.unknown.contains(kind) && !self.forbidden.contains(kind)
     }
 
-    /// Tells the builder, once it has the files' objects: what the cluster does not know may be in
-    /// the files, but what it hides could be anything.
+    /// Passes the missing kinds to the builder, after the files' objects were added: kinds that the
+    /// cluster does not know are complete with the files' objects, but forbidden ones are not.
     pub(super) fn apply(&self, builder: &mut Builder) {
         for kind in &self.unknown {
             if !builder.holds(kind) {
@@ -35,12 +35,12 @@ impl Absent {
         }
     }
 
-    /// Says why analyzers were skipped that would run for somebody else.
+    /// Warns about analyzers that were skipped for lack of permissions.
     pub(super) fn warn(&self, skipped: &[&str]) {
         if !self.forbidden.is_empty() && !skipped.is_empty() {
             let kinds: Vec<&str> = self.forbidden.iter().copied().collect();
             eprintln!(
-                "Warning: you may not list {} here, so {} analyzers were skipped (-v names them)",
+                "Warning: no permission to list {}, so {} analyzers were skipped (see -v)",
                 kinds.join(", "),
                 skipped.len()
             );
@@ -54,7 +54,7 @@ struct Found {
     unusable: Vec<Unusable>,
 }
 
-/// Reads every kind, one after the other.
+/// Reads all kinds, one after the other.
 pub(super) async fn read(
     cluster: &Cluster,
     istio_namespace: &str,
@@ -62,7 +62,7 @@ pub(super) async fn read(
 ) -> Result<Absent> {
     let mut absent = Absent::default();
     let native = kubernetes::KINDS.iter().map(|row| {
-        // Of config maps only the control plane's are of use.
+        // Only the control plane's ConfigMaps are needed.
         let namespace = (row.1 == "ConfigMap").then_some(istio_namespace);
         (row.0, &["v1"][..], row.1, row.2, namespace)
     });
@@ -86,7 +86,7 @@ pub(super) async fn read(
                 builder.append(of_kind);
                 for Unusable { object, error, .. } in unusable {
                     let field = &error.path;
-                    eprintln!("Warning: {object} is left out: {field}: {error}");
+                    eprintln!("Warning: {object} is ignored: {field}: {error}");
                 }
             }
             Listed::Unknown => {

@@ -1,4 +1,4 @@
-//! Documents of files: their objects, and where their lines are.
+//! Documents in files: their objects, and the lines of these.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,22 +12,22 @@ use serde_json::Value;
 use super::lines::Lines;
 use mesh_common::input::{self, Input};
 
-/// What came of reading files, besides the objects.
+/// Result of reading files, besides the objects.
 #[derive(Debug, Default)]
 pub(super) struct Read {
-    /// What cannot be read, one line each.
+    /// Errors, one line each.
     pub(super) errors: Vec<String>,
     namespaces: BTreeSet<String>,
 }
 
 impl Read {
-    /// Whether some document is in that namespace.
+    /// Whether any document is in this namespace.
     pub(super) fn names(&self, namespace: &str) -> bool {
         self.namespaces.contains(namespace)
     }
 }
 
-/// Reads the objects of all inputs. Those that name no namespace are put into `namespace`.
+/// Reads the objects of all inputs. Objects without a namespace are put into `namespace`.
 pub(super) fn read(inputs: &[Input], namespace: &str, builder: &mut Builder) -> Read {
     let mut reading = Reading {
         namespace,
@@ -107,7 +107,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Writes the namespace into objects that name none.
+    /// Sets the namespace of objects that have none.
     fn settle(&mut self, value: &mut Value) {
         if let Some(items) = value.get_mut("items").and_then(Value::as_array_mut) {
             items.iter_mut().for_each(|item| self.settle(item));
@@ -134,7 +134,7 @@ impl Reading<'_> {
     }
 }
 
-/// An object with its place.
+/// An object with its location.
 pub(super) fn shown(origin: &Origin) -> String {
     let file = origin.place.as_ref().map_or("", |place| &place.file);
     match origin.line("") {
@@ -143,7 +143,7 @@ pub(super) fn shown(origin: &Origin) -> String {
     }
 }
 
-/// Settings of the mesh in a file.
+/// Reads a mesh configuration file.
 pub(super) fn mesh_config(path: &Path, builder: &mut Builder) -> Result<()> {
     let inputs = input::read(&[PathBuf::from(path)], false);
     for input in inputs {

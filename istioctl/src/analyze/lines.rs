@@ -1,4 +1,4 @@
-//! Lines of fields in a document, also of one that lists thousands of objects.
+//! Line numbers of fields in a document, also in lists of thousands of objects.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,24 +6,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use istio_rules::analysis::Locate;
 use mesh_core::yaml::{self, Document};
 
-/// So many bytes are read again for the lines of one document: a lookup reads up to the field.
-/// After that, messages tell the line of the object's document only.
+/// Maximum number of bytes that are parsed again for the line numbers of one document: each lookup
+/// parses the text up to the field. After that, messages show only the line of the document.
 const BUDGET: usize = 64 << 20;
 
-/// A document that lines are looked up in.
+/// A document in which line numbers are looked up.
 #[derive(Debug)]
 pub(super) struct Lines {
     line: usize,
     text: String,
-    /// Elements of `items`, if the document is a list.
+    /// Number of elements in `items`, if the document is a list.
     count: usize,
-    /// Whether paths lead to lines: not if several values share the text.
+    /// Whether paths can be located; not if several values share the text.
     is_located: bool,
     spent: AtomicUsize,
     items: OnceLock<Vec<Piece>>,
 }
 
-/// A part of the text, with the number of lines before it.
+/// A part of the text and the number of lines before it.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     start: usize,
@@ -32,7 +32,7 @@ struct Piece {
 }
 
 impl Lines {
-    /// A document that begins on `line` of its file; `count` elements are in its `items`.
+    /// A document that begins on `line` of its file and has `count` elements in `items`.
     pub(super) const fn new(line: usize, text: String, count: usize, is_located: bool) -> Self {
         Self {
             line,
@@ -52,7 +52,7 @@ impl Lines {
         }
     }
 
-    /// The part of the text that an element is written in, if the list is in block style.
+    /// The part of the text with an element, if the list is in block style.
     fn item(&self, index: usize) -> Option<Document<'_>> {
         let items = self.items.get_or_init(|| {
             let pieces = pieces(&self.text);
@@ -92,8 +92,8 @@ impl Locate for Lines {
     }
 }
 
-/// The elements of `items:` at the left margin. All that belongs to an element is further right
-/// than its dash.
+/// The elements of `items:` at the left margin. Everything in an element is indented further than
+/// its dash.
 fn pieces(text: &str) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut dash: Option<usize> = None;

@@ -1,5 +1,5 @@
-//! What injection is governed by: files, and for what no file is given the ConfigMaps of the
-//! cluster, which the webhook itself reads.
+//! Configuration of the injection: files and, for those that are not given, the ConfigMaps in the
+//! cluster that the webhook uses.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,29 +13,29 @@ use sidecar_injector::config::{Config, Policy, Settings};
 use crate::args::{Global, KubeInject};
 use crate::cluster::Cluster;
 
-/// How long the cluster may take for both ConfigMaps.
+/// Timeout of reading both ConfigMaps.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Everything that the library needs.
+/// All inputs of the library.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) config: Config,
-    /// Namespace of objects that name none.
+    /// Namespace of objects without one.
     pub(super) namespace: String,
 }
 
 pub(super) fn read(global: &Global, args: &KubeInject) -> Result<Found> {
     let is_offline = args.inject_config_file.is_some() && args.mesh_config_file.is_some();
-    // What is in files needs no cluster.
+    // With all files given, no cluster is needed.
     let remote = if is_offline {
         Remote::default()
     } else {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .context("start the runtime")?
+            .context("cannot start the runtime")?
             .block_on(async { tokio::time::timeout(LIMIT, remote(global, args)).await })
-            .context("the cluster did not answer in time")??
+            .context("the cluster did not respond in time")??
     };
     let injection = pick(
         args.inject_config_file.as_deref(),
@@ -59,7 +59,7 @@ pub(super) fn read(global: &Global, args: &KubeInject) -> Result<Found> {
         ..Settings::default()
     };
     let mut config = Config::parse(&injection, &values, &mesh, settings)?;
-    // Who calls this wants the proxy, whatever the policy for others is.
+    // The command asks for injection, so the policy does not apply.
     config.policy = Policy::Enabled;
     let namespace = global
         .namespace
@@ -69,7 +69,7 @@ pub(super) fn read(global: &Global, args: &KubeInject) -> Result<Found> {
     Ok(Found { config, namespace })
 }
 
-/// Texts of the cluster.
+/// Data in the ConfigMaps.
 #[derive(Debug, Default)]
 struct Remote {
     injector: BTreeMap<String, String>,
@@ -105,7 +105,7 @@ async fn remote(global: &Global, args: &KubeInject) -> Result<Remote> {
         let namespace = &global.istio_namespace;
         let map: Option<ConfigMap> = cluster.get(namespace, &name).await?;
         let map = map.with_context(|| {
-            format!("ConfigMap {namespace}/{name} is not there: name another one, or files")
+            format!("ConfigMap {namespace}/{name} does not exist: name another one, or use files")
         })?;
         Ok(map.data.unwrap_or_default())
     };
@@ -116,7 +116,7 @@ async fn remote(global: &Global, args: &KubeInject) -> Result<Remote> {
     })
 }
 
-/// The text of the file, else the entry of the ConfigMap.
+/// Content of the file, or the entry of the ConfigMap.
 fn pick(
     file: Option<&Path>,
     map: &BTreeMap<String, String>,
@@ -134,6 +134,6 @@ fn pick(
 
 fn text_of(path: &(impl AsRef<Path> + ?Sized)) -> Result<String> {
     let path: PathBuf = path.as_ref().to_owned();
-    ensure!(path.is_file(), "{} is no file", path.display());
-    fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+    ensure!(path.is_file(), "{} is not a file", path.display());
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -1,4 +1,4 @@
-//! A small API server: lists in pages, and what may go wrong with them.
+//! A minimal API server: lists in pages, and their failures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-/// What it answers with.
+/// Its responses.
 #[derive(Debug, Default)]
 pub(crate) struct Server {
     lists: BTreeMap<String, Vec<Value>>,
@@ -27,7 +27,7 @@ impl Server {
         Self::default()
     }
 
-    /// Has a kind.
+    /// Serves a kind.
     pub(crate) fn serve(&mut self, path: &str) {
         self.lists.entry(path.to_owned()).or_default();
         self.asked.entry(path.to_owned()).or_default();
@@ -46,17 +46,17 @@ impl Server {
         self.broken.insert(path.to_owned());
     }
 
-    /// Never answers.
+    /// Never responds.
     pub(crate) fn hang(&mut self, path: &str) {
         self.hanging.insert(path.to_owned());
     }
 
-    /// Forgets the first continuation of a list.
+    /// Expires the first continuation of a list.
     pub(crate) fn expire_once(&mut self, path: &str) {
         self.expiring.insert(path.to_owned(), AtomicBool::new(true));
     }
 
-    /// Listens, and writes `config` into the directory, with the namespace `shop`.
+    /// Listens, and writes a kubeconfig `config` with the namespace `shop` into the directory.
     pub(crate) fn start(self, directory: &Path) -> Running {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -81,7 +81,7 @@ impl Server {
     }
 }
 
-/// A server until it is dropped.
+/// A running server, stopped when dropped.
 pub(crate) struct Running {
     state: Arc<Server>,
     #[expect(dead_code, reason = "the server lives as long as its runtime")]
@@ -89,7 +89,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// How many requests for a list came.
+    /// Number of requests for a list.
     pub(crate) fn pages(&self, path: &str) -> usize {
         self.state.asked.get(path).unwrap().load(Ordering::SeqCst)
     }

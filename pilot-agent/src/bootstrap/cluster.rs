@@ -8,11 +8,11 @@ use super::{Channel, HostPort, Inputs, San, any, object, socket_address, time};
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const UPSTREAM_TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
-/// `SOL_SOCKET` and `SO_MARK` of Linux.
+/// Linux's `SOL_SOCKET`; `SO_MARK` follows.
 const SOL_SOCKET: u8 = 1;
 const SO_MARK: u8 = 36;
 
-/// A plaintext cluster of one port of this Pod.
+/// A plaintext cluster for one port of this Pod.
 pub(super) fn local(name: &str, address: &str, port: u16) -> Value {
     json!({
         "name": name,
@@ -23,7 +23,7 @@ pub(super) fn local(name: &str, address: &str, port: u16) -> Value {
     })
 }
 
-/// The agent's secret discovery socket.
+/// Cluster of the agent's secret discovery socket.
 pub(super) fn sds(path: &str) -> Value {
     json!({
         "name": "sds-grpc",
@@ -35,7 +35,7 @@ pub(super) fn sds(path: &str) -> Value {
     })
 }
 
-/// Pilot.
+/// Cluster of pilot.
 pub(super) fn xds(inputs: &Inputs<'_>) -> Value {
     let threshold = |priority: &str| json!({"priority": priority, "max_connections": 100_000, "max_pending_requests": 100_000, "max_requests": 100_000});
     let mut cluster = named(inputs, "xds-grpc", &inputs.discovery, "5s");
@@ -43,7 +43,7 @@ pub(super) fn xds(inputs: &Inputs<'_>) -> Value {
         "connect_timeout".to_owned(),
         time(inputs.config.connect_timeout),
     );
-    // A connection for each stream spreads proxies over pilots.
+    // One connection per stream, to spread proxies over the pilots.
     cluster.insert(
         "typed_extension_protocol_options".to_owned(),
         http2(json!({"common_http_protocol_options": {"max_requests_per_connection": 1}})),
@@ -82,7 +82,7 @@ pub(super) fn xds(inputs: &Inputs<'_>) -> Value {
     };
     if let Some(common) = tls {
         let mut context = object(json!({"common_tls_context": common}));
-        // The handshake knows names only.
+        // SNI allows names only.
         if inputs.discovery_name.parse::<IpAddr>().is_err() {
             context.insert("sni".to_owned(), inputs.discovery_name.as_str().into());
         }
@@ -94,7 +94,7 @@ pub(super) fn xds(inputs: &Inputs<'_>) -> Value {
     Value::Object(cluster)
 }
 
-/// A server outside: tracing collector, metrics or access log service.
+/// Cluster of an external server: tracing collector, metrics or access log service.
 pub(super) fn remote(
     inputs: &Inputs<'_>,
     name: &str,
@@ -153,7 +153,7 @@ fn http2(more: Value) -> Value {
     json!({HTTP_OPTIONS: any(HTTP_OPTIONS, Value::Object(options))})
 }
 
-/// Secret discovery of `default` or `ROOTCA`: waits for the agent as long as it takes.
+/// Secret discovery of `default` or `ROOTCA`, without a timeout.
 fn secret(name: &str) -> Value {
     json!({"name": name, "sds_config": {
         "initial_fetch_timeout": "0s",

@@ -8,7 +8,7 @@ const MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const COMPRESSOR: &str = "envoy.extensions.filters.http.compressor.v3.Compressor";
 
-/// `/stats/prometheus` of Envoy's admin interface.
+/// Serves `/stats/prometheus` of Envoy's admin interface.
 pub(super) fn metrics(inputs: &Inputs<'_>) -> Value {
     let mut filters = Vec::new();
     if inputs.config.stats_compression != Some(false) {
@@ -34,7 +34,7 @@ pub(super) fn metrics(inputs: &Inputs<'_>) -> Value {
     )
 }
 
-/// `/healthz/ready` of the agent.
+/// Serves `/healthz/ready` of the agent.
 pub(super) fn health(inputs: &Inputs<'_>) -> Value {
     let families = inputs.families;
     let http = Http {
@@ -71,7 +71,7 @@ struct Http {
 }
 
 fn listener(address: &str, other: Option<&str>, port: u16, http: &Http) -> Value {
-    // The name is the same in every family: pilot and the drain logic know it.
+    // The name is the same for both families: pilot and the drain logic depend on it.
     let mut listener = json!({
         "name": format!("0.0.0.0_{port}"),
         "address": socket_address(address, port),

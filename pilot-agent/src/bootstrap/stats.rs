@@ -1,4 +1,4 @@
-//! Which statistics Envoy keeps, and how their names split into labels.
+//! Which statistics Envoy keeps, and how their names are split into tags.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Inputs, object, time};
 use mesh_core::duration;
 
-/// Tag name and expression; the first group is cut out of the name.
+/// Tag name and expression; the first group is removed from the name.
 const TAGS: [(&str, &str); 12] = [
     ("cluster_name", r"^cluster(\.(.+);)"),
     (
@@ -51,7 +51,7 @@ const SUFFIXES: [&str; 4] = [
     "shadow_denied",
 ];
 const REGEXES: [&str; 1] = [r"vhost\..*\.route\..*"];
-/// What counts open connections at shutdown.
+/// Statistic of open connections, used during shutdown.
 pub const ACTIVE_CONNECTIONS: &str = "downstream_cx_active";
 
 const INCLUDE: &str = "sidecar.istio.io/statsInclusion";
@@ -59,10 +59,10 @@ const EXTRA_TAGS: &str = "sidecar.istio.io/extraStatTags";
 const BUCKETS: &str = "sidecar.istio.io/statsHistogramBuckets";
 const FLUSH: &str = "sidecar.istio.io/statsFlushInterval";
 const EVICTION: &str = "sidecar.istio.io/statsEvictionInterval";
-/// Envoy's own default.
+/// Envoy's default.
 const DEFAULT_FLUSH: Duration = Duration::from_secs(5);
 
-/// `stats_config`.
+/// The field `stats_config`.
 pub(super) fn config(inputs: &Inputs<'_>, warnings: &mut Vec<String>) -> Result<Value, String> {
     let mut tags: Vec<Value> = TAGS
         .iter()
@@ -77,7 +77,7 @@ pub(super) fn config(inputs: &Inputs<'_>, warnings: &mut Vec<String>) -> Result<
             tags.push(json!({"tag_name": tag, "regex": format!(r"({tag}=\.=(.*?);\.;)")}));
         } else {
             warnings.push(format!(
-                "{EXTRA_TAGS}: {tag:?} is not a tag name and is left out"
+                "{EXTRA_TAGS}: {tag:?} is not a valid tag name and is ignored"
             ));
         }
     }
@@ -87,8 +87,8 @@ pub(super) fn config(inputs: &Inputs<'_>, warnings: &mut Vec<String>) -> Result<
         "stats_matcher": {"inclusion_list": {"patterns": patterns(inputs)}},
     }));
     if let Some(text) = inputs.annotations.get(BUCKETS) {
-        let buckets: BTreeMap<String, Vec<f64>> =
-            serde_json::from_str(text).map_err(|error| format!("annotation {BUCKETS}: {error}"))?;
+        let buckets: BTreeMap<String, Vec<f64>> = serde_json::from_str(text)
+            .map_err(|error| format!("invalid annotation {BUCKETS}: {error}"))?;
         let settings: Value = buckets
             .iter()
             .map(|(prefix, buckets)| json!({"match": {"prefix": prefix}, "buckets": buckets}))
@@ -98,7 +98,7 @@ pub(super) fn config(inputs: &Inputs<'_>, warnings: &mut Vec<String>) -> Result<
     Ok(Value::Object(config))
 }
 
-/// Flush and eviction intervals, from annotations.
+/// Flush and eviction intervals from annotations.
 pub(super) fn flush(
     inputs: &Inputs<'_>,
     root: &mut Map<String, Value>,
@@ -110,7 +110,12 @@ pub(super) fn flush(
             .ok()
             .filter(|interval| !interval.is_zero())
             .map(Some)
-            .ok_or_else(|| format!("annotation {name}: {text:?} is not a duration such as 5s")),
+            .ok_or_else(|| {
+                format!(
+                    "invalid duration {text:?} in annotation {name}: want a number with a unit, \
+                     such as 5s"
+                )
+            }),
     };
     let flush = interval(FLUSH)?;
     if let Some(flush) = flush {
@@ -170,7 +175,7 @@ fn patterns(inputs: &Inputs<'_>) -> Vec<Value> {
     found
 }
 
-/// `{pod_ip}` stands for one pattern for each address.
+/// Expands `{pod_ip}` into one pattern per address.
 fn per_address(pattern: &str, inputs: &Inputs<'_>) -> Vec<String> {
     if pattern.contains("{pod_ip}") {
         inputs

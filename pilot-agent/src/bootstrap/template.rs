@@ -1,4 +1,4 @@
-//! A bootstrap template of the user's own, in Go's text/template syntax.
+//! A custom bootstrap template, in Go's text/template syntax.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::Inputs;
 
-/// Executes the template over the same values that the built-in bootstrap is made from.
+/// Renders the template with the values of the built-in bootstrap.
 ///
 /// # Errors
-/// The template does not parse or execute.
+/// If the template cannot be parsed or executed.
 pub fn render(text: &str, inputs: &Inputs<'_>) -> Result<String, gotmpl::TemplateError> {
     Template::new("bootstrap")
         .func("toJSON", |arguments| {

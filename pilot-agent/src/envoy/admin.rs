@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use crate::http_client::{self, Error};
 
-/// Longest answer that is read.
+/// Maximum size of a response.
 const MAX_BODY: usize = 4 << 20;
 
-/// The admin interface of the Envoy of this Pod.
+/// Client of Envoy's admin interface in this Pod.
 #[derive(Debug, Clone, Copy)]
 pub struct Admin {
     /// Its port on the loopback address.
@@ -17,17 +17,16 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Statistics in use whose names match the expression, one `name: value` a line.
+    /// Statistics whose names match the expression, one `name: value` per line.
     ///
     /// # Errors
-    /// Envoy does not answer with 200 in time; the text says what it did.
+    /// If Envoy does not respond with 200 in time; the message says what happened.
     pub async fn stats(&self, filter: &str, limit: Duration) -> Result<String, String> {
         let path = format!("stats?usedonly&filter={}", encode(filter));
         self.call("GET", &path, limit).await
     }
 
-    /// Starts to drain listeners: inbound ones only, or all of them. `skip_exit` never closes them.
-    ///
+    /// Starts draining the inbound or all listeners. With `skip_exit` they are never closed.
     /// # Errors
     /// As [`stats`](Self::stats).
     pub async fn drain_listeners(
@@ -61,7 +60,7 @@ impl Admin {
     }
 }
 
-/// Percent-encodes what has a meaning of its own in a query.
+/// Percent-encodes characters with a special meaning in a query.
 fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -74,7 +73,7 @@ fn encode(text: &str) -> String {
     out
 }
 
-/// The lines `name: value` of a statistics answer whose value is a whole number.
+/// The lines `name: value` whose value is an integer.
 pub fn values(text: &str) -> impl Iterator<Item = (&str, u64)> {
     text.lines().filter_map(|line| {
         let (name, value) = line.rsplit_once(": ")?;

@@ -4,36 +4,36 @@ use std::path::Path;
 
 use crate::proxy_config::ProxyConfig;
 
-/// What decides the command line.
+/// Inputs of the command line.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
     /// The bootstrap file.
     pub bootstrap: &'a Path,
     /// The effective proxy configuration.
     pub config: &'a ProxyConfig,
-    /// Every address of the Pod is IPv6.
+    /// All addresses of the Pod are IPv6.
     pub only_v6: bool,
     /// `--proxyLogLevel`.
     pub log_level: &'a str,
     /// `--proxyComponentLogLevel`.
     pub component_log_level: &'a str,
-    /// Whole CPUs that the container may use; 0 = no limit.
+    /// CPU limit of the container in whole CPUs; 0 for no limit.
     pub cpu_limit: u32,
     /// Do not log uses of deprecated fields.
     pub skip_deprecated_logs: bool,
-    /// Core dumps.
+    /// Enable core dumps.
     pub core_dump: bool,
-    /// JSON that is merged into the bootstrap.
+    /// JSON to merge into the bootstrap.
     pub override_json: Option<&'a str>,
 }
 
-/// The arguments after the program's name.
+/// The arguments of Envoy, without the program's name.
 #[must_use]
 pub fn arguments(options: &Options<'_>) -> Vec<String> {
     let config = options.config;
     let mut arguments: Vec<String> = vec!["-c".to_owned(), options.bootstrap.display().to_string()];
     let mut pair = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
-    // Envoy counts whole seconds.
+    // Envoy takes whole seconds.
     pair(
         "--drain-time-s",
         config.drain_duration.as_millis().div_ceil(1000).to_string(),
@@ -76,13 +76,15 @@ pub fn arguments(options: &Options<'_>) -> Vec<String> {
     arguments
 }
 
-/// Worker threads: as configured, else the CPU limit; `None` lets Envoy count the machine's CPUs.
+/// Number of worker threads: as configured, else the CPU limit; `None` for one per CPU of the
+/// machine.
 #[must_use]
 pub fn concurrency(configured: Option<u32>, cpu_limit: u32) -> Option<u32> {
     Some(configured.unwrap_or(cpu_limit)).filter(|threads| *threads > 0)
 }
 
-/// `info,misc:error` is a level and a level by component; these beat `components`.
+/// Splits `info,misc:error` into a level and levels by component, which take precedence over
+/// `components`.
 fn log_levels(text: &str, components: &str) -> (String, String) {
     let (scoped, plain): (Vec<&str>, Vec<&str>) = text
         .split(',')

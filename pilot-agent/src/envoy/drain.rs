@@ -1,17 +1,17 @@
-//! How long Envoy goes on after the Pod was told to end.
+//! How long Envoy continues after the Pod is asked to terminate.
 
 use std::time::Duration;
 
 use super::admin::{Admin, values};
 use crate::bootstrap::stats::ACTIVE_CONNECTIONS;
 
-/// Pause between two counts of open connections.
+/// Interval between two counts of open connections.
 const COUNT_PERIOD: Duration = Duration::from_secs(1);
-/// Limit of one count.
+/// Timeout of one count.
 const COUNT_LIMIT: Duration = Duration::from_secs(2);
-/// After so many failed counts in a row nobody is left to ask.
+/// After this many consecutive failures Envoy is assumed to be gone.
 const MAX_FAILURES: u32 = 5;
-/// Limit of the call that starts draining.
+/// Timeout of the call that starts draining.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How to drain.
@@ -21,32 +21,32 @@ pub struct Drain {
     pub admin: Admin,
     /// A sidecar keeps outbound listeners: the application may still need them.
     pub inbound_only: bool,
-    /// Time given when connections are not counted.
+    /// Drain time when connections are not counted.
     pub duration: Duration,
-    /// Count connections, and end when there is none.
+    /// Count connections and stop when none is open.
     pub until_idle: bool,
-    /// Least time before the first count.
+    /// Minimum time before the first count.
     pub minimum: Duration,
-    /// Listeners of the agent's own, not counted.
+    /// Listeners of the agent itself, which are not counted.
     pub own_ports: [u16; 2],
 }
 
 impl Drain {
-    /// Starts draining and returns when Envoy may be ended.
+    /// Starts draining and returns when Envoy may be terminated.
     pub async fn run(&self) {
         if let Err(error) = self
             .admin
             .drain_listeners(self.inbound_only, false, CALL_LIMIT)
             .await
         {
-            tracing::warn!(error, "draining could not be started");
+            tracing::warn!(error, "cannot start draining");
         }
         if !self.until_idle {
             tracing::info!(wait = ?self.duration, "draining");
             tokio::time::sleep(self.duration).await;
             return;
         }
-        tracing::info!(minimum = ?self.minimum, "draining until no connection is open");
+        tracing::info!(minimum = ?self.minimum, "draining until all connections are closed");
         tokio::time::sleep(self.minimum).await;
         let mut failures = 0;
         loop {
@@ -61,7 +61,7 @@ impl Drain {
                 },
                 Err(error) => {
                     failures += 1;
-                    tracing::warn!(error, failures, "open connections could not be counted");
+                    tracing::warn!(error, failures, "cannot count the open connections");
                     if failures >= MAX_FAILURES {
                         return;
                     }
@@ -71,10 +71,10 @@ impl Drain {
         }
     }
 
-    /// Tells clients to go elsewhere while every listener stays open.
+    /// Asks clients to go elsewhere while all listeners stay open.
     ///
     /// # Errors
-    /// Envoy does not answer.
+    /// If Envoy does not respond.
     pub async fn announce(&self) -> Result<(), String> {
         self.admin
             .drain_listeners(self.inbound_only, true, CALL_LIMIT)
@@ -82,7 +82,7 @@ impl Drain {
     }
 }
 
-/// Open connections over all listeners that count; `None` if no listener is told at all.
+/// Number of open connections on all listeners that count; `None` if Envoy reports no listener.
 fn active(stats: &str, own_ports: [u16; 2]) -> Option<u64> {
     values(stats)
         .filter(|(name, _)| {

@@ -1,4 +1,4 @@
-//! Starting Envoy, waiting for it, ending it.
+//! Starting Envoy, waiting for it, and killing it.
 
 use std::{
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
@@ -30,10 +30,10 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Starts `binary`. With `launcher` (this very program) the child dies with the agent however it ends.
+    /// Starts `binary`. With `launcher` (this program) Envoy dies with the agent however that ends.
     ///
     /// # Errors
-    /// The program cannot be started.
+    /// If the program cannot be started.
     pub fn start(
         binary: &Path,
         arguments: &[String],
@@ -61,7 +61,7 @@ impl Envoy {
             .spawn()
             .with_context(|| {
                 format!(
-                    "Envoy cannot be started: {}",
+                    "cannot start Envoy: {}",
                     launcher.map_or(binary, PathBuf::as_path).display()
                 )
             })?;
@@ -74,30 +74,30 @@ impl Envoy {
         self.child.id()
     }
 
-    /// Waits for its end.
+    /// Waits until Envoy exits.
     ///
     /// # Errors
-    /// The child was lost.
+    /// If the child process cannot be waited for.
     pub async fn wait(&mut self) -> anyhow::Result<ExitStatus> {
-        self.child.wait().await.context("Envoy was lost")
+        self.child.wait().await.context("cannot wait for Envoy")
     }
 
-    /// Ends it at once and waits for its end.
+    /// Kills Envoy and waits until it has exited.
     ///
     /// # Errors
-    /// The child was lost.
+    /// If the child process cannot be killed.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.child.kill().await.context("Envoy cannot be ended")
+        self.child.kill().await.context("cannot kill Envoy")
     }
 }
 
-/// What an exit status means, with a hint where the cause is often known.
+/// Describes an exit status, with a hint at a frequent cause.
 #[must_use]
 pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(9)) => {
-            "killed by signal 9; if nobody sent it, the memory limit was reached".to_owned()
+            "killed by signal 9, probably because the container reached its memory limit".to_owned()
         }
         (None, Some(signal)) => {
             let name = Signal::try_from(signal).map_or("unknown", Signal::as_str);
@@ -107,24 +107,24 @@ pub fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// Turns this process into Envoy after having asked the kernel to kill it when the agent dies.
+/// Replaces this process with Envoy, after asking the kernel to kill it when the agent dies.
 pub fn become_envoy(flags: &ExecFlags) -> anyhow::Error {
     if let Err(error) = prctl::set_pdeathsig(Some(Signal::SIGKILL)) {
-        return anyhow!("the agent's death cannot be followed: {error}");
+        return anyhow!("cannot follow the agent's lifetime: {error}");
     }
-    // It may have died just before.
+    // The agent may have died just before.
     if getppid().as_raw() != flags.parent {
-        return anyhow!("the agent {} is gone already", flags.parent);
+        return anyhow!("the agent (process {}) has exited already", flags.parent);
     }
     let Some((program, arguments)) = flags.command.split_first() else {
-        return anyhow!("no program was given");
+        return anyhow!("no program to execute");
     };
     let error = Command::new(program).args(arguments).exec();
-    anyhow!("{program} cannot be started: {error}")
+    anyhow!("cannot execute {program}: {error}")
 }
 
-/// As process 1 of a container, waits for processes that lost their parents, until dropped. `envoy` is left
-/// to its own waiter.
+/// Reaps orphaned processes when running as process 1 of a container, until dropped. `envoy` is
+/// left to its own waiter.
 pub async fn reap_orphans(envoy: Option<u32>) {
     if getpid().as_raw() != 1 {
         return std::future::pending().await;
@@ -132,7 +132,7 @@ pub async fn reap_orphans(envoy: Option<u32>) {
     let mut children = match signal(SignalKind::child()) {
         Ok(children) => children,
         Err(error) => {
-            tracing::warn!(%error, "orphans are not waited for");
+            tracing::warn!(%error, "cannot watch for orphaned processes");
             return std::future::pending().await;
         }
     };
@@ -144,11 +144,11 @@ pub async fn reap_orphans(envoy: Option<u32>) {
                 Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) => pid,
                 Ok(_) | Err(Errno::ECHILD | Errno::EINTR) => break,
                 Err(error) => {
-                    tracing::debug!(%error, "ended processes cannot be listed");
+                    tracing::debug!(%error, "cannot list exited processes");
                     break;
                 }
             };
-            // Envoy in front hides others only until its own waiter has taken it.
+            // Envoy at the head hides other processes only until its own waiter reaps it.
             if Some(ended.as_raw()) == own || !reap(ended) {
                 break;
             }

@@ -1,4 +1,4 @@
-//! The `iptables` programs of the machine: which one to use, and how to call it.
+//! The `iptables` programs of the machine: choosing and running them.
 
 use std::{
     io::Write as _,
@@ -11,24 +11,25 @@ use super::{config::Family, ruleset::Rule, state::Saved};
 
 /// Seconds to wait for the lock of legacy iptables.
 const LOCK_WAIT: &str = "--wait=30";
-/// From this many lines of rules on, legacy iptables counts as being in use.
+/// Legacy iptables counts as being in use from this number of rules on.
 const LEGACY_IN_USE: usize = 3;
 
-/// One usable implementation for one address family.
+/// A usable implementation for one address family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binary {
     program: String,
     waits: bool,
 }
 
-/// A version as numbers, `1.8.9`.
+/// A version number, such as 1.8.9.
 type Version = Vec<u32>;
 
 impl Binary {
-    /// Chooses: the forced one; else legacy if it holds rules; else nft if it works; else the plain name.
+    /// Chooses the forced implementation; else legacy if it holds rules; else nft if it works; else
+    /// the plain name.
     ///
     /// # Errors
-    /// No implementation works; the text says how each one failed.
+    /// If no implementation works; the message says how each one failed.
     pub fn detect(family: Family, forced: Option<&str>) -> anyhow::Result<Self> {
         let base = match family {
             Family::V4 => "iptables",
@@ -36,7 +37,7 @@ impl Binary {
         };
         if let Some(forced) = forced {
             if !matches!(forced, "legacy" | "nft") {
-                bail!("--force-iptables-binary: {forced:?} is neither legacy nor nft");
+                bail!("invalid --force-iptables-binary {forced:?}: want legacy or nft");
             }
             return Self::usable(&format!("{base}-{forced}"));
         }
@@ -48,7 +49,7 @@ impl Binary {
             return Ok(legacy);
         }
         Self::usable(&format!("{base}-nft")).or_else(|nft| {
-            Self::usable(base).with_context(|| format!("{base}-nft cannot be used either: {nft:#}"))
+            Self::usable(base).with_context(|| format!("{base}-nft does not work either: {nft:#}"))
         })
     }
 
@@ -58,18 +59,18 @@ impl Binary {
         &self.program
     }
 
-    /// The rules in force.
+    /// The current rules.
     ///
     /// # Errors
-    /// The program cannot be run or fails.
+    /// If the program cannot be run or fails.
     pub fn save(&self) -> anyhow::Result<Saved> {
         Ok(Saved::parse(&self.save_text()?))
     }
 
-    /// The rules in force, as text.
+    /// The current rules, as text.
     ///
     /// # Errors
-    /// The program cannot be run or fails.
+    /// If the program cannot be run or fails.
     pub fn save_text(&self) -> anyhow::Result<String> {
         let program = format!("{}-save", self.program);
         let output = run(Command::new(&program), None)?;
@@ -77,10 +78,10 @@ impl Binary {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Applies restore text in one transaction, keeping all else.
+    /// Applies restore text in one transaction; other rules are kept.
     ///
     /// # Errors
-    /// The text is refused; nothing was changed then.
+    /// If the text is refused; in that case nothing was changed.
     pub fn restore(&self, text: &str) -> anyhow::Result<()> {
         let program = format!("{}-restore", self.program);
         let mut command = Command::new(&program);
@@ -94,7 +95,7 @@ impl Binary {
     /// Whether the rule exists.
     ///
     /// # Errors
-    /// The program cannot be run.
+    /// If the program cannot be run.
     pub fn has(&self, rule: &Rule) -> anyhow::Result<bool> {
         let mut command = Command::new(&self.program);
         if self.waits {
@@ -111,14 +112,14 @@ impl Binary {
         ok(program, &output)?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = version(&text)
-            .with_context(|| format!("{program} --version printed no version: {text:?}"))?;
+            .with_context(|| format!("{program} --version did not print a version: {text:?}"))?;
         let waits = !text.contains("nf_tables") && version.as_slice() >= [1, 6, 2].as_slice();
         let found = Self {
             program: program.to_owned(),
             waits,
         };
         found.save()?;
-        // A rule that matches nothing shows whether the kernel and our rights are enough.
+        // A rule that matches nothing shows whether kernel and permissions suffice.
         for action in ["-A", "-D"] {
             let mut command = Command::new(program);
             if waits {
@@ -137,7 +138,7 @@ fn version_command(program: &str) -> Command {
     command
 }
 
-/// Reads `v1.8.9` out of the version line.
+/// Parses the version `v1.8.9` in the output of --version.
 fn version(text: &str) -> Option<Version> {
     let word = text
         .split_whitespace()
@@ -160,14 +161,14 @@ fn run(mut command: Command, input: Option<&str>) -> anyhow::Result<Output> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("{program} cannot be started"))?;
+        .with_context(|| format!("cannot start {program}"))?;
     if let (Some(text), Some(mut pipe)) = (input, child.stdin.take()) {
         pipe.write_all(text.as_bytes())
-            .with_context(|| format!("{program} does not read its input"))?;
+            .with_context(|| format!("cannot write the input of {program}"))?;
     }
     child
         .wait_with_output()
-        .with_context(|| format!("{program} was lost"))
+        .with_context(|| format!("cannot wait for {program}"))
 }
 
 fn ok(program: &str, output: &Output) -> anyhow::Result<()> {
@@ -178,7 +179,7 @@ fn ok(program: &str, output: &Output) -> anyhow::Result<()> {
         Some(1) => "other problem",
         Some(2) => "parameter problem",
         Some(3) => "version problem",
-        Some(4) => "resource problem: lock held or no right",
+        Some(4) => "resource problem: lock held or missing permissions",
         _ => "unknown problem",
     };
     let stderr = String::from_utf8_lossy(&output.stderr);

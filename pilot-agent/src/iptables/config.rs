@@ -1,4 +1,4 @@
-//! What is to be captured, as checked data.
+//! The desired traffic capture, as validated data.
 
 use std::net::IpAddr;
 
@@ -55,7 +55,7 @@ pub enum Inbound {
     None,
     /// All but these.
     All {
-        /// Ports that are left alone.
+        /// Excluded ports.
         except: Vec<u16>,
     },
     /// Only these.
@@ -76,7 +76,7 @@ pub enum Cidrs {
 /// Groups whose processes are captured outbound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Groups {
-    /// Every group but these names or ids.
+    /// All groups except these names or ids.
     AllExcept(Vec<String>),
     /// Only these names or ids, at most [`MAX_GROUPS`].
     Only(Vec<String>),
@@ -85,16 +85,16 @@ pub enum Groups {
 /// Upper limit of included owner groups.
 pub const MAX_GROUPS: usize = 64;
 
-/// Capture of name lookups.
+/// Capture of DNS queries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dns {
-    /// Any destination, not only `servers`.
+    /// To any destination, not only to `servers`.
     pub all: bool,
     /// The servers of `resolv.conf`.
     pub servers: Vec<IpAddr>,
 }
 
-/// The wanted interception.
+/// The desired traffic capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Outbound capture port of Envoy.
@@ -107,35 +107,35 @@ pub struct Config {
     pub proxy_uids: Vec<String>,
     /// Group ids of the proxy.
     pub proxy_gids: Vec<String>,
-    /// Socket mark of the proxy, where it cannot run under an id of its own.
+    /// Socket mark of the proxy, for proxies without a user id of their own.
     pub proxy_mark: Option<u32>,
     /// Inbound mode.
     pub mode: Mode,
-    /// Packet mark of TPROXY; the next number is used too.
+    /// Packet mark of TPROXY; the next number is used as well.
     pub tproxy_mark: u32,
     /// Routing table of TPROXY.
     pub tproxy_route_table: u32,
     /// Inbound ports.
     pub inbound: Inbound,
-    /// Interfaces that are left alone in both directions.
+    /// Interfaces that are excluded in both directions.
     pub exclude_interfaces: Vec<String>,
     /// Interfaces whose incoming traffic is treated as outbound.
     pub virtual_interfaces: Vec<String>,
     /// Outbound destinations.
     pub outbound: Cidrs,
-    /// Outbound destinations that are left alone.
+    /// Excluded outbound destinations.
     pub exclude_cidrs: Vec<IpNet>,
-    /// Outbound ports that are captured whatever the destination.
+    /// Outbound ports that are captured for every destination.
     pub outbound_ports: Vec<u16>,
-    /// Outbound ports that are left alone.
+    /// Excluded outbound ports.
     pub exclude_outbound_ports: Vec<u16>,
     /// Captured owner groups.
     pub owner_groups: Groups,
     /// Loopback range of IPv4.
     pub loopback_v4: Ipv4Net,
-    /// Drop packets that connection tracking calls invalid.
+    /// Drop packets that are invalid for connection tracking.
     pub drop_invalid: bool,
-    /// DNS capture; `None` is off.
+    /// Capture of DNS queries; `None` if disabled.
     pub dns: Option<Dns>,
     /// Write IPv4 rules.
     pub v4: bool,
@@ -143,18 +143,18 @@ pub struct Config {
     pub v6: bool,
 }
 
-/// What the machine tells: addresses, name servers, the proxy's user.
+/// Properties of the machine: addresses, name servers, the proxy's user.
 #[derive(Debug, Clone, Default)]
 pub struct Host {
-    /// Addresses of the Pod, without loopback and link-local, first one first.
+    /// Addresses of the Pod, except loopback and link-local ones.
     pub addresses: Vec<IpAddr>,
     /// Name servers of `resolv.conf`.
     pub name_servers: Vec<IpAddr>,
-    /// Id of the user that `ENVOY_USER` names, if it exists here.
+    /// Id of the user `ENVOY_USER`, if it exists here.
     pub proxy_user: Option<u32>,
 }
 
-/// A flag or variable with a value that cannot be used.
+/// A flag or variable with an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("--{flag}: {problem}")]
 pub struct Error {
@@ -165,10 +165,11 @@ pub struct Error {
 const DEFAULT_PROXY_ID: &str = "1337";
 
 impl Config {
-    /// Combines flags, environment and facts of the machine. A flag beats its variable.
+    /// Combines flags, environment and properties of the machine. A flag takes precedence over its
+    /// variable.
     ///
     /// # Errors
-    /// Text that does not parse, a combination that cannot work, or a machine without any address.
+    /// If a value cannot be parsed, values contradict each other, or the machine has no address.
     pub fn new(flags: &IptablesFlags, env: &Env, host: &Host) -> Result<Self, Error> {
         let text = |flag: &'static str, given: &Option<String>| -> String {
             given
@@ -202,7 +203,8 @@ impl Config {
             "" => None,
             value => Some(mark("proxy-mark", value)?),
         };
-        // With a mark the proxy shares its id with the application: no id may be exempt by default.
+        // With a mark the proxy shares its user id with the application, so no id may be exempt by
+        // default.
         if proxy_uids.is_empty() && proxy_mark.is_none() {
             proxy_uids.push(
                 host.proxy_user
@@ -252,8 +254,9 @@ impl Config {
         let Some(first) = host.addresses.first() else {
             return Err(Error {
                 flag: "dual-stack",
-                problem: "no address was found on any interface that is up, so the address family is unknown"
-                    .to_owned(),
+                problem:
+                    "no address found on any interface that is up: the address family is unknown"
+                        .to_owned(),
             });
         };
         let v6 = if dual_stack {
@@ -325,7 +328,7 @@ impl Config {
         })
     }
 
-    /// Families for which rules are written.
+    /// Address families to write rules for.
     #[must_use]
     pub fn families(&self) -> Vec<Family> {
         [(self.v4, Family::V4), (self.v6, Family::V6)]
@@ -335,7 +338,8 @@ impl Config {
             .collect()
     }
 
-    /// Whether some captured range is a loopback range: then local calls of the application are captured too.
+    /// Whether a captured range is a loopback range: then local calls of the application are
+    /// captured, too.
     #[must_use]
     pub fn captures_loopback(&self) -> bool {
         match &self.outbound {
@@ -345,7 +349,7 @@ impl Config {
     }
 }
 
-/// The variable that stands for a flag.
+/// The environment variable of a flag.
 #[must_use]
 pub fn variable(flag: &str) -> String {
     flag.to_ascii_uppercase().replace('-', "_")
@@ -407,7 +411,7 @@ fn cidrs(flag: &'static str, text: &str) -> Result<Vec<IpNet>, Error> {
                 .or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from));
             parsed.map(|net| net.trunc()).ok_or_else(|| Error {
                 flag,
-                problem: format!("{item:?} is not a range such as 10.0.0.0/8"),
+                problem: format!("{item:?} is not a CIDR range such as 10.0.0.0/8"),
             })
         })
         .collect()
@@ -423,13 +427,14 @@ fn ids(flag: &'static str, ids: Vec<String>) -> Result<Vec<String>, Error> {
     }
 }
 
-/// Names end up in restore text, so only what the kernel allows and no separator gets through.
+/// Names become part of the restore text, so only names that the kernel allows, without separators,
+/// are accepted.
 fn interfaces(flag: &'static str, text: &str) -> Result<Vec<String>, Error> {
     let names = list(text);
     match names.iter().find(|name| !is_word(name) || name.len() > 15) {
         Some(bad) => Err(Error {
             flag,
-            problem: format!("{bad:?} is not an interface name"),
+            problem: format!("{bad:?} is not a valid interface name"),
         }),
         None => Ok(names),
     }
@@ -453,13 +458,16 @@ fn groups(env: &Env) -> Result<Groups, Error> {
     if let Some(bad) = groups.iter().find(|group| !is_word(group)) {
         return Err(Error {
             flag: INCLUDE,
-            problem: format!("{bad:?} is not a group name or id"),
+            problem: format!("{bad:?} is not a valid group name or id"),
         });
     }
     if !all && groups.len() > MAX_GROUPS {
         return Err(Error {
             flag: INCLUDE,
-            problem: format!("{} groups, at most {MAX_GROUPS} can be named", groups.len()),
+            problem: format!(
+                "too many groups: {}, at most {MAX_GROUPS} are allowed",
+                groups.len()
+            ),
         });
     }
     Ok(if all || groups.is_empty() {
@@ -477,11 +485,11 @@ fn loopback(env: &Env) -> Result<Ipv4Net, Error> {
         .filter(|net| net.addr().is_loopback() && net.prefix_len() >= 8)
         .ok_or_else(|| Error {
             flag: NAME,
-            problem: format!("{text:?} is not a range within 127.0.0.0/8"),
+            problem: format!("{text:?} is not a CIDR range within 127.0.0.0/8"),
         })
 }
 
-/// The name servers of a `resolv.conf`; scoped and unreadable addresses are skipped.
+/// The name servers in a `resolv.conf`; scoped and invalid addresses are skipped.
 #[must_use]
 pub fn name_servers(resolv_conf: &str) -> Vec<IpAddr> {
     resolv_conf

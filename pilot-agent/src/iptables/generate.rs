@@ -1,5 +1,5 @@
-//! From the wanted interception to rules: a pure function per address family. The order of the rules
-//! is part of the behaviour; the numbers are the steps of README.md, "Traffic capture".
+//! Generates the rules of one address family. Pure. The order of the rules is significant; the
+//! numbers are the steps in README.md, "Traffic capture".
 
 use super::{
     config::{Cidrs, Config, Family, Groups, Inbound, Mode},
@@ -19,7 +19,7 @@ const OUTPUT: &str = "OUTPUT";
 
 /// Port of the agent's DNS proxy.
 const DNS_PROXY_PORT: u16 = 15053;
-/// Connection tracking zones that keep application→agent apart from agent→server.
+/// Connection tracking zones that separate application→agent from agent→server.
 const ZONE_SERVER: u8 = 1;
 const ZONE_AGENT: u8 = 2;
 
@@ -83,7 +83,7 @@ impl Build<'_> {
             .collect()
     }
 
-    /// DNS capture is in force for this family.
+    /// Whether DNS is captured for this family.
     fn captures_dns(&self) -> bool {
         self.config
             .dns

@@ -1,4 +1,4 @@
-//! The few routing changes that capture needs, by rtnetlink: no `ip` program has to be in the image.
+//! The few routing changes that capture needs, by rtnetlink: the image needs no `ip` program.
 
 use std::{io, os::fd::AsRawFd as _};
 
@@ -36,26 +36,27 @@ const RTPROT_BOOT: u8 = 3;
 const RT_SCOPE_HOST: u8 = 254;
 const RTN_LOCAL: u8 = 2;
 const LOOPBACK_INDEX: u32 = 1;
-/// Just before the main table. Without a priority of its own the kernel takes equal rules again and again.
+/// Just before the main table. Without an explicit priority the kernel accepts duplicates of a
+/// rule.
 const RULE_PRIORITY: u32 = 32765;
-/// Equal rules that a clean-up removes at most.
+/// Maximum number of equal rules that a clean-up removes.
 const MAX_DUPLICATES: usize = 64;
-/// `::6`, the source of inbound connections that the proxy makes.
+/// `::6`, the source address of the proxy's inbound connections.
 const OWN_SOURCE_V6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6];
 
 /// Add or remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Add; what exists already is kept.
+    /// Add, unless it exists.
     Add,
-    /// Remove; what is gone already is no error.
+    /// Remove, if it exists.
     Remove,
 }
 
-/// `rule fwmark MARK lookup TABLE`.
+/// Rule `fwmark MARK lookup TABLE`.
 ///
 /// # Errors
-/// The kernel refuses for another reason than that it is so already.
+/// If the kernel refuses, except because the state is reached already.
 pub fn mark_rule(change: Change, family: Family, mark: u32, table: u32) -> io::Result<()> {
     let header = [
         family_number(family),
@@ -76,7 +77,7 @@ pub fn mark_rule(change: Change, family: Family, mark: u32, table: u32) -> io::R
             attribute(&mut body, FRA_PRIORITY, &RULE_PRIORITY.to_ne_bytes());
             add(RTM_NEWRULE, &body)
         }
-        // Whatever the priority, and more than once where somebody added it more than once.
+        // With any priority, and repeatedly in case of duplicates.
         Change::Remove => {
             for _ in 0..MAX_DUPLICATES {
                 match request(RTM_DELRULE, NLM_F_REQUEST | NLM_F_ACK, &body) {
@@ -90,7 +91,7 @@ pub fn mark_rule(change: Change, family: Family, mark: u32, table: u32) -> io::R
     }
 }
 
-/// `route local default dev lo table TABLE`.
+/// Route `local default dev lo table TABLE`.
 ///
 /// # Errors
 /// As [`mark_rule`].
@@ -112,7 +113,7 @@ pub fn local_route(change: Change, family: Family, table: u32) -> io::Result<()>
     once(change, RTM_NEWROUTE, RTM_DELROUTE, &body)
 }
 
-/// `addr ::6/128 dev lo`. IPv4 needs none: all of 127/8 is local.
+/// Address `::6/128 dev lo`. IPv4 needs none: all of 127/8 is local.
 ///
 /// # Errors
 /// As [`mark_rule`].
@@ -131,7 +132,7 @@ const fn family_number(family: Family) -> u8 {
     }
 }
 
-/// The one-byte table field; larger numbers go into the attribute only.
+/// The one-byte table field; larger numbers are only in the attribute.
 fn small_table(table: u32) -> u8 {
     u8::try_from(table).unwrap_or(0)
 }
@@ -198,12 +199,12 @@ fn request(kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
         Some(0) => Ok(()),
         Some(code) => Err(io::Error::from_raw_os_error(-code)),
         None => Err(io::Error::other(
-            "the kernel's answer to a routing request cannot be read",
+            "cannot parse the kernel's response to a routing request",
         )),
     }
 }
 
-/// The error number of an acknowledgement: 0 or negative.
+/// The error number in an acknowledgement: 0 or negative.
 fn acknowledgement(answer: &[u8]) -> Option<i32> {
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
     let code = i32::from_ne_bytes(answer.get(16..20)?.try_into().ok()?);

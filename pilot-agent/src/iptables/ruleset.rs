@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-/// The netfilter tables that are used, in the order in which they are written.
+/// The netfilter tables in use, in the order in which they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
-    /// Only checked for residue; no rule of ours lives there.
+    /// Only checked for leftovers; this program writes no rules here.
     Filter,
     /// Marks, TPROXY, dropped packets.
     Mangle,
@@ -16,7 +16,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// All tables in writing order.
+    /// All tables in the order in which they are written.
     pub const ALL: [Self; 4] = [Self::Filter, Self::Mangle, Self::Nat, Self::Raw];
 
     /// The name after `*` in the restore format.
@@ -42,16 +42,16 @@ impl Table {
 pub struct Rule {
     /// The table that holds the chain.
     pub table: Table,
-    /// The chain, built in or ours.
+    /// The chain, built-in or of this program.
     pub chain: &'static str,
-    /// 1-based position to insert at; `None` appends.
+    /// 1-based position of an insertion; `None` to append.
     pub position: Option<u8>,
-    /// Matches and target, as on the command line, without `-A CHAIN`.
+    /// Matches and target, without `-A CHAIN`.
     pub spec: String,
 }
 
 impl Rule {
-    /// The chain that the rule jumps to, whatever it is.
+    /// The chain or target that the rule jumps to.
     #[must_use]
     pub fn target(&self) -> Option<&str> {
         let mut words = self.spec.split(' ');
@@ -60,14 +60,14 @@ impl Rule {
     }
 }
 
-/// All rules of one address family, in the order in which they were decided.
+/// All rules of one address family, in order of creation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ruleset {
     rules: Vec<Rule>,
 }
 
 impl Ruleset {
-    /// Adds a rule at the end of its chain.
+    /// Appends a rule to its chain.
     pub fn append(&mut self, table: Table, chain: &'static str, spec: impl Into<String>) {
         self.rules.push(Rule {
             table,
@@ -77,7 +77,7 @@ impl Ruleset {
         });
     }
 
-    /// Adds a rule at the given 1-based position of its chain.
+    /// Inserts a rule at the given 1-based position of its chain.
     pub fn insert(
         &mut self,
         table: Table,
@@ -99,7 +99,8 @@ impl Ruleset {
         &self.rules
     }
 
-    /// Our chains of one table: those with rules in order of first use, then those only jumped to.
+    /// The chains of this program in one table: those with rules in order of first use, then those
+    /// that are only jumped to.
     #[must_use]
     pub fn chains(&self, table: Table) -> Vec<&str> {
         let mut chains: Vec<&str> = Vec::new();
@@ -115,7 +116,7 @@ impl Ruleset {
         chains
     }
 
-    /// Restore input that creates every chain: it fails where one exists already.
+    /// Restore input that creates all chains; fails if one exists already.
     #[must_use]
     pub fn render(&self) -> String {
         self.text(|out, table| {
@@ -125,9 +126,9 @@ impl Ruleset {
         })
     }
 
-    /// Restore input that puts exactly this set in force in one transaction: every chain of ours, old
-    /// (`stale`) or new, is created or flushed, the jumps that `existing` shows are taken away, and the
-    /// rules are added. Old chains that are no longer used are deleted in the end.
+    /// Restore input that replaces the rules in one transaction: all chains of this program,
+    /// existing or new, are created or flushed, the jumps in `existing` are removed, and the rules
+    /// are added. Finally, unused chains are deleted.
     #[must_use]
     pub fn render_replacing(&self, existing: &super::state::Saved) -> String {
         let mut out = String::new();
@@ -184,7 +185,7 @@ impl Ruleset {
     }
 }
 
-/// Whether a chain is one of those that this program makes.
+/// Whether a chain belongs to this program.
 #[must_use]
 pub fn is_ours(chain: &str) -> bool {
     chain.starts_with("ISTIO_")

@@ -1,4 +1,4 @@
-//! What `iptables-save` shows, and how it differs from what is wanted.
+//! The output of `iptables-save` and its differences from the desired rules.
 
 use super::ruleset::{Ruleset, Table, is_ours};
 
@@ -10,7 +10,7 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// Reads the text; lines and tables that are not known are skipped.
+    /// Parses the text; unknown lines and tables are skipped.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut saved = Self::default();
@@ -31,7 +31,7 @@ impl Saved {
         saved
     }
 
-    /// Our chains that exist in `table`.
+    /// Existing chains of this program in `table`.
     pub fn own_chains(&self, table: Table) -> impl Iterator<Item = &str> {
         self.chains
             .iter()
@@ -39,8 +39,8 @@ impl Saved {
             .map(|(_, chain)| chain.as_str())
     }
 
-    /// Rules of built-in chains that are ours: every jump into our chains, and, where any chain of ours
-    /// exists at all, the forms that this program writes without naming a chain of ours.
+    /// Rules of this program in built-in chains: all jumps into its chains and, if any of its
+    /// chains exists, the forms of rules that do not name one of them.
     #[must_use]
     pub fn own_hooks(&self, table: Table) -> Vec<(&str, &str)> {
         let residue = self.has_residue();
@@ -55,21 +55,21 @@ impl Saved {
             .collect()
     }
 
-    /// Whether any chain of ours, or a jump to one, exists.
+    /// Whether any chain of this program, or a jump to one, exists.
     #[must_use]
     pub fn has_residue(&self) -> bool {
         self.chains.iter().any(|(_, chain)| is_ours(chain))
             || self.rules.iter().any(|(_, _, spec)| jumps_to_ours(spec))
     }
 
-    /// The number of lines of rules, ours or not.
+    /// The total number of rules.
     #[must_use]
     pub fn rule_count(&self) -> usize {
         self.rules.len()
     }
 
-    /// Why this state is not the one that `wanted` describes, judged by chains and numbers of rules;
-    /// whether each single rule is there must be asked of the kernel. `None`: no difference seen.
+    /// How this state differs from `wanted`, by chains and numbers of rules; each single rule must
+    /// be checked with the kernel. `None` if no difference was found.
     #[must_use]
     pub fn difference(&self, wanted: &Ruleset) -> Option<String> {
         for table in Table::ALL {
@@ -77,7 +77,7 @@ impl Saved {
             for chain in &chains {
                 if !self.own_chains(table).any(|found| found == *chain) {
                     return Some(format!(
-                        "chain {chain} is missing in table {}",
+                        "chain {chain} is missing from table {}",
                         table.name()
                     ));
                 }
@@ -93,14 +93,14 @@ impl Saved {
                     .count();
                 if have != want {
                     return Some(format!(
-                        "chain {chain} of table {} has {have} rules, wanted {want}",
+                        "chain {chain} of table {} has {have} rules instead of {want}",
                         table.name()
                     ));
                 }
             }
             if let Some(unknown) = self.own_chains(table).find(|chain| !chains.contains(chain)) {
                 return Some(format!(
-                    "chain {unknown} of table {} is not wanted",
+                    "unexpected chain {unknown} in table {}",
                     table.name()
                 ));
             }
@@ -112,7 +112,7 @@ impl Saved {
                 .count();
             if hooks != want {
                 return Some(format!(
-                    "table {} has {hooks} hooks, wanted {want}",
+                    "table {} has {hooks} hooks instead of {want}",
                     table.name()
                 ));
             }
@@ -120,7 +120,7 @@ impl Saved {
         None
     }
 
-    /// Restore input that removes everything of ours; empty when there is nothing.
+    /// Restore input that removes all rules of this program; empty if there are none.
     #[must_use]
     pub fn render_cleanup(&self) -> String {
         Ruleset::default().render_replacing(self)
@@ -132,7 +132,8 @@ fn jumps_to_ours(spec: &str) -> bool {
     words.find(|word| matches!(*word, "-j" | "-g")).is_some() && words.next().is_some_and(is_ours)
 }
 
-/// Excluded interfaces and the mark bookkeeping of TPROXY sit in built-in chains without a name of ours.
+/// Excluded interfaces and the mark handling of TPROXY are in built-in chains, without a name of
+/// this program.
 fn is_own_form(table: Table, chain: &str, spec: &str) -> bool {
     let words: Vec<&str> = spec.split(' ').collect();
     let skips_interface = matches!(
@@ -188,7 +189,7 @@ mod tests {
         let saved = Saved::parse(SAVE);
         assert_eq!(
             saved.difference(&wanted).as_deref(),
-            Some("chain ISTIO_OLD of table nat is not wanted")
+            Some("unexpected chain ISTIO_OLD in table nat")
         );
         let clean = SAVE
             .replace(":ISTIO_OLD - [0:0]\n", "")
@@ -197,7 +198,7 @@ mod tests {
         wanted.append(Table::Nat, "ISTIO_OUTPUT", "-d 10.0.0.0/8 -j RETURN");
         assert_eq!(
             Saved::parse(&clean).difference(&wanted).as_deref(),
-            Some("chain ISTIO_OUTPUT of table nat has 1 rules, wanted 2")
+            Some("chain ISTIO_OUTPUT of table nat has 1 rules instead of 2")
         );
     }
 }

@@ -1,4 +1,5 @@
-//! Proof that redirection works: a connection to nowhere must arrive at the capture ports.
+//! Verification of the redirection: a connection to an unused address must arrive at the capture
+//! ports.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -17,15 +18,16 @@ use tokio::{
 
 use super::config::{Config, Family};
 
-/// Pause between two attempts.
+/// Interval between two attempts.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Connects to the probe port on the proxy's own source address and waits until the connection comes out
-/// at a capture port with the probe port as its original destination. The rules treat only the proxy's
-/// user this way, so a caller with uid 0 becomes that user for the rest of the process.
+/// Connects to the probe port on the proxy's own source address and waits until the connection
+/// arrives at a capture port with the probe port as its original destination. The rules redirect
+/// only connections of the proxy's user this way, so a caller with uid 0 switches to that user for
+/// the rest of the process.
 ///
 /// # Errors
-/// Not redirected within `limit`.
+/// If the connection is not redirected within `limit`.
 pub async fn run(config: &Config, probe_port: u16, limit: Duration) -> anyhow::Result<()> {
     if config.proxy_mark.is_none() {
         become_proxy(config)?;
@@ -47,14 +49,14 @@ fn become_proxy(config: &Config) -> anyhow::Result<()> {
     if uid == 0 {
         return Ok(());
     }
-    // In a user namespace the call may be denied although there is no group to drop.
+    // A user namespace may deny the call even if there is no group to drop.
     if let Err(error) = setgroups(&[]) {
-        tracing::debug!(%error, "supplementary groups are kept");
+        tracing::debug!(%error, "cannot drop the supplementary groups");
     }
     setgid(Gid::from_raw(gid))
-        .with_context(|| format!("cannot become group {gid} for the validation"))?;
+        .with_context(|| format!("cannot switch to group {gid} for the validation"))?;
     setuid(Uid::from_raw(uid))
-        .with_context(|| format!("cannot become user {uid} for the validation"))
+        .with_context(|| format!("cannot switch to user {uid} for the validation"))
 }
 
 async fn check(
@@ -101,10 +103,10 @@ async fn check(
             match original_port(&stream, family) {
                 Ok(port) if port == probe_port => return anyhow::Ok(()),
                 Ok(port) => {
-                    tracing::debug!(port, "a connection with another original port arrived")
+                    tracing::debug!(port, "ignoring a connection with another original port")
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "a connection without original destination arrived")
+                    tracing::debug!(%error, "ignoring a connection without original destination")
                 }
             }
         }
@@ -123,10 +125,10 @@ async fn check(
         }
     };
     match timeout_at(deadline, both).await {
-        Ok(result) => result.context("the validation of the rules could not be carried out"),
+        Ok(result) => result.context("cannot validate the rules"),
         Err(_) => Err(anyhow!(
-            "a connection to {nowhere} port {probe_port} was not redirected to port {} or {} within {limit:?}: the \
-             rules are missing or not in force",
+            "a connection to {nowhere} port {probe_port} was not redirected to port {} or {} \
+             within {limit:?}: the rules are missing or have no effect",
             config.inbound_port,
             config.proxy_port,
         )),
@@ -143,7 +145,7 @@ fn listen(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
     let at = SocketAddr::new(address, port);
     socket
         .bind(at)
-        .with_context(|| format!("{at} cannot be bound for the validation"))?;
+        .with_context(|| format!("cannot listen on {at} for the validation"))?;
     Ok(socket.listen(16)?)
 }
 

@@ -1,4 +1,4 @@
-//! What Envoy is started with: its bootstrap file and command line.
+//! Inputs of Envoy: its bootstrap file and command line.
 
 use std::{
     fs,
@@ -76,7 +76,7 @@ impl Plan<'_> {
         }
     }
 
-    /// The path of the bootstrap file, written unless it is the user's own.
+    /// Writes the bootstrap file, unless a custom one is configured, and returns its path.
     pub(super) fn write_bootstrap(&self) -> anyhow::Result<PathBuf> {
         let config = self.config();
         let template = self.settings.bootstrap_template.as_deref();
@@ -93,7 +93,7 @@ impl Plan<'_> {
             ("envoy-rev.json", serde_json::to_string_pretty(&json)?)
         } else {
             let source = fs::read_to_string(template)
-                .with_context(|| format!("bootstrap template {template}"))?;
+                .with_context(|| format!("cannot read the bootstrap template {template}"))?;
             let text = bootstrap::template::render(&source, &inputs)
                 .map_err(|error| anyhow::anyhow!("bootstrap template {template}: {error}"))?;
             let yaml = template.ends_with(".yaml") || template.ends_with(".yaml.tmpl");
@@ -111,10 +111,10 @@ impl Plan<'_> {
             .recursive(true)
             .mode(0o700)
             .create(directory)
-            .with_context(|| format!("configPath: {} cannot be made", directory.display()))?;
+            .with_context(|| format!("cannot create configPath {}", directory.display()))?;
         let path = directory.join(name);
         output::replace(directory, &path, text.as_bytes(), 0o600)
-            .with_context(|| format!("the bootstrap cannot be written to {}", path.display()))?;
+            .with_context(|| format!("cannot write the bootstrap to {}", path.display()))?;
         Ok(path)
     }
 
@@ -126,7 +126,7 @@ impl Plan<'_> {
             tracing::warn!(
                 limit = settings.cpu_limit,
                 cpus,
-                "concurrency 0 gives Envoy a thread for each CPU of the machine"
+                "with concurrency 0 Envoy runs one worker thread per CPU of the machine"
             );
         }
         let override_json = settings
@@ -146,7 +146,7 @@ impl Plan<'_> {
         }))
     }
 
-    /// An override that cannot be used is no reason to leave the Pod without a proxy.
+    /// An unusable override must not leave the Pod without a proxy.
     pub(super) fn read_override(&self, path: &str) -> Option<String> {
         let read = || -> anyhow::Result<String> {
             let text = fs::read_to_string(path)?;
@@ -157,7 +157,7 @@ impl Plan<'_> {
             ))
         };
         read()
-            .inspect_err(|error| tracing::warn!(path, %error, "the bootstrap override is not used"))
+            .inspect_err(|error| tracing::warn!(path, %error, "ignoring the bootstrap override"))
             .ok()
     }
 }

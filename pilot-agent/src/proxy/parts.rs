@@ -1,4 +1,4 @@
-//! The parts that run beside Envoy: the status server and everything about secrets.
+//! The tasks that run beside Envoy: the status server and secret discovery.
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
@@ -38,7 +38,7 @@ impl Plan<'_> {
             .families
             .localhost()
             .parse()
-            .context("loopback address")?;
+            .context("invalid loopback address")?;
         let address = if settings.legacy_localhost_probes {
             loopback
         } else {
@@ -94,7 +94,8 @@ impl Plan<'_> {
             .join(&self.settings.certificates.socket_name)
     }
 
-    /// Opens the secret socket before Envoy starts, since Envoy comes back to a missing one only after seconds.
+    /// Opens the secret socket before Envoy starts, since Envoy retries a missing one only after
+    /// seconds.
     pub(super) async fn start_secrets(
         &self,
         secrets: watch::Sender<Secrets>,
@@ -103,16 +104,20 @@ impl Plan<'_> {
     ) -> anyhow::Result<()> {
         let path = self.socket();
         let settings = &self.settings.certificates;
-        let found = sds::look(&path)
-            .await
-            .with_context(|| format!("secret socket {}", path.display()))?;
+        let found = sds::look(&path).await.with_context(|| {
+            format!("cannot use the secret discovery socket {}", path.display())
+        })?;
         if found == sds::Found::Served {
-            tracing::info!(path = %path.display(), "another server gives this workload its secrets");
+            tracing::info!(
+                path = %path.display(),
+                "another server provides the secrets of this workload"
+            );
             return Ok(());
         }
         if settings.socket_name != DEFAULT_SOCKET {
             bail!(
-                "WORKLOAD_IDENTITY_SOCKET_FILE: nobody serves {}",
+                "WORKLOAD_IDENTITY_SOCKET_FILE names another server's socket, but no server \
+                 listens on {}",
                 path.display()
             );
         }
@@ -132,7 +137,7 @@ impl Plan<'_> {
         )?;
         tasks.spawn(async move {
             if let Err(error) = sds::serve(listener, shared).await {
-                tracing::error!(%error, "the secret server failed");
+                tracing::error!(%error, "the secret discovery server failed");
             }
         });
         tasks.spawn(files.run());

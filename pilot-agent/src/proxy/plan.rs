@@ -1,4 +1,4 @@
-//! What is decided before anything runs.
+//! Decisions made before anything runs.
 
 use std::{
     collections::BTreeMap,
@@ -22,12 +22,12 @@ use crate::{
     settings::{Paths, Settings},
 };
 
-/// How long addresses are waited for.
+/// How long to wait for addresses.
 const ADDRESS_LIMIT: Duration = Duration::from_secs(120);
 const ADDRESS_PERIOD: Duration = Duration::from_millis(100);
 const EXCLUDE_INTERFACES: &str = "traffic.sidecar.istio.io/excludeInterfaces";
 
-/// Everything that is decided before anything runs.
+/// Decisions made before anything runs.
 pub(super) struct Plan<'a> {
     pub(super) flags: &'a ProxyFlags,
     pub(super) settings: Settings,
@@ -57,7 +57,7 @@ impl<'a> Plan<'a> {
         let mesh = match fs::read_to_string(&flags.mesh_config) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => bail!("--meshConfig: {}: {error}", flags.mesh_config),
+            Err(error) => bail!("cannot read {} (--meshConfig): {error}", flags.mesh_config),
         };
         let effective = proxy_config::effective(&Layers {
             mesh: mesh.as_deref(),
@@ -74,7 +74,7 @@ impl<'a> Plan<'a> {
         let discovery =
             HostPort::parse(&effective.config.discovery_address).with_context(|| {
                 format!(
-                    "discoveryAddress: {:?} is not host:port",
+                    "invalid discoveryAddress {:?}: want host:port",
                     effective.config.discovery_address
                 )
             })?;
@@ -132,18 +132,20 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Labels or annotations; without a usable file there are none.
+/// Labels or annotations; empty without a usable file.
 fn pod_info(paths: &Paths, file: &str) -> BTreeMap<String, String> {
     let path = paths.pod_info(file);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) => {
-            tracing::debug!(path = %path.display(), %error, "no Pod information");
+            tracing::debug!(path = %path.display(), %error, "no file with Pod information");
             return BTreeMap::new();
         }
     };
     podinfo::parse(&text)
-        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "the Pod information cannot be used"))
+        .inspect_err(|error| {
+            tracing::warn!(path = %path.display(), %error, "ignoring invalid Pod information");
+        })
         .unwrap_or_default()
 }
 
@@ -156,7 +158,7 @@ async fn addresses(
         None => None,
         Some(ip) => Some(
             ip.parse::<IpAddr>()
-                .with_context(|| format!("--ip: {ip:?} is not an address"))?,
+                .with_context(|| format!("invalid --ip {ip:?}: want an IP address"))?,
         ),
     };
     let given: Vec<IpAddr> = flag.or(settings.instance_ip).into_iter().collect();
@@ -171,20 +173,21 @@ async fn addresses(
         .unwrap_or_default();
     let deadline = Instant::now() + ADDRESS_LIMIT;
     loop {
-        let own = address::own(&excluded).context("the addresses of this Pod cannot be listed")?;
+        let own = address::own(&excluded).context("cannot list the addresses of this Pod")?;
         let all = address::merge(&given, &own);
         if !all.is_empty() {
             return Ok(all);
         }
         if Instant::now() >= deadline {
-            tracing::warn!("no address was found, the loopback address is used");
+            tracing::warn!("no address found, using the loopback address");
             return Ok(vec![IpAddr::from([127, 0, 0, 1])]);
         }
         tokio::time::sleep(ADDRESS_PERIOD).await;
     }
 }
 
-/// What pilot's certificate must carry: its identity in the namespace that its name tells, or its name.
+/// Accepted names in pilot's certificate: its identity in the namespace of its host name, or the
+/// host name.
 fn pilot_names(name: &str, trust_domain: &str) -> Vec<San> {
     let namespace = name
         .split('.')
@@ -207,11 +210,11 @@ async fn resolve_statsd(address: &str) -> Option<SocketAddr> {
     match resolved {
         Ok(Some(found)) => Some(found),
         Ok(None) => {
-            tracing::warn!(address, "statsd is off: its name has no address");
+            tracing::warn!(address, "statsd disabled: its host name has no address");
             None
         }
         Err(error) => {
-            tracing::warn!(address, %error, "statsd is off: its address cannot be found");
+            tracing::warn!(address, %error, "statsd disabled: cannot resolve its host name");
             None
         }
     }

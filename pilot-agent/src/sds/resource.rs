@@ -1,4 +1,4 @@
-//! Secrets as messages for Envoy. Pure.
+//! Encodes secrets as Envoy messages. Pure.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -16,20 +16,20 @@ use istio_api::{
 
 use crate::secret::{Secrets, TRUST, WORKLOAD, Workload, file};
 
-/// Type of every resource here.
+/// Type of all resources in this service.
 pub const TYPE_URL: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 
-/// The content of one resource; two equal ones need not be sent twice.
+/// Content of a resource; sent again only when it differs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
     /// Certificate and key.
     Certificate(Arc<Workload>),
-    /// Roots, and a revocation list.
+    /// Root certificates and a revocation list.
     Trust(Arc<str>, Option<Arc<str>>),
 }
 
 impl Content {
-    /// What `name` stands for at the moment, if it can be served.
+    /// The current content of the resource `name`, if it can be served.
     #[must_use]
     pub fn of(
         name: &str,
@@ -82,7 +82,7 @@ fn inline(text: &str) -> DataSource {
     }
 }
 
-/// One response with the given resources. `counter` makes versions of one moment differ.
+/// A response with these resources. `counter` distinguishes versions made at the same time.
 #[must_use]
 pub fn response(
     resources: &[(String, Content)],

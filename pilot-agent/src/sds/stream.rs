@@ -1,4 +1,4 @@
-//! One secret stream: requests in, changed secrets out.
+//! One secret stream: receives requests and sends changed secrets.
 
 use std::{
     collections::BTreeMap,
@@ -17,12 +17,12 @@ use super::{
 };
 use crate::secret::{WORKLOAD, file::Source};
 
-/// Numbers the responses of this process.
+/// Number of the next response of this process.
 static COUNTER: AtomicU64 = AtomicU64::new(1);
 
 type Answers = mpsc::Sender<Result<DiscoveryResponse, Status>>;
 
-/// Serves the stream until the peer leaves or asks for what it may not have.
+/// Serves the stream until the peer closes it or requests something that is not allowed.
 pub(super) async fn run(requests: Streaming<DiscoveryRequest>, answers: Answers, shared: Shared) {
     shared.metrics.streams.inc();
     let mut state = State {
@@ -33,8 +33,8 @@ pub(super) async fn run(requests: Streaming<DiscoveryRequest>, answers: Answers,
         shared,
     };
     if let Err(status) = state.serve(requests).await {
-        tracing::debug!(%status, "a secret stream is ended");
-        // A peer that is gone does not need the reason.
+        tracing::debug!(%status, "closing a secret stream");
+        // A peer that closed the stream does not need the reason.
         let _ = state.answers.send(Err(status)).await;
     }
     for source in &state.wanted {
@@ -61,12 +61,12 @@ impl State {
                     None => return Ok(()),
                 },
                 changed = self.shared.secrets.changed() => {
-                    changed.map_err(|_| Status::unavailable("the agent is ending"))?;
+                    changed.map_err(|_| Status::unavailable("the agent is terminating"))?;
                     self.check_expiry()?;
                     false
                 }
                 changed = files.changed() => {
-                    changed.map_err(|_| Status::unavailable("the agent is ending"))?;
+                    changed.map_err(|_| Status::unavailable("the agent is terminating"))?;
                     false
                 }
                 () = self.answers.closed() => return Ok(()),
@@ -82,7 +82,7 @@ impl State {
         }
     }
 
-    /// True if the request wants an answer.
+    /// Returns whether the request needs a response.
     fn on_request(&mut self, request: &DiscoveryRequest) -> Result<bool, Status> {
         let action = self.subscription.on_request(request);
         self.follow_files();
@@ -95,7 +95,7 @@ impl State {
             }
             Action::Rejected(error) => {
                 self.shared.metrics.rejected.inc();
-                tracing::error!(error, names = ?request.resource_names, "Envoy refused a secret");
+                tracing::error!(error, names = ?request.resource_names, "Envoy rejected a secret");
                 Ok(false)
             }
             Action::Nothing => Ok(false),
@@ -121,7 +121,7 @@ impl State {
             .retain(|name, _| subscription.names().any(|wanted| wanted == name));
     }
 
-    /// Wanted secrets that exist and were not sent in this form.
+    /// Requested secrets that exist and were not sent with their current content.
     fn pending(&mut self) -> Vec<(String, Content)> {
         let secrets = self.shared.secrets.borrow_and_update().clone();
         let files = self.shared.files.contents().borrow().clone();
@@ -132,11 +132,13 @@ impl State {
             .collect()
     }
 
-    /// A peer that holds an ended certificate is told by the end of its stream; one that waits goes on waiting.
+    /// Ends the stream of a peer that holds an expired certificate, to signal the expiry. A peer
+    /// without a certificate keeps waiting.
     fn check_expiry(&self) -> Result<(), Status> {
         if self.shared.secrets.borrow().expired && self.sent.contains_key(WORKLOAD) {
             return Err(Status::unavailable(format!(
-                "failed to generate secret for {WORKLOAD}: the certificate has ended and no new one could be had"
+                "failed to generate secret for {WORKLOAD}: the certificate has expired and \
+                 could not be renewed"
             )));
         }
         Ok(())
@@ -156,7 +158,7 @@ impl State {
         self.answers
             .send(Ok(answer))
             .await
-            .map_err(|_| Status::cancelled("the peer is gone"))?;
+            .map_err(|_| Status::cancelled("the peer closed the stream"))?;
         self.subscription.sent(&nonce);
         self.sent.extend(resources);
         Ok(())

@@ -1,4 +1,4 @@
-//! What one stream asked for: the protocol's state, without any transport. Pure.
+//! State of the protocol on one stream, without transport. Pure.
 
 use std::collections::BTreeSet;
 
@@ -6,9 +6,9 @@ use istio_api::envoy::service::discovery::v3::DiscoveryRequest;
 
 use crate::secret::{TRUST, WORKLOAD, file::Source};
 
-/// Names that one stream may ask for.
+/// Maximum number of names per stream.
 pub const MAX_NAMES: usize = 100;
-/// Longer error texts of a peer are cut.
+/// Length at which error messages of a peer are truncated.
 const MAX_TEXT: usize = 1024;
 
 /// Names and last nonce of a stream.
@@ -18,21 +18,21 @@ pub struct Subscription {
     nonce: Option<String>,
 }
 
-/// What a request leads to.
+/// Reaction to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Answer with these names.
+    /// Respond with these names.
     Respond(BTreeSet<String>),
-    /// The peer refused what it was sent.
+    /// The peer rejected the last response.
     Rejected(String),
-    /// An acknowledgement, or a late one.
+    /// An acknowledgement, or an outdated request.
     Nothing,
-    /// End the stream with this text.
+    /// End the stream with this error.
     Refuse(String),
 }
 
 impl Subscription {
-    /// Takes a request in.
+    /// Handles a request.
     pub fn on_request(&mut self, request: &DiscoveryRequest) -> Action {
         let asked: BTreeSet<String> = request.resource_names.iter().cloned().collect();
         if let Some(problem) = problem(&asked, &request.type_url) {
@@ -61,13 +61,13 @@ impl Subscription {
         }
     }
 
-    /// A response with this nonce was sent.
+    /// Records that a response with this nonce was sent.
     pub fn sent(&mut self, nonce: &str) {
         self.nonce = Some(nonce.to_owned());
     }
 
-    /// The names that are wanted, the trust bundle first: a peer must trust a new root before it sees a
-    /// certificate that leads to it.
+    /// The requested names, the trust bundle first: a peer must trust a new root before it receives
+    /// a certificate signed by it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let trust = self.names.iter().filter(|name| *name == TRUST);
         trust
@@ -79,20 +79,20 @@ impl Subscription {
 fn problem(names: &BTreeSet<String>, type_url: &str) -> Option<String> {
     if !type_url.is_empty() && type_url != super::resource::TYPE_URL {
         return Some(format!(
-            "type {type_url:?} is not served here, only {} is",
+            "unsupported type {type_url:?}: want {}",
             super::resource::TYPE_URL
         ));
     }
     if names.len() > MAX_NAMES {
         return Some(format!(
-            "{} names, at most {MAX_NAMES} can be asked for",
+            "too many names: {}, at most {MAX_NAMES} are allowed",
             names.len()
         ));
     }
     names
         .iter()
         .find(|name| *name != WORKLOAD && *name != TRUST && Source::parse(name).is_none())
-        .map(|name| format!("{name:?} is not a secret of this agent"))
+        .map(|name| format!("unknown secret {name:?}"))
 }
 
 #[cfg(test)]

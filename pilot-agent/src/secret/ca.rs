@@ -22,15 +22,15 @@ use tower::service_fn;
 use super::{Workload, metrics::Metrics};
 use crate::bootstrap::HostPort;
 
-/// Attempts of one request.
+/// Maximum number of attempts per request.
 const ATTEMPTS: u32 = 5;
-/// Limit of one attempt.
+/// Timeout of one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause before the second attempt; doubles.
+/// Delay before the second attempt; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Label of certificate requests in the metrics.
+/// Label of signing requests in the metrics.
 const CSR: &str = "csr";
-/// Bundles of trusted authorities, by distribution.
+/// System CA bundles of Linux distributions.
 pub const SYSTEM_BUNDLES: [&str; 8] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -42,16 +42,16 @@ pub const SYSTEM_BUNDLES: [&str; 8] = [
     "/etc/ssl/certs/ca-certificates",
 ];
 
-/// How to reach the authority and what to show it.
+/// How to reach the authority and authenticate to it.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// host:port.
     pub address: HostPort,
-    /// Roots that its certificate must lead to; read for every connection.
+    /// Roots that verify its certificate; read for every connection.
     pub root: PathBuf,
-    /// The token, read for every request; `None` = never sent.
+    /// The token, read for every request; `None` to send none.
     pub token: Option<PathBuf>,
-    /// Directory with a certificate that is always shown.
+    /// Directory with a certificate that is always presented.
     pub provisioned: Option<PathBuf>,
     /// Metadata of every request.
     pub metadata: Vec<(String, String)>,
@@ -63,33 +63,33 @@ pub struct Client {
     pub metrics: Metrics,
 }
 
-/// Why no certificate could be had.
+/// Why no certificate was obtained.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file that is needed for the connection.
-    #[error("{path}: {source}")]
+    /// A file that the connection needs cannot be read.
+    #[error("cannot read {path}: {source}")]
     File {
         /// The file.
         path: String,
-        /// What happened.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// No connection.
-    #[error("{address} cannot be reached: {problem}")]
+    /// No connection to the authority.
+    #[error("cannot reach {address}: {problem}")]
     Connect {
         /// host:port.
         address: String,
-        /// What happened.
+        /// What failed.
         problem: String,
     },
-    /// The authority refused.
-    #[error("refused with {:?}: {}", .0.code(), .0.message())]
+    /// The authority refused the request.
+    #[error("the authority refused the request with {:?}: {}", .0.code(), .0.message())]
     Refused(Box<Status>),
 }
 
 impl Client {
-    /// Has `csr` (PEM) signed for `ttl`. `current` authenticates the request while it is valid; without it,
-    /// or if the authority does not accept it, the token does.
+    /// Has `csr` (PEM) signed for `ttl`. `current` authenticates the request while it is valid;
+    /// without it, or if the authority rejects it, the token does.
     ///
     /// # Errors
     /// The last failure, after all attempts.
@@ -124,11 +124,12 @@ impl Client {
                 Ok(chain) => return Ok(chain),
                 Err(failure) => failure,
             };
-            // The root may have changed under the old certificate: the token is the way back.
+            // The roots may have changed, so that the current certificate no longer verifies: the
+            // token still works.
             let fall_back =
                 current.is_some() && self.token.is_some() && !failure.is_about_the_network();
             if fall_back {
-                tracing::info!(error = %failure, "the current certificate was not accepted, the token is used");
+                tracing::info!(error = %failure, "current certificate rejected, using the token");
                 current = None;
             } else if attempt >= ATTEMPTS || !failure.may_pass() {
                 return Err(failure);
@@ -172,10 +173,7 @@ impl Client {
                 (Ok(key), Ok(value)) => {
                     request.metadata_mut().insert(key, value);
                 }
-                _ => tracing::warn!(
-                    key,
-                    "metadata for the authority is not valid and is left out"
-                ),
+                _ => tracing::warn!(key, "ignoring invalid metadata for the authority"),
             }
         }
         if current.is_none()
@@ -192,24 +190,24 @@ impl Client {
             Ok(Ok(answer)) => Ok(answer.into_inner().cert_chain),
             Ok(Err(status)) => Err(Error::Refused(Box::new(status))),
             Err(_) => Err(Error::Refused(Box::new(Status::deadline_exceeded(
-                "no answer in time",
+                "no response in time",
             )))),
         }
     }
 
-    /// Without a token mutual TLS may still be enough, so its absence is a warning.
+    /// Only a warning if it fails, as mutual TLS may be sufficient.
     async fn read_token(&self) -> Option<AsciiMetadataValue> {
         let path = self.token.as_ref()?;
         let text = match tokio::fs::read_to_string(path).await {
             Ok(text) => zeroize::Zeroizing::new(text),
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the token cannot be read and is not sent");
+                tracing::warn!(path = %path.display(), %error, "cannot read the token");
                 return None;
             }
         };
         let token = text.trim();
         if token.is_empty() {
-            tracing::warn!(path = %path.display(), "the token is empty and is not sent");
+            tracing::warn!(path = %path.display(), "the token is empty");
             return None;
         }
         let mut value: AsciiMetadataValue = zeroize::Zeroizing::new(format!("Bearer {token}"))
@@ -253,13 +251,13 @@ impl Client {
         {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(error)) => Err(unreachable(describe(&error))),
-            Err(_) => Err(unreachable("no connection in time".to_owned())),
+            Err(_) => Err(unreachable("timeout".to_owned())),
         }
     }
 }
 
 impl Error {
-    /// Another attempt may have more luck.
+    /// Whether another attempt may succeed.
     fn may_pass(&self) -> bool {
         match self {
             Self::File { .. } => false,
@@ -276,7 +274,7 @@ impl Error {
         }
     }
 
-    /// Nobody answered, so the credentials cannot be the reason.
+    /// A network failure, so the credentials cannot be the cause.
     fn is_about_the_network(&self) -> bool {
         match self {
             Self::File { .. } => true,
@@ -289,7 +287,7 @@ impl Error {
     }
 }
 
-/// With TLS 1.3 a refused client certificate shows only when the first answer is read.
+/// With TLS 1.3 a rejected client certificate is reported only when the first response is read.
 fn is_about_tls(text: &str) -> bool {
     ["certificate", "alert", "tls", "TLS", "handshake"]
         .iter()
@@ -308,7 +306,7 @@ async fn read(path: &std::path::Path) -> Result<String, Error> {
 async fn dial(address: &HostPort, mark: Option<u32>) -> io::Result<TcpStream> {
     let mut last = io::Error::new(
         io::ErrorKind::NotFound,
-        format!("{} has no address", address.host),
+        format!("the host name {} has no address", address.host),
     );
     for target in lookup_host((address.host.as_str(), address.port)).await? {
         let socket = if target.is_ipv4() {
@@ -330,7 +328,7 @@ async fn dial(address: &HostPort, mark: Option<u32>) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// An error with all its causes in one line.
+/// An error and its causes on one line.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! The authority's answer, checked before anything is served from it.
+//! Validation of the authority's response before it is used.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,35 +8,35 @@ use zeroize::Zeroizing;
 
 use super::{Workload, key::Request};
 
-/// Why an answer cannot be used.
+/// Why a response cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Leaf and root are the least.
-    #[error("the authority answered with {0} certificates, at least a leaf and a root are needed")]
+    /// Fewer than two elements.
+    #[error("the authority's response has {0} certificates: want at least a leaf and a root")]
     TooFew(usize),
-    /// An element holds no certificate.
-    #[error("element {0} of the authority's answer is not a certificate in PEM")]
+    /// An element is not a certificate.
+    #[error("element {0} of the authority's response is not a PEM certificate")]
     Syntax(usize),
     /// The certificate is for another key.
-    #[error("the authority's certificate is for another key than the request")]
+    #[error("the issued certificate does not match the key of the request")]
     OtherKey,
-    /// The chain does not lead to the root that came with it.
-    #[error("the authority's certificate does not verify: {0}")]
+    /// The chain does not verify against the root in the response.
+    #[error("the issued certificate does not verify: {0}")]
     Chain(String),
 }
 
-/// A usable answer.
+/// A valid response.
 #[derive(Debug, Clone)]
 pub struct Issued {
     /// Certificate and key.
     pub workload: Workload,
     /// The authority's root bundle, PEM.
     pub roots: String,
-    /// The URI name of the leaf, which is our identity whatever was asked for.
+    /// The URI name of the leaf, which is the workload's identity whatever was requested.
     pub identity: Option<String>,
 }
 
-/// Checks the answer to `request`, received at `now`.
+/// Validates the response to `request`, received at `now`.
 ///
 /// # Errors
 /// See [`Error`].
@@ -91,10 +91,10 @@ pub fn check(answer: &[String], request: &Request, now: SystemTime) -> Result<Is
     })
 }
 
-/// Key and chain read from files, if they belong together.
+/// A key and certificate chain from files, if they match.
 ///
 /// # Errors
-/// Says in words what does not fit.
+/// A message that says what is wrong.
 pub fn pair(key: &str, chain: &str, now: SystemTime) -> Result<Workload, String> {
     use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 
@@ -102,21 +102,21 @@ pub fn pair(key: &str, chain: &str, now: SystemTime) -> Result<Workload, String>
     let leaf = certificates
         .first()
         .and_then(|leaf| parse_one(leaf))
-        .ok_or("no certificate in the chain file")?;
+        .ok_or("the chain file has no certificate")?;
     let (_, parsed) = X509Certificate::from_der(&leaf)
-        .map_err(|error| format!("the certificate does not parse: {error}"))?;
+        .map_err(|error| format!("cannot parse the certificate: {error}"))?;
     let private = PrivateKeyDer::from_pem_slice(key.as_bytes())
-        .map_err(|error| format!("no private key: {error}"))?;
+        .map_err(|error| format!("cannot parse the private key: {error}"))?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let signer = provider
         .key_provider
         .load_private_key(private)
-        .map_err(|error| format!("the private key is not usable: {error}"))?;
+        .map_err(|error| format!("cannot use the private key: {error}"))?;
     let certified =
         rustls::sign::CertifiedKey::new(vec![CertificateDer::from(leaf.clone())], signer);
     certified
         .keys_match()
-        .map_err(|error| format!("key and certificate do not match: {error}"))?;
+        .map_err(|error| format!("the key does not match the certificate: {error}"))?;
     Ok(Workload {
         key: Zeroizing::new(key.to_owned()),
         chain: chain.to_owned(),
@@ -125,7 +125,7 @@ pub fn pair(key: &str, chain: &str, now: SystemTime) -> Result<Workload, String>
     })
 }
 
-/// The DER of the first certificate of a PEM text.
+/// The first certificate of a PEM text, as DER.
 #[must_use]
 pub fn parse_one(pem: &str) -> Option<Vec<u8>> {
     let (_, block) = parse_x509_pem(pem.as_bytes()).ok()?;
@@ -153,10 +153,10 @@ fn verify(
 
     let mut store = RootCertStore::empty();
     for root in super::trust::split(roots).0 {
-        let der = parse_one(&root).ok_or("a root does not parse")?;
+        let der = parse_one(&root).ok_or("cannot parse a root certificate")?;
         store
             .add(CertificateDer::from(der))
-            .map_err(|error| format!("a root is not usable: {error}"))?;
+            .map_err(|error| format!("cannot use a root certificate: {error}"))?;
     }
     let intermediates: Vec<CertificateDer<'_>> = intermediates
         .iter()
@@ -235,7 +235,7 @@ mod tests {
         assert!(
             pair(&other.key_pem, &sign(&ours, &made), SystemTime::now())
                 .unwrap_err()
-                .contains("do not match")
+                .contains("does not match")
         );
     }
 }

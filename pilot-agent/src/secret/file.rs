@@ -1,5 +1,6 @@
-//! Certificates that lie in files: for `file-cert:` and `file-root:` resources and for mounted workload
-//! certificates. Files are followed; a change is told, the passing of time is not.
+//! Certificates in files: for `file-cert:` and `file-root:` resources and for mounted workload
+//! certificates. Changes of the files are published; the expiry of certificates is not tracked
+//! here.
 
 use std::{
     collections::BTreeMap,
@@ -18,11 +19,11 @@ use tokio::{
 
 use super::{Workload, ca::SYSTEM_BUNDLES, chain, metrics::Metrics, trust};
 
-/// Larger files are no certificates.
+/// Maximum size; larger files are not certificates.
 const MAX_SIZE: u64 = 1 << 20;
-/// How long a half-written pair is waited for.
+/// How long to wait for a partially written pair.
 const READ_LIMIT: Duration = Duration::from_secs(10);
-/// Never given out, whoever asks: tokens and the kernel's own files.
+/// Directories that are never served, such as those of tokens and of the kernel.
 const FORBIDDEN: [&str; 5] = [
     "/var/run/secrets/kubernetes.io",
     "/var/run/secrets/tokens",
@@ -31,7 +32,7 @@ const FORBIDDEN: [&str; 5] = [
     "/dev",
 ];
 
-/// A resource name that stands for files.
+/// A resource name that refers to files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// `file-cert:<chain>~<key>`.
@@ -41,12 +42,12 @@ pub enum Source {
         /// Private key.
         key: PathBuf,
     },
-    /// `file-root:<path>`; `file-root:system` stands for the image's bundle.
+    /// `file-root:<path>`; `file-root:system` is the image's CA bundle.
     Roots(PathBuf),
 }
 
 impl Source {
-    /// Reads a resource name; `None` for names of another kind.
+    /// Parses a resource name; `None` for names of other forms.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         if let Some(paths) = name.strip_prefix("file-cert:") {
@@ -74,10 +75,10 @@ impl Source {
         }
     }
 
-    /// Reads the files as they are now.
+    /// Reads the current content of the files.
     ///
     /// # Errors
-    /// Says in words which file cannot be used and why.
+    /// A message that names the file and the problem.
     pub fn read(&self) -> Result<Content, String> {
         match self {
             Self::Pair { chain, key } => {
@@ -90,10 +91,10 @@ impl Source {
                 let text = read(path)?;
                 let (roots, bad) = trust::split(&text);
                 if bad > 0 {
-                    tracing::error!(path = %path.display(), bad, "certificates that do not parse are left out");
+                    tracing::error!(path = %path.display(), bad, "ignoring invalid certificates");
                 }
                 if roots.is_empty() {
-                    return Err(format!("{}: no certificate in it", path.display()));
+                    return Err(format!("{}: the file has no certificate", path.display()));
                 }
                 Ok(Content::Roots(trust::union([text.as_str()]).into()))
             }
@@ -101,7 +102,7 @@ impl Source {
     }
 }
 
-/// What was read.
+/// Content of the files.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
     /// Certificate and key.
@@ -119,21 +120,21 @@ fn read(path: &Path) -> Result<String, String> {
     });
     if forbidden {
         return Err(format!(
-            "{}: files of this directory are never served",
+            "{}: files in this directory are never served",
             path.display()
         ));
     }
     let metadata = fs::metadata(&resolved).map_err(fail)?;
     if !metadata.is_file() || metadata.len() > MAX_SIZE {
         return Err(format!(
-            "{}: not a file of at most {MAX_SIZE} bytes",
+            "{}: want a regular file of at most {MAX_SIZE} bytes",
             path.display()
         ));
     }
     fs::read_to_string(&resolved).map_err(fail)
 }
 
-/// Reads until the files fit together, for up to ten seconds; `first_pause` doubles.
+/// Reads the files until they match each other, for up to ten seconds; `first_pause` doubles.
 ///
 /// # Errors
 /// The last problem.
@@ -144,14 +145,14 @@ pub async fn read_settled(source: &Source, first_pause: Duration) -> Result<Cont
         match source.read() {
             Ok(content) => return Ok(content),
             Err(problem) if Instant::now() + pause > deadline => return Err(problem),
-            Err(problem) => tracing::debug!(problem, "files are read again"),
+            Err(problem) => tracing::debug!(problem, "the files do not match yet, retrying"),
         }
         tokio::time::sleep(pause).await;
         pause = pause.saturating_mul(2);
     }
 }
 
-/// File resources that streams ask for, read once for all of them.
+/// File resources requested by streams, read once for all of them.
 #[derive(Debug)]
 pub struct Files {
     wanted: Mutex<BTreeMap<Source, usize>>,
@@ -162,7 +163,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Without any resource yet; [`run`](Self::run) reads and follows the files.
+    /// Starts without resources; [`run`](Self::run) reads and follows the files.
     #[must_use]
     pub fn new(debounce: Duration, metrics: Metrics) -> Self {
         Self {
@@ -174,19 +175,19 @@ impl Files {
         }
     }
 
-    /// What has been read so far.
+    /// The current contents.
     #[must_use]
     pub fn contents(&self) -> watch::Receiver<Arc<BTreeMap<Source, Content>>> {
         self.contents.subscribe()
     }
 
-    /// One more stream wants the resource.
+    /// Adds one requesting stream to the resource.
     pub fn add(&self, source: Source) {
         *self.wanted.lock().entry(source).or_default() += 1;
         self.changed.notify_one();
     }
 
-    /// One stream less wants the resource.
+    /// Removes one requesting stream from the resource.
     pub fn remove(&self, source: &Source) {
         let mut wanted = self.wanted.lock();
         if let Some(count) = wanted.get_mut(source) {
@@ -199,12 +200,12 @@ impl Files {
         self.changed.notify_one();
     }
 
-    /// Reads wanted files and reads them again when they change. Never ends.
+    /// Reads requested files, and reads them again when they change. Never returns.
     pub async fn run(self: Arc<Self>) {
         loop {
             let wanted: Vec<Source> = self.wanted.lock().keys().cloned().collect();
             let paths: Vec<PathBuf> = wanted.iter().flat_map(Source::paths).collect();
-            // Watch first, so that no change falls between reading and watching.
+            // Watch before reading, so that no change in between is missed.
             let mut events = (!paths.is_empty()).then(|| fswatch::watch(paths, self.debounce));
             loop {
                 self.read_all(&wanted).await;
@@ -228,7 +229,7 @@ impl Files {
         for source in wanted {
             match read_settled(source, self.debounce).await {
                 Ok(content) => {
-                    // An unchanged pair keeps its object, and with it its time of receipt.
+                    // An unchanged pair keeps its object, including the time of receipt.
                     let content = before
                         .get(source)
                         .filter(|old| **old == content)
@@ -238,7 +239,7 @@ impl Files {
                 }
                 Err(problem) => {
                     self.metrics.file_failures.inc();
-                    tracing::error!(problem, "a certificate file cannot be used");
+                    tracing::error!(problem, "cannot use a certificate file");
                     if let Some(old) = before.get(source) {
                         after.insert(source.clone(), old.clone());
                     }
@@ -278,7 +279,10 @@ mod tests {
         let at = directory.path().join("passwd");
         fs::write(&at, "root:x:0:0\n").unwrap();
         let problem = Source::Roots(at).read().unwrap_err();
-        assert!(problem.ends_with("no certificate in it"), "{problem}");
+        assert!(
+            problem.ends_with("the file has no certificate"),
+            "{problem}"
+        );
         assert!(!problem.contains("root:x"));
         let link = directory.path().join("link");
         std::os::unix::fs::symlink("/proc/self/status", &link).unwrap();

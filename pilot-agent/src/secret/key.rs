@@ -1,4 +1,4 @@
-//! Workload keys and certificate requests.
+//! Workload keys and signing requests.
 
 use std::fmt;
 
@@ -15,15 +15,15 @@ pub enum Algorithm {
     EcdsaP256,
     /// ECDSA on P-384.
     EcdsaP384,
-    /// RSA of so many bits: 2048, 3072 or 4096.
+    /// RSA with this number of bits: 2048, 3072 or 4096.
     Rsa(u16),
 }
 
 impl Algorithm {
-    /// From the settings: signature algorithm (`ECDSA` or `RSA`), curve, RSA size in bits.
+    /// Parses the settings: signature algorithm (`ECDSA` or `RSA`), curve, RSA size in bits.
     ///
     /// # Errors
-    /// A value that is not supported; the text starts with the variable's name.
+    /// If a value is not supported; the message begins with the name of the variable.
     pub fn parse(signature: &str, curve: &str, rsa_bits: Option<&str>) -> Result<Self, String> {
         match (signature, curve) {
             ("ECDSA", "P256") => Ok(Self::EcdsaP256),
@@ -34,7 +34,7 @@ impl Algorithm {
                 "3072" => Ok(Self::Rsa(3072)),
                 "4096" => Ok(Self::Rsa(4096)),
                 other => Err(format!(
-                    "WORKLOAD_RSA_KEY_SIZE: {other:?} is not 2048, 3072 or 4096"
+                    "WORKLOAD_RSA_KEY_SIZE: {other:?} is not one of 2048, 3072 and 4096"
                 )),
             },
             (other, _) => Err(format!(
@@ -44,13 +44,13 @@ impl Algorithm {
     }
 }
 
-/// A fresh key with its certificate request. The key's text is wiped when dropped.
+/// A new key and its signing request. The key is wiped when dropped.
 pub struct Request {
-    /// Private key, PKCS #8 PEM.
+    /// Private key, PKCS #8, PEM.
     pub key_pem: Zeroizing<String>,
-    /// Request, PEM.
+    /// Signing request, PEM.
     pub csr_pem: String,
-    /// Public key as it will stand in the certificate (SubjectPublicKeyInfo's bit string).
+    /// Public key as in the certificate (bit string of SubjectPublicKeyInfo).
     pub public_key: Vec<u8>,
 }
 
@@ -60,10 +60,10 @@ impl fmt::Debug for Request {
     }
 }
 
-/// Makes a key and a request for one URI name and an empty subject.
+/// Creates a key and a signing request for one URI name and an empty subject.
 ///
 /// # Errors
-/// The identity is no URI name, or the cryptographic library fails.
+/// If the identity is not a valid URI name or the cryptographic library fails.
 pub fn request(identity: &str, algorithm: Algorithm) -> Result<Request, rcgen::Error> {
     let key = match algorithm {
         Algorithm::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,

@@ -1,4 +1,4 @@
-//! Keeps the workload certificate valid: gets it, renews it, and publishes what is to be served.
+//! Keeps the workload certificate valid: obtains it, renews it, and publishes the secrets to serve.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,56 +17,56 @@ use super::{
     output, rotation, trust,
 };
 
-/// Bounds of the pause between two tries to get a certificate.
+/// Shortest and longest delay between two attempts to get a certificate.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
-/// The clock is looked at this often: it may be set while the process sleeps.
+/// Interval of clock checks, as the clock may be changed while the process sleeps.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);
 
-/// Where the workload certificate comes from.
+/// Source of the workload certificate.
 #[derive(Debug, Clone)]
 pub enum Origin {
-    /// An authority signs it.
+    /// Signed by the certificate authority.
     Authority {
         /// The client.
         client: Box<ca::Client>,
-        /// SPIFFE identity to ask for.
+        /// SPIFFE identity to request.
         identity: String,
         /// Key type.
         algorithm: Algorithm,
-        /// Requested life.
+        /// Requested lifetime.
         ttl: Duration,
-        /// Share of life that is left at renewal.
+        /// Share of the lifetime that is left at renewal.
         grace: f64,
         /// Random part of that share.
         jitter: f64,
     },
-    /// Something else puts it into this directory.
+    /// Read from this directory, where another program puts it.
     Files(PathBuf),
 }
 
-/// The task that keeps certificates.
+/// The task that maintains the certificates.
 #[derive(Debug)]
 pub struct Manager {
-    /// Where the certificate comes from.
+    /// Source of the certificate.
     pub origin: Origin,
-    /// A mounted root that is trusted besides the authority's answer.
+    /// A mounted root that is trusted in addition to that of the authority.
     pub mesh_root: PathBuf,
     /// A mounted revocation list.
     pub revocation_list: PathBuf,
     /// Roots of the proxy configuration.
     pub anchors: Vec<String>,
-    /// Copies as files: directory and mode.
+    /// Copies in files: directory and mode.
     pub output: Option<(PathBuf, u32)>,
-    /// Settling time of files.
+    /// Time that files must stay unchanged before they are read.
     pub debounce: Duration,
     /// Counters.
     pub metrics: Metrics,
-    /// Where everything is published.
+    /// The published secrets.
     pub secrets: watch::Sender<Secrets>,
 }
 
 impl Manager {
-    /// Works until it is dropped.
+    /// Runs until it is dropped.
     pub async fn run(self) {
         match self.origin.clone() {
             Origin::Files(directory) => self.follow_files(&directory).await,
@@ -93,7 +93,7 @@ impl Manager {
                 }
                 Err(problem) => {
                     let pause = retry.next();
-                    tracing::warn!(error = problem, retry_in = ?pause, "no workload certificate could be had");
+                    tracing::warn!(error = problem, retry_in = ?pause, "cannot get a certificate");
                     pause
                 }
             };
@@ -109,7 +109,7 @@ impl Manager {
                     Some(()) = mounted.recv() => {
                         let now = self.read_anchors();
                         if now != anchors {
-                            tracing::info!("the mounted roots changed: the certificate is renewed");
+                            tracing::info!("mounted roots have changed, renewing the certificate");
                             anchors = now;
                             self.publish(None, &roots, &anchors);
                             break;
@@ -121,7 +121,7 @@ impl Manager {
         }
     }
 
-    /// A new certificate, and how long it may be kept.
+    /// A new certificate and how long to wait before it is renewed.
     async fn issue(&self) -> Result<(chain::Issued, Duration), String> {
         let Origin::Authority {
             client,
@@ -135,7 +135,7 @@ impl Manager {
             return Err("certificates come from files".to_owned());
         };
         let request = key::request(identity, *algorithm)
-            .map_err(|error| format!("no key could be made: {error}"))?;
+            .map_err(|error| format!("cannot create a key: {error}"))?;
         let current = self.secrets.borrow().workload.clone();
         let answer = client
             .sign(&request.csr_pem, *ttl, current.as_deref())
@@ -147,7 +147,7 @@ impl Manager {
             tracing::warn!(
                 wanted = identity,
                 got = issued.identity.as_deref().unwrap_or("none"),
-                "the authority gave another identity"
+                "the certificate has another identity than requested"
             );
         }
         let random = rand::random_range(-1.0..=1.0);
@@ -179,7 +179,7 @@ impl Manager {
                 .as_ref()
                 .is_some_and(|workload| !workload.is_valid(SystemTime::now()));
             if expired && !secrets.expired {
-                tracing::error!("the workload certificate has ended and no new one could be had");
+                tracing::error!("the workload certificate has expired and could not be renewed");
             }
             std::mem::replace(&mut secrets.expired, expired) != expired
         });
@@ -196,7 +196,8 @@ impl Manager {
         self.anchors.iter().cloned().chain(mounted).collect()
     }
 
-    /// Publishes in one step, so that a stream can send the new root before the new certificate.
+    /// Publishes everything in one step, so that a stream sends the new root before the new
+    /// certificate.
     fn publish(&self, workload: Option<super::Workload>, roots: &str, anchors: &[String]) {
         let bundle = trust::union(std::iter::once(roots).chain(anchors.iter().map(String::as_str)));
         let revocation_list: Option<Arc<str>> = std::fs::read_to_string(&self.revocation_list)
@@ -208,8 +209,8 @@ impl Manager {
                 secrets.workload = Some(Arc::new(workload));
                 secrets.expired = false;
             }
-            // Before the first answer the mounted root alone is enough to check pilot, but a bundle that
-            // then grows would be pushed twice: it is served from the first answer on.
+            // The mounted root alone would suffice to verify pilot, but the bundle would be pushed
+            // again as soon as the authority responds: it is published with the first response.
             if secrets.workload.is_some()
                 && !bundle.is_empty()
                 && secrets.trust.as_deref() != Some(bundle.as_str())
@@ -228,7 +229,7 @@ impl Manager {
         };
         let secrets = self.secrets.borrow().clone();
         if let Err(error) = output::write(directory, &secrets, *mode) {
-            tracing::error!(%error, "the certificates cannot be written to OUTPUT_CERTS");
+            tracing::error!(%error, "cannot write the certificates to OUTPUT_CERTS");
         }
     }
 
@@ -279,6 +280,6 @@ impl Manager {
 
     fn file_problem(&self, problem: &str) {
         self.metrics.file_failures.inc();
-        tracing::error!(problem, "a mounted certificate cannot be used");
+        tracing::error!(problem, "cannot use a mounted certificate");
     }
 }

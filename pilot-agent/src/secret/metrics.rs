@@ -1,30 +1,30 @@
-//! What the certificate side counts.
+//! Metrics of certificates.
 
 use mesh_common::metrics::{Gauge, GaugeVec, IntCounter, IntCounterVec, Registry};
 
-/// Handles of the metrics; names carry the agent's prefix.
+/// Metrics; their names have the agent's prefix.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     /// Requests to the authority.
     pub requests: IntCounterVec,
-    /// Requests that failed in the end.
+    /// Requests that failed after all attempts.
     pub failures: IntCounterVec,
     /// Repeated attempts.
     pub retries: IntCounterVec,
-    /// Sum of the time spent, ms.
+    /// Sum of the request durations, in ms.
     pub latency: GaugeVec,
-    /// Seconds until a certificate ends; negative after that.
+    /// Seconds until a certificate expires; negative afterwards.
     pub expiry: GaugeVec,
     /// Files that could not be read as certificates.
     pub file_failures: IntCounter,
-    /// Refused pushes.
+    /// Pushes that Envoy rejected.
     pub rejected: IntCounter,
     /// Open secret streams.
     pub streams: Gauge,
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// Registers all metrics.
     #[must_use]
     pub fn new(registry: &Registry) -> Self {
         let labels = &["request_type"];
@@ -46,12 +46,12 @@ impl Metrics {
             ),
             latency: registry.gauge_vec(
                 "istio_agent_outgoing_latency",
-                "Time of requests to the authority in ms, sum",
+                "Total duration of requests to the authority in ms",
                 labels,
             ),
             expiry: registry.gauge_vec(
                 "istio_agent_cert_expiry_seconds",
-                "Seconds until the certificate ends",
+                "Seconds until the certificate expires",
                 &["resource_name"],
             ),
             file_failures: registry.counter(
@@ -60,7 +60,7 @@ impl Metrics {
             ),
             rejected: registry.counter(
                 "istio_agent_sds_rejections_total",
-                "Secrets that Envoy refused",
+                "Secrets that Envoy rejected",
             ),
             streams: registry.gauge("istio_agent_sds_streams", "Open secret streams"),
         }

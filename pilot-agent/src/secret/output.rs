@@ -9,17 +9,18 @@ use std::{
 
 use super::Secrets;
 
-/// File names within the directory.
+/// File name of the private key; those of the chain and the roots follow.
 pub const KEY: &str = "key.pem";
 /// Certificate chain.
 pub const CHAIN: &str = "cert-chain.pem";
 /// Roots.
 pub const ROOT: &str = "root-cert.pem";
 
-/// Writes what changed, each file by rename, so that a reader sees old or new and nothing between.
+/// Writes the changed files, each by a rename, so that a reader sees either the old or the new
+/// content.
 ///
 /// # Errors
-/// The first file that cannot be written; the text names it.
+/// If a file cannot be written; the message names the first one.
 pub fn write(directory: &Path, secrets: &Secrets, mode: u32) -> io::Result<()> {
     let workload = secrets.workload.as_deref();
     let files = [
@@ -40,15 +41,15 @@ pub fn write(directory: &Path, secrets: &Secrets, mode: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts `content` at `path` in one step, by a file in `directory` that is renamed.
+/// Writes `content` to `path` atomically, by renaming a temporary file in `directory`.
 ///
 /// # Errors
-/// The directory cannot be written to.
+/// If the directory is not writable.
 pub fn replace(directory: &Path, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = directory.join(format!(".{name}.{}", std::process::id()));
-    // Left over from a crash: a file of another mode must not be reused.
+    // Left over from a crash: its mode may be wrong.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -1,16 +1,17 @@
-//! When to renew. Pure: clock and randomness come in as arguments.
+//! When to renew. Pure: time and randomness are arguments.
 
 use std::time::{Duration, SystemTime};
 
-/// However short a certificate lives, it is not renewed faster.
+/// Minimum delay, however short the lifetime is.
 pub const SHORTEST_DELAY: Duration = Duration::from_secs(1);
-/// What is overdue as soon as it comes (a wrong clock on either side) is not asked for faster.
+/// Minimum delay when a new certificate is overdue already, because of a wrong clock on either
+/// side.
 pub const OVERDUE_DELAY: Duration = Duration::from_secs(10);
 
-/// How long to wait before the certificate is renewed, counted from `now`.
+/// How long to wait from `now` until the certificate is renewed.
 ///
-/// Renewal is due when the share `grace`, moved by up to `jitter` either way, is left of the life between
-/// `created` and `not_after`. `random` is uniform in −1 to 1.
+/// Renewal is due when the share `grace`, varied by up to `jitter` in either direction, is left of
+/// the lifetime between `created` and `not_after`. `random` is uniform in −1 to 1.
 #[must_use]
 pub fn delay(
     created: SystemTime,

@@ -1,9 +1,9 @@
-//! The trust bundle: a set of certificates in one stable text.
+//! The trust bundle: a set of certificates with a stable text form.
 
 use std::collections::BTreeSet;
 
-/// The single certificates of a PEM text, each trimmed. Blocks of other kinds and text around are skipped;
-/// a certificate that does not parse is left out and counted.
+/// Splits a PEM text into certificates, each trimmed. Other blocks and text in between are skipped;
+/// certificates that cannot be parsed are left out and counted.
 #[must_use]
 pub fn split(pem: &str) -> (Vec<String>, usize) {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
@@ -27,7 +27,7 @@ pub fn split(pem: &str) -> (Vec<String>, usize) {
     (found, bad)
 }
 
-/// The union of all bundles: every certificate once, sorted by its text, joined by line ends.
+/// The union of all bundles: each certificate once, sorted by text, joined with newlines.
 #[must_use]
 pub fn union<'a>(bundles: impl IntoIterator<Item = &'a str>) -> String {
     let all: BTreeSet<String> = bundles

@@ -1,16 +1,16 @@
-//! The Accept header of a scrape, translated for each part. Pure.
+//! Translates the Accept header of a scrape for each source. Pure.
 
-/// Asked for when nothing usable is.
+/// Requested when the scraper accepts no known format.
 pub const TEXT: &str = "text/plain;version=0.0.4";
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
-/// What Envoy is asked for: text forms only.
+/// Formats to request from Envoy: text only.
 #[must_use]
 pub fn for_envoy(accept: Option<&str>) -> String {
     narrow(accept, false)
 }
 
-/// What the application is asked for: OpenMetrics as well.
+/// Formats to request from the application: OpenMetrics as well.
 #[must_use]
 pub fn for_application(accept: Option<&str>) -> String {
     narrow(accept, true)
@@ -47,7 +47,7 @@ fn narrow(accept: Option<&str>, open_metrics: bool) -> String {
     if ranges.is_empty() {
         return TEXT.to_owned();
     }
-    // A stable sort keeps the order of the client among equals.
+    // A stable sort keeps the client's order of ranges with equal weights.
     ranges.sort_by(|a, b| b.0.total_cmp(&a.0));
     let count = ranges.len().min(9);
     let numbered = ranges
@@ -58,7 +58,7 @@ fn narrow(accept: Option<&str>, open_metrics: bool) -> String {
     numbered.collect::<Vec<_>>().join(",")
 }
 
-/// The Content-Type of the merged answer, given that of the application.
+/// The Content-Type of the merged response, given that of the application.
 #[must_use]
 pub fn content_type(application: Option<&str>) -> String {
     if let Some(kind) = application {

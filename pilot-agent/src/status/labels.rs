@@ -1,6 +1,6 @@
-//! Labels of one sample of `istio_*` metrics: peer data split into labels of their own. Pure.
+//! Labels of a sample of `istio_*` metrics: splits peer data into separate labels. Pure.
 
-/// The names that a joined peer label becomes, without the side.
+/// Labels that replace a joined peer label, without the side.
 const PEER: [&str; 7] = [
     "workload",
     "workload_namespace",
@@ -12,10 +12,10 @@ const PEER: [&str; 7] = [
 ];
 const UNKNOWN: &str = "unknown";
 
-/// Labels as they stand in the text, values with their escapes.
+/// Labels as in the text, values with their escapes.
 pub(super) type Labels<'a> = Vec<(&'a str, std::borrow::Cow<'a, str>)>;
 
-/// Splits `a="1",b="2"`; `None` if the text is not of that form.
+/// Splits `a="1",b="2"`; `None` for any other form.
 pub(super) fn parse(mut text: &str) -> Option<Labels<'_>> {
     let mut found = Labels::new();
     while !text.is_empty() {
@@ -32,8 +32,8 @@ pub(super) fn parse(mut text: &str) -> Option<Labels<'_>> {
     Some(found)
 }
 
-/// Splits the joined peer labels, fills what is empty, removes what `drop` lists, and orders the rest.
-/// The flag tells that labels were removed, so that other series may have become equal to this one.
+/// Splits the joined peer labels, fills empty ones, removes those in `drop`, and orders the rest.
+/// Also returns whether labels were removed, so that series may have become equal.
 pub(super) fn rewrite<'a>(labels: Labels<'a>, tcp: bool) -> (Labels<'a>, bool) {
     let mut out = Labels::with_capacity(labels.len() + 12);
     let mut dropped: Vec<String> = Vec::new();
@@ -129,7 +129,7 @@ fn split<'a>(
     }
 }
 
-/// The namespace of a SPIFFE identity.
+/// The namespace in a SPIFFE identity.
 fn namespace_of(principal: &str) -> Option<&str> {
     principal
         .strip_prefix("spiffe://")?

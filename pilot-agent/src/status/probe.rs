@@ -1,4 +1,4 @@
-//! Probes of the application, made from within the Pod so that they do not meet mutual TLS.
+//! Probes of the application, sent within the Pod to bypass mutual TLS.
 
 use std::{
     collections::BTreeMap,
@@ -24,16 +24,16 @@ use crate::http_client;
 
 mod verifier;
 
-/// Longest body that is handed back.
+/// Maximum size of a body that is passed on.
 const MAX_BODY: usize = 10 * 1024;
 const MAX_REDIRECTS: usize = 10;
 
-/// An answer for kubelet.
+/// Response to the kubelet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Status.
     pub status: StatusCode,
-    /// Text.
+    /// Body.
     pub body: Bytes,
 }
 
@@ -46,7 +46,7 @@ impl Outcome {
     }
 }
 
-/// One probe or lifecycle hook as it stood in the Pod.
+/// A probe or lifecycle hook as defined in the Pod.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Probe {
@@ -87,14 +87,14 @@ struct Grpc {
     service: Option<String>,
 }
 
-/// Where probes go and how.
+/// Destination and options of probes.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The Pod's address, or a loopback address.
     pub address: IpAddr,
     /// The status port, which is replaced in Host headers.
     pub status_port: u16,
-    /// Offer HTTP/2 in https probes.
+    /// Offer HTTP/2 for https probes.
     pub http2: bool,
 }
 
@@ -107,12 +107,13 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Reads `ISTIO_KUBE_APP_PROBERS`.
+    /// Parses `ISTIO_KUBE_APP_PROBERS`.
     ///
     /// # Errors
-    /// A path or probe that is not valid; the text names it.
+    /// If a path or probe is invalid; the message names it.
     pub fn new(json: Option<&str>, target: Target) -> Result<Self, String> {
-        let fail = |problem: &dyn std::fmt::Display| format!("ISTIO_KUBE_APP_PROBERS: {problem}");
+        let fail =
+            |problem: &dyn std::fmt::Display| format!("invalid ISTIO_KUBE_APP_PROBERS: {problem}");
         let raw: BTreeMap<String, serde_json::Value> = json
             .map_or_else(|| Ok(BTreeMap::new()), serde_json::from_str)
             .map_err(|error| fail(&error))?;
@@ -130,7 +131,7 @@ impl Probes {
         })
     }
 
-    /// Makes the probe that stands behind `path`.
+    /// Runs the probe behind `path`.
     pub async fn run(&self, path: &str, headers: &HeaderMap) -> Outcome {
         let Some(probe) = self.probes.get(path) else {
             return Outcome::of(
@@ -150,19 +151,19 @@ impl Probes {
             } else if let Some(grpc) = &probe.grpc {
                 self.grpc(grpc, headers).await
             } else {
-                Err("the probe has no action".to_owned())
+                Err("the probe defines no action".to_owned())
             }
         };
         let result = tokio::time::timeout(limit, call)
             .await
-            .unwrap_or_else(|_| Err(format!("no answer within {limit:?}")));
+            .unwrap_or_else(|_| Err(format!("no response within {limit:?}")));
         result.unwrap_or_else(|problem| {
-            tracing::debug!(path, problem, "an application probe failed");
+            tracing::debug!(path, problem, "application probe failed");
             Outcome::of(StatusCode::INTERNAL_SERVER_ERROR, format!("{problem}\n"))
         })
     }
 
-    /// The source address is what exempts the connection from capture.
+    /// The source address exempts the connection from capture.
     async fn connect(&self, port: u16) -> std::io::Result<TcpStream> {
         connect(SocketAddr::new(self.target.address, port)).await
     }
@@ -198,7 +199,9 @@ impl Probes {
                 }
             }
         }
-        Err(format!("more than {MAX_REDIRECTS} redirects"))
+        Err(format!(
+            "too many redirects: at most {MAX_REDIRECTS} are followed"
+        ))
     }
 
     fn host(&self, http: &HttpGet, incoming: &HeaderMap) -> String {
@@ -298,7 +301,7 @@ impl Probes {
             .map_err(|status| status.to_string())?;
         match answer.into_inner().status() {
             ServingStatus::Serving => Ok(Outcome::of(StatusCode::OK, "")),
-            other => Err(format!("the service is {other:?}")),
+            other => Err(format!("the service reports {other:?}")),
         }
     }
 }
@@ -322,7 +325,7 @@ async fn open_http2(
             .map_err(|error| error.to_string())?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(%error, "a probe connection ended");
+            tracing::debug!(%error, "probe connection failed");
         }
     });
     sender
@@ -340,9 +343,9 @@ async fn connect(target: SocketAddr) -> std::io::Result<TcpStream> {
             Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6).into(),
         )
     };
-    // ::6 exists only where capture was set up; without capture any source will do.
+    // ::6 exists only with traffic capture; without it any source address works.
     if let Err(error) = socket.bind(SocketAddr::new(source, 0)) {
-        tracing::debug!(%error, %source, "a probe goes out from the default address");
+        tracing::debug!(%error, %source, "sending a probe from the default address");
     }
     socket.connect(target).await
 }
@@ -361,11 +364,13 @@ fn check_path(path: &str) -> Result<(), String> {
     if valid {
         Ok(())
     } else {
-        Err("not of the form /app-health/<container>/{livez,readyz,startupz} or /app-lifecycle/<container>/{prestopz,poststartz}".to_owned())
+        Err("want /app-health/<container>/{livez,readyz,startupz} or \
+             /app-lifecycle/<container>/{prestopz,poststartz}"
+            .to_owned())
     }
 }
 
-/// Exactly one action; an HTTP action alone, without its name around it, is the form of 1.1.
+/// Exactly one action; a bare HTTP action is the form of 1.1.
 fn parse(value: serde_json::Value) -> Result<Probe, String> {
     let is_old = value.get("port").is_some();
     let value = if is_old {
@@ -382,7 +387,7 @@ fn parse(value: serde_json::Value) -> Result<Probe, String> {
     match actions.into_iter().filter(|given| *given).count() {
         1 => Ok(probe),
         count => Err(format!(
-            "{count} actions, exactly one of httpGet, tcpSocket and grpc is wanted"
+            "{count} actions: want exactly one of httpGet, tcpSocket and grpc"
         )),
     }
 }
@@ -400,7 +405,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
-/// The path of a redirect within the same host.
+/// The path of a redirect to the same host.
 fn same_host(location: &str, host: &str) -> Option<String> {
     let to: Uri = location.parse().ok()?;
     let name = |authority: &str| {

@@ -1,4 +1,4 @@
-//! Whether Envoy serves traffic.
+//! Readiness of Envoy.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -18,10 +18,10 @@ const UPDATES: &str =
     r"^(cluster_manager\.cds|listener_manager\.lds)\.(update_success|update_rejected)$";
 const STATE: &str = r"^(server\.state|listener_manager\.workers_started)";
 const LIMIT: Duration = Duration::from_secs(3);
-/// `server.state` of a server that takes traffic.
+/// `server.state` of a server that accepts traffic.
 const LIVE: u64 = 0;
 
-/// Counters of received configuration.
+/// Counters of configuration updates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Updates {
     clusters: u64,
@@ -31,7 +31,7 @@ pub struct Updates {
 }
 
 impl Updates {
-    /// Reads the statistics.
+    /// Parses the statistics.
     #[must_use]
     pub fn parse(stats: &str) -> Self {
         let mut found = Self::default();
@@ -56,9 +56,10 @@ impl Updates {
         let reason = if self.clusters_rejected > 0 || self.listeners_rejected > 0 {
             "configuration from pilot was received but rejected"
         } else if self.clusters == 0 && self.listeners == 0 {
-            "no configuration received from pilot: is it running, and is the workload certificate there?"
+            "no configuration received from pilot: is it running, and does the workload \
+             have a certificate?"
         } else {
-            "configuration from pilot is received in part only"
+            "the configuration from pilot is incomplete"
         };
         Some(format!(
             "{reason}; clusters: {} successful, {} rejected; listeners: {} successful, {} rejected",
@@ -67,7 +68,7 @@ impl Updates {
     }
 }
 
-/// Why the server's state is not that of a live one, if it is not.
+/// Why Envoy is not live, if it is not.
 #[must_use]
 pub fn state_problem(stats: &str) -> Option<String> {
     let (mut state, mut workers) = (None, None);
@@ -90,11 +91,11 @@ pub fn state_problem(stats: &str) -> Option<String> {
             };
             Some(format!("Envoy's state is {name} ({state}), not LIVE"))
         }
-        (None, _) => Some("Envoy does not tell its state".to_owned()),
+        (None, _) => Some("Envoy does not report its state".to_owned()),
     }
 }
 
-/// The check, with what it has seen once.
+/// The readiness check and what it has seen so far.
 #[derive(Debug)]
 pub struct Ready {
     admin: Admin,
@@ -107,7 +108,7 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// A check that has seen nothing yet; the start-up time counts from now.
+    /// A check that has seen nothing; the startup time is measured from now.
     #[must_use]
     pub fn new(admin: Admin, lifecycle: Lifecycle, startup_seconds: Gauge) -> Self {
         Self {
@@ -121,7 +122,8 @@ impl Ready {
         }
     }
 
-    /// Checks now. What was seen once is not asked again: a dead Envoy is noticed on its own port.
+    /// Checks now. Conditions that were met once are not checked again: a dead Envoy is noticed on
+    /// its own port.
     ///
     /// # Errors
     /// The reason for not being ready.
@@ -140,7 +142,7 @@ impl Ready {
 
     async fn judge(&self) -> Result<(), String> {
         if self.lifecycle.phase() == Phase::Ending {
-            return Err("the proxy is ending".to_owned());
+            return Err("the proxy is terminating".to_owned());
         }
         if !self.received.load(Ordering::Relaxed) {
             let stats = self.admin.stats(UPDATES, LIMIT).await?;
@@ -188,7 +190,7 @@ mod tests {
         assert!(problem((1, 0), (0, 2)).unwrap().contains(
             "rejected; clusters: 1 successful, 0 rejected; listeners: 0 successful, 2 rejected"
         ));
-        assert!(problem((1, 0), (0, 0)).unwrap().contains("in part only"));
+        assert!(problem((1, 0), (0, 0)).unwrap().contains("incomplete"));
         assert_eq!(problem((1, 5), (1, 5)), None);
     }
 

@@ -1,4 +1,4 @@
-//! Envoy's metrics on their way to the scraper: `envoy_istio_*` become `istio_*`, one line at a time. Pure.
+//! Rewrites Envoy's metrics for the scraper, line by line: `envoy_istio_*` becomes `istio_*`. Pure.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -6,18 +6,18 @@ use super::labels;
 
 const ENVOY: &str = "envoy_istio_";
 
-/// The state between lines.
+/// State between lines.
 #[derive(Debug, Default)]
 pub struct Rewriter {
-    /// Series of the current family that lost labels, summed.
+    /// Sums of the series in the current family that lost labels.
     merged: BTreeMap<String, f64>,
-    /// Kept in order of first appearance.
+    /// Those series in order of appearance.
     order: Vec<String>,
     series: u64,
 }
 
 impl Rewriter {
-    /// Rewrites one line, without its end, onto `out`.
+    /// Rewrites one line, without its newline, and appends it to `out`.
     pub fn line(&mut self, line: &str, out: &mut String) {
         if let Some(comment) = line.strip_prefix('#') {
             self.flush(out);
@@ -43,7 +43,7 @@ impl Rewriter {
         }
     }
 
-    /// Writes what was held back; call at the end.
+    /// Writes the remaining output; call at the end.
     pub fn flush(&mut self, out: &mut String) {
         for series in self.order.drain(..) {
             if let Some(sum) = self.merged.remove(&series) {
@@ -53,7 +53,7 @@ impl Rewriter {
         self.merged.clear();
     }
 
-    /// `istio_` samples seen.
+    /// Number of `istio_` samples so far.
     #[must_use]
     pub fn series(&self) -> u64 {
         self.series

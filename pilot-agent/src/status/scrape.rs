@@ -1,4 +1,5 @@
-//! One scrape for three sources: the agent, Envoy, and the application last, since OpenMetrics ends a body.
+//! One scrape for three sources: the agent, Envoy and finally the application, since OpenMetrics
+//! marks the end of the body.
 
 use std::{convert::Infallible, pin::Pin, time::Duration};
 
@@ -20,11 +21,11 @@ use crate::{
 
 const TIMEOUT_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// From so many series on, the labels are probably wrong.
+/// Number of series from which on label values are probably wrong.
 const MANY_SERIES: u64 = 20_000;
-/// Size at which rewritten text is handed on.
+/// Size of the chunks of rewritten text.
 const CHUNK: usize = 32 * 1024;
-/// A longer line is no metric.
+/// Maximum length of a line.
 const MAX_LINE: usize = 64 * 1024;
 
 /// The application's metrics.
@@ -47,14 +48,16 @@ struct Annotations {
 }
 
 impl Application {
-    /// Reads `ISTIO_PROMETHEUS_ANNOTATIONS`; `None` if the application is not to be scraped.
+    /// Parses `ISTIO_PROMETHEUS_ANNOTATIONS`; `None` if the application is not scraped.
     ///
     /// # Errors
-    /// JSON of another form, a bad port, or the status port itself, which would ask itself for ever.
+    /// If the JSON is invalid, or the port is invalid or the status port, which would scrape itself
+    /// endlessly.
     pub fn parse(json: Option<&str>, status_port: u16) -> Result<Option<Self>, String> {
         let Some(json) = json else { return Ok(None) };
-        let fail =
-            |problem: &dyn std::fmt::Display| format!("ISTIO_PROMETHEUS_ANNOTATIONS: {problem}");
+        let fail = |problem: &dyn std::fmt::Display| {
+            format!("invalid ISTIO_PROMETHEUS_ANNOTATIONS: {problem}")
+        };
         let given: Annotations = serde_json::from_str(json).map_err(|error| fail(&error))?;
         if given.scrape == "false" {
             return Ok(None);
@@ -68,7 +71,9 @@ impl Application {
             .parse()
             .map_err(|_| fail(&format!("{port:?} is not a port")))?;
         if port == status_port {
-            return Err(fail(&format!("port {port} is the status port itself")));
+            return Err(fail(&format!(
+                "port {port} is the agent's status port itself"
+            )));
         }
         let path = if given.path.is_empty() {
             "/metrics".to_owned()
@@ -101,7 +106,7 @@ pub struct Scrape {
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, Infallible>> + Send>>;
 
 impl Scrape {
-    /// `envoy` is the port of Envoy's metrics, if they are to be merged.
+    /// `envoy` is the port of Envoy's metrics, if they are merged.
     #[must_use]
     pub fn new(
         registry: Registry,
@@ -114,7 +119,7 @@ impl Scrape {
             scrapes: registry.counter("istio_agent_scrapes_total", "Scrapes of the merged metrics"),
             failures: registry.counter_vec(
                 "istio_agent_scrape_failures_total",
-                "Parts left out of a scrape",
+                "Sources missing from a scrape",
                 &["type"],
             ),
             series: registry.gauge(
@@ -132,7 +137,7 @@ impl Scrape {
         }
     }
 
-    /// Content-Type and body. A part that fails is left out and counted.
+    /// Content-Type and body. A source that fails is left out and counted.
     pub async fn run(&self, query: Option<&str>, headers: &HeaderMap) -> (String, Body) {
         self.counters.scrapes.inc();
         let accept = headers
@@ -190,7 +195,7 @@ impl Scrape {
                 Some(())
             };
             if tokio::time::timeout(limit, all).await.is_err() {
-                tracing::warn!(?limit, "a scrape took too long and was cut");
+                tracing::warn!(?limit, "scrape timed out, the response is truncated");
             }
         });
         (content_type, Box::pin(ReceiverStream::new(body)))
@@ -204,13 +209,13 @@ impl Scrape {
     ) -> Option<axum::http::Response<Incoming>> {
         let result = tokio::time::timeout(limit, call)
             .await
-            .unwrap_or_else(|_| Err(format!("no answer within {limit:?}")));
+            .unwrap_or_else(|_| Err(format!("no response within {limit:?}")));
         match result {
             Ok(response) if response.status().is_success() => return Some(response),
             Ok(response) => {
-                tracing::warn!(part = name, status = %response.status(), "metrics are left out")
+                tracing::warn!(part = name, status = %response.status(), "metrics are missing")
             }
-            Err(error) => tracing::warn!(part = name, error, "metrics are left out"),
+            Err(error) => tracing::warn!(part = name, error, "metrics are missing"),
         }
         self.counters.failures.with_label_values(&[name]).inc();
         None
@@ -266,14 +271,14 @@ async fn start(
 
 type Chunks = mpsc::Sender<Result<Bytes, Infallible>>;
 
-/// `None`: the scraper is gone. `Some(false)`: the source broke off.
+/// `None` if the scraper closed the connection, `Some(false)` if the source failed.
 async fn copied(mut body: Incoming, chunks: &Chunks) -> Option<bool> {
     while let Some(frame) = body.frame().await {
         match frame.map(hyper::body::Frame::into_data) {
             Ok(Ok(data)) => chunks.send(Ok(data)).await.ok()?,
             Ok(Err(_)) => {}
             Err(error) => {
-                tracing::warn!(%error, "the application's metrics broke off");
+                tracing::warn!(%error, "the application's metrics are truncated");
                 return Some(false);
             }
         }
@@ -291,7 +296,7 @@ async fn rewritten(mut body: Incoming, chunks: &Chunks, counters: &Counters) -> 
             Ok(Ok(data)) => data,
             Ok(Err(_)) => continue,
             Err(error) => {
-                tracing::warn!(%error, "Envoy's metrics broke off");
+                tracing::warn!(%error, "Envoy's metrics are truncated");
                 whole = false;
                 break;
             }
@@ -303,7 +308,7 @@ async fn rewritten(mut body: Incoming, chunks: &Chunks, counters: &Counters) -> 
                 rewriter.line(&String::from_utf8_lossy(&rest), &mut out);
                 rest.clear();
             } else if rest.len() > MAX_LINE {
-                tracing::warn!("a line of Envoy's metrics is longer than {MAX_LINE} bytes");
+                tracing::warn!(limit = MAX_LINE, "a line of Envoy's metrics is too long");
                 return Some(false);
             }
             if out.len() >= CHUNK {
@@ -331,7 +336,7 @@ fn tell_series(rewriter: &Rewriter, counters: &Counters) {
         WARNED.call_once(|| {
             tracing::warn!(
                 series = rewriter.series(),
-                "very many istio_ series: check label values"
+                "very many istio_ series: check the label values"
             )
         });
     }

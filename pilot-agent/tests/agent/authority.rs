@@ -1,4 +1,4 @@
-//! A certificate authority over gRPC, as citadel is one.
+//! A fake certificate authority over gRPC, like citadel.
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use tonic::{
 /// Identity of the workload under test.
 pub(crate) const WORKLOAD: &str = "spiffe://cluster.local/ns/shop/sa/web";
 
-/// How the caller showed who it is.
+/// How the caller authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Credentials {
     None,
@@ -71,7 +71,7 @@ impl Authority {
         std::fs::write(path, self.root()).unwrap();
     }
 
-    /// Certificate and key for a server.
+    /// A server certificate and its key.
     pub(crate) fn issue(&self, uri: &str, dns: &[&str]) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(
@@ -106,7 +106,7 @@ impl Authority {
         self.calls.subscribe()
     }
 
-    /// Starts to serve on a free port; the address has the name of its certificate.
+    /// Serves on a free port; returns the address, with a name of its certificate.
     pub(crate) async fn serve(self: &Arc<Self>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Every variant of the bootstrap: read back as Envoy's own message, and given to Envoy itself.
+//! All variants of the bootstrap, read back as Envoy's message and passed to Envoy itself.
 
 use std::{collections::BTreeMap, net::IpAddr, path::Path, process::Command};
 
@@ -138,7 +138,7 @@ fn variants() -> Vec<Variant> {
     ]
 }
 
-/// Builds the inputs of a variant and hands them to `use_them`.
+/// Builds the inputs of a variant and passes them to `use_them`.
 fn with_inputs<T>(
     variant: &Variant,
     directory: &Path,
@@ -223,7 +223,7 @@ fn build(variant: &Variant, directory: &Path) -> (Value, Vec<String>) {
     })
 }
 
-/// Files that some variants name.
+/// Files that some variants refer to.
 fn write_certificates(directory: &Path) {
     let authority = Authority::new();
     let (chain, key) = authority.issue("spiffe://cluster.local/ns/shop/sa/web", &[]);
@@ -254,7 +254,7 @@ fn warnings_name_what_is_left_out() {
     let (_, warnings) = build(&variant, Path::new("/certs"));
     assert_eq!(
         warnings,
-        ["sidecar.istio.io/extraStatTags: \"bad tag\" is not a tag name and is left out"]
+        ["sidecar.istio.io/extraStatTags: \"bad tag\" is not a valid tag name and is ignored"]
     );
     let odd = Variant {
         annotations: &[("sidecar.istio.io/statsEvictionInterval", "7s")],
@@ -294,8 +294,8 @@ fn envoy_accepts_every_variant_without_a_warning() {
             .unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {text}", variant.name);
-        // Envoy would rather have tracers in listeners, where pilot puts those of the Telemetry API; the tracer of
-        // ProxyConfig has no other place.
+        // Envoy prefers tracers in listeners, where pilot puts those of the Telemetry API; the
+        // tracer of ProxyConfig has no other place.
         let known = |line: &str| line.contains("config.bootstrap.v3.Bootstrap.tracing");
         let bad =
             |line: &str| line.to_lowercase().contains("deprecat") || line.contains("unknown field");

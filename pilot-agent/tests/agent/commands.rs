@@ -1,4 +1,4 @@
-//! The small commands, as programs.
+//! The small commands, run as processes.
 
 use std::process::Command;
 
@@ -65,7 +65,7 @@ fn usage_errors_exit_64_and_unknown_flags_of_proxy_do_not() {
         Some(64)
     );
     assert_eq!(run(&["wait", "--unknown"]).status.code(), Some(64));
-    // Passes the flags and stops at the environment.
+    // Passes the check of the flags and stops at the environment.
     let output = Command::new(AGENT)
         .args([
             "proxy",

@@ -1,4 +1,4 @@
-//! Capture rules in the real kernel, each test in a network namespace of its own.
+//! Capture rules in the kernel, each test in its own network namespace.
 
 use std::{
     io::{Read as _, Write as _},
@@ -37,10 +37,10 @@ const SIDECAR: [&str; 15] = [
 const POD: &str = "10.88.0.5";
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Runs the test on a thread that has a network namespace of its own, or says why it cannot.
+/// Runs the test on a thread in its own network namespace, or reports why it cannot.
 fn in_namespace(name: &str, test: impl FnOnce() + Send + 'static) {
     if !geteuid().is_root() {
-        eprintln!("skipped {name}: a network namespace of its own needs root");
+        eprintln!("skipped {name}: creating a network namespace needs root");
         return;
     }
     if Command::new("iptables-nft")
@@ -54,7 +54,7 @@ fn in_namespace(name: &str, test: impl FnOnce() + Send + 'static) {
     let name = name.to_owned();
     let ran = thread::spawn(move || {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            eprintln!("skipped {name}: no network namespace can be made: {error}");
+            eprintln!("skipped {name}: cannot create a network namespace: {error}");
             return;
         }
         sh("ip link set lo up");
@@ -98,14 +98,14 @@ fn ok(output: &Output) {
 
 fn save() -> String {
     let text = sh("iptables-nft-save; ip6tables-nft-save");
-    // Counters and comments differ from call to call.
+    // Counters and comments differ between calls.
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .map(|line| line.split(" [").next().unwrap().to_owned() + "\n")
         .collect()
 }
 
-/// The original destination of one connection that arrives at `listener`.
+/// The original destination of a connection that arrives at `listener`.
 fn accepted(listener: &TcpListener) -> SocketAddr {
     let (stream, _) = listener.accept().unwrap();
     let original = getsockopt(&stream, sockopt::OriginalDst).unwrap();
@@ -125,11 +125,12 @@ fn outbound_and_inbound_connections_are_redirected() {
         ok(&apply(&["--run-validation"]));
         let outbound = TcpListener::bind("0.0.0.0:15001").unwrap();
         let inbound = TcpListener::bind("0.0.0.0:15006").unwrap();
-        // An application (any user but the proxy) that calls another host.
+        // An application (any user but the proxy) connects to another host.
         let waits = thread::spawn(move || accepted(&outbound));
         connect("192.0.2.7:8080").unwrap();
         assert_eq!(waits.join().unwrap(), "192.0.2.7:8080".parse().unwrap());
-        // The proxy that calls a port of its own Pod: this is how a call to one's own service comes back in.
+        // The proxy connects to a port of its own Pod, as when the application calls its own
+        // service.
         let waits = thread::spawn(move || accepted(&inbound));
         let probe = Command::new(AGENT)
             .args(["probe", "--url", &format!("http://{POD}:8080/")])
@@ -142,7 +143,7 @@ fn outbound_and_inbound_connections_are_redirected() {
             waits.join().unwrap(),
             format!("{POD}:8080").parse().unwrap()
         );
-        // An application that calls itself is left alone.
+        // An application that connects to itself is not captured.
         let own = TcpListener::bind(format!("{POD}:9000")).unwrap();
         let mut client = connect(&format!("{POD}:9000")).unwrap();
         let (mut server, _) = own.accept().unwrap();
@@ -158,7 +159,8 @@ fn outbound_and_inbound_connections_are_redirected() {
 fn connections_of_peers_reach_the_inbound_port_except_on_excluded_ports() {
     in_namespace("connections_of_peers_reach_the_inbound_port", || {
         ok(&apply(&[]));
-        // A peer is another namespace behind a veth pair; it connects through nsenter by the pid of a sleeper.
+        // The peer is another namespace behind a veth pair, entered by the pid of a sleeping
+        // process.
         let mut peer = Command::new("unshare")
             .args(["-n", "sleep", "60"])
             .spawn()

@@ -118,7 +118,7 @@ async fn a_certificate_that_is_not_accepted_falls_back_to_the_token() {
     let calls = fixture.authority.calls().borrow().clone();
     assert_eq!(calls.len(), 3);
     assert!(matches!(calls.last(), Some(Credentials::Token(_))));
-    // Refused in the handshake: the certificate of another mesh.
+    // Refused in the handshake: a certificate of another mesh.
     let foreign = Authority::new();
     let (chain, key) = foreign.issue(WORKLOAD, &[]);
     let foreign = chain::pair(&key, &chain, SystemTime::now()).unwrap();

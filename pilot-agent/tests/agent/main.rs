@@ -1,4 +1,4 @@
-//! The agent against its real peers where they can be had (Envoy, the kernel), else against fakes.
+//! Tests of the agent with its real peers where available (Envoy, the kernel), else with fakes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,5 +17,5 @@ mod pod;
 mod proxy;
 mod sds;
 
-/// The agent's binary.
+/// The binary under test.
 const AGENT: &str = env!("CARGO_BIN_EXE_pilot-agent");

@@ -1,4 +1,4 @@
-//! A pilot that wants client certificates and gives every proxy the same resources.
+//! A fake pilot that requires client certificates and sends the same resources to every proxy.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -26,7 +26,7 @@ const LISTENERS: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 pub(crate) const NAME: &str = "istio-pilot.istio-system.svc";
 
 pub(crate) struct Pilot {
-    /// Identities of the proxies that connected, with their node ids.
+    /// Identities and node ids of connected proxies.
     peers: watch::Sender<Vec<(String, String)>>,
     resources: Vec<(&'static str, Resource)>,
 }

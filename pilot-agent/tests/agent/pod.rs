@@ -1,4 +1,4 @@
-//! A Pod with the whole agent, an authority and a pilot.
+//! A Pod with the complete agent, a fake authority and a fake pilot.
 
 use std::{
     net::{SocketAddr, TcpListener as StdListener},
@@ -43,7 +43,7 @@ use crate::{authority::Authority, pilot};
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 
-/// Free ports of this machine.
+/// Free local ports.
 pub(crate) fn ports<const N: usize>() -> [u16; N] {
     let listeners: [StdListener; N] =
         std::array::from_fn(|_| StdListener::bind("127.0.0.1:0").unwrap());
@@ -147,7 +147,7 @@ impl Pod {
         }
     }
 
-    /// Runs the agent in this process; sending on the first part tells it to end.
+    /// Runs the agent in this process; sending on the first part of the result terminates it.
     pub(crate) fn start(&self) -> (oneshot::Sender<()>, JoinHandle<anyhow::Result<()>>) {
         let cli = Cli::try_parse_from(args::known(self.arguments.clone())).unwrap();
         let env = Env::from_pairs(
@@ -162,7 +162,7 @@ impl Pod {
         let (end, ended) = oneshot::channel::<()>();
         let run = tokio::spawn(async move {
             pilot_agent::run(cli, env, surroundings, async {
-                // A test that drops its end wants no end.
+                // A dropped sender does not terminate the agent.
                 if ended.await.is_err() {
                     std::future::pending().await
                 }
@@ -205,7 +205,7 @@ impl Pod {
     }
 
     pub(crate) async fn envoy_pid(&self) -> i32 {
-        // Linux gives each process the ids of its children.
+        // Linux lists the children of each process.
         let me = std::process::id();
         let tasks = std::fs::read_dir(format!("/proc/{me}/task")).unwrap();
         let pids = tasks.flat_map(|task| {
@@ -236,7 +236,7 @@ impl Pod {
     }
 }
 
-/// Answers every connection with what it sends.
+/// Echoes all data of every connection.
 pub(crate) async fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! The whole agent with a real Envoy, an authority and a pilot.
+//! The complete agent with a real Envoy, a fake authority and a fake pilot.
 
 use std::{
     path::Path,
@@ -56,7 +56,8 @@ async fn envoy_gets_certificates_and_configuration_and_rotates_without_a_restart
     let pid = pod.envoy_pid().await;
     let first = pod.chain_serial().await.unwrap();
 
-    // Another mounted root renews the certificate at once; by the certificate this time, not the token.
+    // Another mounted root renews the certificate at once, this time authenticated by the
+    // certificate instead of the token.
     let other = Authority::new();
     let bundle = format!("{}{}", pod.authority.root(), other.root());
     std::fs::write(
@@ -92,7 +93,7 @@ async fn envoy_gets_certificates_and_configuration_and_rotates_without_a_restart
             .readonly()
     );
 
-    // Metrics of agent and Envoy come together.
+    // Metrics of agent and Envoy in one response.
     let (status, text) = pod
         .get(pod.status, "GET", "stats/prometheus")
         .await
@@ -194,7 +195,7 @@ async fn with_counting_it_ends_when_the_last_connection_closes() {
     talk(&mut open).await;
     end.send(()).unwrap();
     pod.wait_status(503).await;
-    // Longer than several counts, and than Envoy's own drain time.
+    // Longer than several counts and than Envoy's drain time.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(!run.is_finished());
     talk(&mut open).await;
@@ -312,7 +313,7 @@ async fn an_agent_that_is_killed_takes_envoy_along() {
     }
 }
 
-/// Whether the process runs; one that only waits to be reaped does not.
+/// Whether the process runs; a zombie does not.
 fn alive(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }

@@ -1,4 +1,4 @@
-//! The secret discovery server through its socket.
+//! The secret discovery server over its socket.
 
 use std::{
     path::Path,
@@ -168,7 +168,7 @@ async fn waits_for_the_first_certificate_then_pushes_root_before_leaf() {
     });
     assert_eq!(stream.names().await, ["ROOTCA"]);
     assert_eq!(stream.names().await, ["default"]);
-    // A renewal pushes the certificate only; a new root goes first.
+    // A renewal pushes only the certificate; a new root goes first.
     let renewed = server.workload();
     server
         .secrets
@@ -213,7 +213,7 @@ async fn acknowledgements_are_silent_refusals_are_counted_names_come_and_go() {
         .send(ask(&["default", "ROOTCA"], "stale"))
         .await
         .unwrap();
-    // Only now something new is asked for.
+    // Only now something else is requested.
     stream
         .requests
         .send(ask(&["default", "ROOTCA"], &nonce))
@@ -233,7 +233,7 @@ async fn acknowledgements_are_silent_refusals_are_counted_names_come_and_go() {
             .text()
             .contains("istio_agent_sds_rejections_total 1")
     );
-    // Without any name nothing is pushed; asking again brings what is there then.
+    // Without names nothing is pushed; a later request returns the current content.
     stream.requests.send(ask(&[], &nonce)).await.unwrap();
     let renewed = server.workload();
     server

@@ -1,4 +1,4 @@
-//! Facts about a book.
+//! Details of a book.
 
 use super::book_id;
 use crate::server::{self, Listen};

@@ -1,12 +1,12 @@
-//! HTML of the shop. All text that comes from outside passes `escaped`.
+//! HTML pages of the shop. All external text passes through `escaped`.
 
 use super::productpage::Part;
 use http::StatusCode;
 use serde_json::Value;
 
-/// Title of the one book.
+/// Title of the only book.
 pub(super) const TITLE: &str = "The Comedy of Errors";
-/// What the book is about, as HTML.
+/// Description of the book, as HTML.
 pub(super) const DESCRIPTION: &str = "An early comedy of <a href=\"https://en.wikipedia.org/wiki/William_Shakespeare\">Shakespeare</a>: \
 two pairs of twins, parted in a storm at sea, come to the same town on the same day, and everybody there takes each for the other.";
 
@@ -34,7 +34,7 @@ fn frame(title: &str, body: &str) -> String {
     )
 }
 
-/// The start page: where to go, and which services there are.
+/// The start page: a link to the book, and the services.
 pub(super) fn index(services: &[(&str, &str)]) -> String {
     let rows: String = services
         .iter()
@@ -167,7 +167,7 @@ fn rating(rating: Option<&Value>) -> String {
         .and_then(Value::as_u64)
         .unwrap_or(0)
         .min(5);
-    // The colour ends up in a class and a style: letters only.
+    // The colour becomes part of a class and a style: letters only.
     let color: String = rating
         .get("color")
         .and_then(Value::as_str)

@@ -1,4 +1,4 @@
-//! The page for the browser, and the same data as JSON.
+//! The page for browsers, and its data as JSON.
 
 use super::session::Sessions;
 use super::{base_url, object, page};
@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the page waits for one answer of another service.
+/// Timeout of a call to another service.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
-/// Tries for reviews. Two times three seconds against a caller's longer patience is the deliberate flaw
-/// that the fault-injection task uncovers.
+/// Attempts to get reviews. Together with the longer timeout of reviews, two attempts of three
+/// seconds are the deliberate flaw that the fault-injection task uncovers.
 const REVIEW_TRIES: usize = 2;
-/// Most extra calls per page that `FLOOD_FACTOR` may ask for.
+/// Maximum of `FLOOD_FACTOR`.
 const MAX_FLOOD: usize = 100;
 
 /// Settings of productpage.
@@ -26,7 +26,7 @@ const MAX_FLOOD: usize = 100;
 pub struct Args {
     #[command(flatten)]
     pub listen: Listen,
-    /// Suffix of the names of other services
+    /// Domain suffix of the names of other services
     #[arg(long, env = "SERVICES_DOMAIN", default_value = "")]
     pub services_domain: String,
     /// Host name of details
@@ -47,7 +47,7 @@ pub struct Args {
     /// Port of ratings
     #[arg(long, env = "RATINGS_SERVICE_PORT", default_value_t = 9080)]
     pub ratings_port: u16,
-    /// Extra calls to reviews per page, whose answers nobody waits for (0-100)
+    /// Additional calls to reviews per page whose responses are ignored (0-100)
     #[arg(long, env = "FLOOD_FACTOR", default_value_t = 0)]
     pub flood_factor: usize,
 }
@@ -119,7 +119,7 @@ async fn product(State(shop): State<Arc<Shop>>, headers: HeaderMap) -> Response 
         tokio::spawn(async move {
             let url = format!("{}/reviews/0", shop.reviews);
             if let Err(error) = shop.caller.get(&url, outgoing, CALL_TIMEOUT).await {
-                tracing::debug!("flooding: {error:#}");
+                tracing::debug!("flood request failed: {error:#}");
             }
         });
     }
@@ -149,8 +149,8 @@ async fn logout(headers: HeaderMap) -> Response {
     back_to_page(&headers, &Sessions::sign_out())
 }
 
-/// 302 to the page of this shop that the visitor came from. Only the path of `Referer` is used: a
-/// foreign page must not choose where the visitor ends up.
+/// Redirects to the page of this shop that the visitor came from. Only the path of `Referer` is
+/// used, so that other sites cannot choose the target.
 fn back_to_page(headers: &HeaderMap, cookie: &str) -> Response {
     let target = headers
         .get(header::REFERER)
@@ -202,7 +202,7 @@ async fn api_ratings(
         .into_response()
 }
 
-/// Answer of another service: its status and JSON, or the reason why there is none.
+/// Response of another service: its status and JSON, or the reason why there is none.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) status: StatusCode,

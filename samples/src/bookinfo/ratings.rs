@@ -1,4 +1,4 @@
-//! Star ratings of a book, kept in memory.
+//! Star ratings of books, kept in memory.
 
 use super::{book_id, failure};
 use crate::server::{self, Listen};
@@ -13,9 +13,9 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Books whose ratings are kept; above that a POST is refused.
+/// Maximum number of rated books; further ratings are rejected.
 const MAX_BOOKS: usize = 1000;
-/// Reviewers of one book that are kept.
+/// Maximum number of reviewers per book.
 const MAX_REVIEWERS: usize = 100;
 
 /// Settings of ratings.

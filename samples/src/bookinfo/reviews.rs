@@ -1,4 +1,4 @@
-//! Reviews of a book: without stars (v1), with black (v2) or red ones (v3) that ratings is asked for.
+//! Reviews of a book: without stars (v1), or with black (v2) or red stars (v3) from ratings.
 
 use super::{base_url, object};
 use crate::context::{Caller, forwarded};
@@ -16,16 +16,16 @@ use std::time::Duration;
 pub struct Args {
     #[command(flatten)]
     pub listen: Listen,
-    /// Whether to ask ratings for stars
+    /// Whether to get stars from ratings
     #[arg(long, env = "ENABLE_RATINGS", default_value_t = false, action = clap::ArgAction::Set)]
     pub enable_ratings: bool,
-    /// Colour of the stars; callers wait 10 s for black ones, 2.5 s for others
+    /// Colour of the stars; the timeout for ratings is 10 s with black stars, else 2.5 s
     #[arg(long, env = "STAR_COLOR", default_value = "black")]
     pub star_color: String,
-    /// Cluster name shown in answers
+    /// Cluster name in responses
     #[arg(long, env = "CLUSTER_NAME", default_value = "null")]
     pub cluster_name: String,
-    /// Suffix of the names of other services
+    /// Domain suffix of the names of other services
     #[arg(long, env = "SERVICES_DOMAIN", default_value = "")]
     pub services_domain: String,
     /// Host name of ratings
@@ -97,24 +97,24 @@ async fn reviews(
 }
 
 impl Reviews {
-    /// The answer of ratings, or nothing if there was none that can be used.
+    /// The response of ratings, if it is usable.
     async fn stars(&self, id: &str, headers: HeaderMap) -> Option<Value> {
         let timeout = if self.args.star_color == "black" {
             Duration::from_secs(10)
         } else {
             Duration::from_millis(2500)
         };
-        // A book number has no business outside of one path segment.
+        // The book number must not leave its path segment.
         let id: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
         let url = format!("{}/ratings/{id}", self.ratings);
         match self.caller.get(&url, headers, timeout).await {
             Ok((StatusCode::OK, body)) => object(&body),
             Ok((status, _)) => {
-                tracing::warn!(status = status.as_u16(), "ratings did not give stars");
+                tracing::warn!(status = status.as_u16(), "cannot get ratings");
                 None
             }
             Err(error) => {
-                tracing::warn!("ratings did not give stars: {error:#}");
+                tracing::warn!(error = format!("{error:#}"), "cannot get ratings");
                 None
             }
         }

@@ -1,15 +1,15 @@
-//! Who is signed in: the user name in a cookie that only this process can make.
+//! Sessions: the user name in a cookie that is signed by this process.
 
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 
 const NAME: &str = "session";
-/// Longest user name, in bytes.
+/// Maximum length of a user name, in bytes.
 const MAX_USER: usize = 64;
 const BLOCK: usize = 64;
 
-/// Signs and checks session cookies with a key that lives as long as the process.
+/// Signs and verifies session cookies with a key that lives as long as the process.
 #[derive(Clone)]
 pub(super) struct Sessions {
     key: [u8; 32],
@@ -22,8 +22,8 @@ impl Sessions {
         }
     }
 
-    /// Value of `Set-Cookie` that signs `user` in; nothing if the name is empty, too long, or has
-    /// characters that cannot go into a header.
+    /// Value of `Set-Cookie` to sign `user` in; `None` if the name is empty, too long, or has
+    /// characters that are not allowed in a header.
     pub(super) fn sign_in(&self, user: &str) -> Option<String> {
         let fits = !user.is_empty() && user.len() <= MAX_USER;
         if !fits || !user.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
@@ -36,12 +36,12 @@ impl Sessions {
         ))
     }
 
-    /// Value of `Set-Cookie` that signs out.
+    /// Value of `Set-Cookie` to sign out.
     pub(super) fn sign_out() -> String {
         format!("{NAME}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax")
     }
 
-    /// The user who is signed in, if the cookie is whole and ours.
+    /// The signed-in user, if the cookie is valid.
     pub(super) fn user(&self, headers: &HeaderMap) -> Option<String> {
         let prefix = format!("{NAME}=");
         headers
@@ -54,7 +54,7 @@ impl Sessions {
                 let (user, mac) = value.split_once('.')?;
                 let expected = self.mac(user.as_bytes());
                 let given = unhex(mac)?;
-                // Every byte is looked at, so that time tells nothing about the first wrong one.
+                // Compares all bytes, so that timing does not reveal the first difference.
                 let differ = expected
                     .iter()
                     .zip(&given)

@@ -1,4 +1,4 @@
-//! Endpoints with a given answer: bodies of a kind or size, streams, caching headers.
+//! Endpoints with a given response: bodies of a type or size, streams, caching headers.
 
 use super::Bin;
 use axum::Json;
@@ -18,11 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Largest body that `/bytes` makes.
+/// Maximum size of `/bytes`.
 const MAX_BYTES: usize = 100 * 1024;
-/// Most lines that `/stream` sends.
+/// Maximum number of lines of `/stream`.
 const MAX_LINES: u32 = 100;
-/// Longest time that `/drip` takes, in seconds.
+/// Maximum duration of `/drip`, in seconds.
 const MAX_DRIP: f64 = 10.0;
 
 pub(super) async fn response_headers(Query(pairs): Query<Vec<(String, String)>>) -> Response {
@@ -39,7 +39,7 @@ pub(super) async fn response_headers(Query(pairs): Query<Vec<(String, String)>>)
             (Ok(name), Ok(value)) => {
                 response.headers_mut().append(name, value);
             }
-            _ => return (StatusCode::BAD_REQUEST, "this cannot be a header").into_response(),
+            _ => return (StatusCode::BAD_REQUEST, "not a valid header").into_response(),
         }
     }
     response
@@ -128,7 +128,7 @@ pub(super) async fn etag(Path(etag): Path<String>, headers: HeaderMap) -> Respon
     let quoted = HeaderValue::from_str(&format!("\"{etag}\""));
     match quoted {
         Ok(quoted) => (status, [(header::ETAG, quoted)]).into_response(),
-        Err(_) => (StatusCode::BAD_REQUEST, "this cannot be an ETag").into_response(),
+        Err(_) => (StatusCode::BAD_REQUEST, "not a valid ETag").into_response(),
     }
 }
 
@@ -182,7 +182,7 @@ pub(super) async fn hostname(State(bin): State<Arc<Bin>>) -> Json<Value> {
     Json(json!({"hostname": bin.pod_name}))
 }
 
-/// Requests that this instance has had, apart from `/health` and this one.
+/// Number of requests to this instance, except for `/health` and this endpoint.
 pub(super) async fn request_count(State(bin): State<Arc<Bin>>) -> Json<Value> {
     Json(json!({"hostname": bin.pod_name, "requests": bin.requests.load(Ordering::Relaxed)}))
 }

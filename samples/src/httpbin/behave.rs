@@ -1,4 +1,4 @@
-//! Endpoints that do what the path says: statuses, delays, failures, redirects, credentials.
+//! Endpoints that do what the path requests: statuses, delays, failures, redirects, authentication.
 
 use super::Bin;
 use axum::Json;
@@ -12,18 +12,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest delay, in seconds.
+/// Maximum delay, in seconds.
 const MAX_DELAY: f64 = 10.0;
-/// Longest chain of redirects.
+/// Maximum number of redirects.
 const MAX_REDIRECTS: u32 = 20;
-/// Keys of `/fail-first` that are remembered; beyond that all are forgotten.
+/// Maximum number of keys of `/fail-first`; above it, all are forgotten.
 pub(super) const MAX_KEYS: usize = 10_000;
 
 fn bad(text: &str) -> Response {
     (StatusCode::BAD_REQUEST, format!("{text}\n")).into_response()
 }
 
-/// `/status/418`, or one of several by weight: `/status/200:9,503:1`.
+/// `/status/418`, or a random one by weight: `/status/200:9,503:1`.
 pub(super) async fn status(Path(codes): Path<String>) -> Response {
     let mut choices = Vec::new();
     for part in codes.split(',') {
@@ -39,7 +39,7 @@ pub(super) async fn status(Path(codes): Path<String>) -> Response {
             {
                 choices.push((code, weight));
             }
-            _ => return bad("statuses are CODE or CODE:WEIGHT,…, code 200 to 999"),
+            _ => return bad("want CODE or CODE:WEIGHT,…, with codes from 200 to 999"),
         }
     }
     let total: f64 = choices.iter().map(|(_, weight)| weight).sum();
@@ -60,7 +60,7 @@ pub(super) async fn status(Path(codes): Path<String>) -> Response {
     response
 }
 
-/// Answers after at most ten seconds.
+/// Responds after at most ten seconds.
 pub(super) async fn delay(Path(seconds): Path<String>) -> Response {
     match seconds.parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => {
@@ -68,11 +68,11 @@ pub(super) async fn delay(Path(seconds): Path<String>) -> Response {
             tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
             Json(json!({"delay": seconds})).into_response()
         }
-        _ => bad("the delay is a number of seconds, 0 to 10"),
+        _ => bad("want a delay in seconds, from 0 to 10"),
     }
 }
 
-/// 503 for the first `count` calls with this key, then 200: shows how often a caller tries.
+/// 503 for the first `count` calls with this key, then 200: shows how often a caller retries.
 pub(super) async fn fail_first(
     State(bin): State<Arc<Bin>>,
     Path((count, key)): Path<(u64, String)>,
@@ -117,7 +117,7 @@ pub(super) async fn redirect_to(Query(query): Query<BTreeMap<String, String>>) -
         .and_then(|url| HeaderValue::from_str(url).ok())
     {
         Some(url) => (status, [(header::LOCATION, url)]).into_response(),
-        None => bad("name the target: ?url=…"),
+        None => bad("the target is missing: want ?url=…"),
     }
 }
 

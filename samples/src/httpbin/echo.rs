@@ -1,4 +1,4 @@
-//! Endpoints that show the request.
+//! Endpoints that echo the request.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -24,7 +24,7 @@ fn canonical(name: &str) -> String {
         .join("-")
 }
 
-/// All headers with names in canonical case; repeated ones joined by commas.
+/// All headers with names in canonical case; repeated ones are joined with commas.
 fn header_map(headers: &HeaderMap) -> Value {
     let map: Map<String, Value> = headers
         .keys()
@@ -40,7 +40,7 @@ fn header_map(headers: &HeaderMap) -> Value {
     Value::Object(map)
 }
 
-/// Pairs as an object; a repeated key gives a list.
+/// Pairs as an object; a repeated key becomes a list.
 fn pair_map(pairs: &[(String, String)]) -> Value {
     let mut map = Map::new();
     for (key, value) in pairs {
@@ -189,14 +189,14 @@ pub(super) async fn set_cookies(Query(pairs): Pairs) -> Response {
     let mut response = (StatusCode::FOUND, [(header::LOCATION, "/cookies")]).into_response();
     for (name, value) in pairs {
         let Ok(cookie) = HeaderValue::from_str(&format!("{name}={value}; Path=/")) else {
-            return (StatusCode::BAD_REQUEST, "this cannot be a cookie").into_response();
+            return (StatusCode::BAD_REQUEST, "not a valid cookie").into_response();
         };
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     response
 }
 
-/// The request as text, as it would stand on the wire of HTTP/1.1.
+/// The request as text, as in HTTP/1.1.
 pub(super) async fn dump(
     method: Method,
     uri: Uri,

@@ -1,10 +1,11 @@
-//! Latencies in buckets that are 1/32 apart: bounded memory, percentiles within 3 % of the truth.
+//! A histogram of latencies with 32 buckets per power of two: limited memory, percentiles with an
+//! error of at most 3 %.
 
 use std::time::Duration;
 
 const STEPS: u64 = 32;
 
-/// Counts of latencies, from 1 µs.
+/// Counts of latencies, from 1 µs up.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Histogram {
     buckets: Vec<u64>,
@@ -13,7 +14,7 @@ pub(super) struct Histogram {
     max_us: u64,
 }
 
-/// Below 32 each value has its own bucket; above, each power of two is cut into 32.
+/// Below 32 each value has its own bucket; above, each power of two is split into 32 buckets.
 fn bucket(us: u64) -> usize {
     let index = if us < STEPS {
         us
@@ -62,7 +63,7 @@ impl Histogram {
         self.max_us = self.max_us.max(other.max_us);
     }
 
-    /// Milliseconds that the given share (0 to 1) of all latencies does not exceed; 0 if there are none.
+    /// The given percentile (0 to 1) in milliseconds; 0 without any latencies.
     pub(super) fn percentile_ms(&self, share: f64) -> f64 {
         let rank = (self.count as f64 * share).ceil().max(1.0) as u64;
         let mut seen = 0;

@@ -1,4 +1,4 @@
-//! What came back: counted by each worker alone, then added up.
+//! Results: counted by each worker separately, then merged.
 
 use super::Args;
 use super::latency::Histogram;
@@ -7,14 +7,14 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-/// Different values that `--count` keeps apart; the rest is counted as `other`.
+/// Maximum number of different values for `--count`; others are counted as `other`.
 const MAX_KEYS: usize = 256;
-/// Errors that the summary tells one by one; they are counted all the same.
+/// Maximum number of errors listed in the summary; all of them are counted.
 const MAX_ERRORS: usize = 20;
-/// Characters of an answer that are told.
+/// Maximum length of a response text in the summary, in characters.
 const MAX_TEXT: usize = 200;
 
-/// Counts of one worker, or of all.
+/// Counts of one or all workers.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     status: BTreeMap<u16, u64>,
@@ -26,41 +26,42 @@ pub(super) struct Tally {
     pub(super) connections: u64,
 }
 
-/// Result of a run, as printed.
+/// Printed result of a run.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// Address that was asked.
+    /// URL of the requests.
     pub url: String,
-    /// Requests sent.
+    /// Number of requests sent.
     pub requests: u64,
-    /// Requests with an answer, whatever its status.
+    /// Number of requests with a response, whatever its status.
     pub answered: u64,
-    /// Requests without a whole answer.
+    /// Number of requests without a complete response.
     pub failed: u64,
-    /// Answers by status code.
+    /// Number of responses by status code.
     pub status: BTreeMap<u16, u64>,
-    /// Requests without an answer, by kind: resolve, connect, timeout, closed, protocol.
+    /// Number of requests without a response, by kind of failure: resolve, connect, timeout,
+    /// closed, protocol.
     pub failures: BTreeMap<&'static str, u64>,
-    /// Answers by what `--count` names.
+    /// Number of responses by the values of `--count`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, u64>,
-    /// The first 20 answers with a status from 400 on, or that did not come.
+    /// The first 20 responses with status 400 or above, and failures.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Error>,
-    /// Connections made.
+    /// Number of connections.
     pub connections: u64,
-    /// Length of the run, in seconds.
+    /// Duration of the run, in seconds.
     pub elapsed_s: f64,
-    /// Requests a second that were reached.
+    /// Achieved number of requests per second.
     pub rate: f64,
-    /// Times from before sending to the whole answer.
+    /// Times from before sending to the complete response.
     pub latency_ms: Latency,
 }
 
-/// One answer that nobody wants, or one that did not come.
+/// A response with an error status, or a failure.
 #[derive(Clone, Debug, Serialize)]
 pub struct Error {
-    /// When it was there (RFC 3339, milliseconds), to look for it in logs.
+    /// Time of the response (RFC 3339, milliseconds), to find it in logs.
     pub at: String,
     /// Status and beginning of the body, or the kind of failure.
     pub what: String,
@@ -71,20 +72,20 @@ pub struct Error {
 pub struct Latency {
     /// Mean.
     pub mean: f64,
-    /// Half of all were at most this.
+    /// Median.
     pub p50: f64,
-    /// 90 %.
+    /// 90th percentile.
     pub p90: f64,
-    /// 99 %.
+    /// 99th percentile.
     pub p99: f64,
-    /// 99.9 %.
+    /// 99.9th percentile.
     pub p99_9: f64,
-    /// The slowest.
+    /// Maximum.
     pub max: f64,
 }
 
 impl Tally {
-    /// One result: status (if the protocol has one) and what to count it by, or the failure.
+    /// Adds a result: the status (if the protocol has one) and the value to count, or the failure.
     pub(super) fn add(
         &mut self,
         result: Result<(Option<u16>, Option<String>), &Failure>,
@@ -105,7 +106,7 @@ impl Tally {
         }
     }
 
-    /// Keeps what went wrong, if something did.
+    /// Records the result if it is an error.
     pub(super) fn look(&mut self, result: Result<&Answer, &Failure>) {
         if self.errors.len() == MAX_ERRORS {
             return;

@@ -1,4 +1,4 @@
-//! Load without HTTP: a line out, a line back, a new connection each time.
+//! Load over plain TCP: sends a line and reads a line, on a new connection each time.
 
 use super::report::Tally;
 use super::{Args, CountBy, Schedule};
@@ -6,7 +6,7 @@ use crate::client::{Failure, connect};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-/// Longest line that is read, in bytes.
+/// Maximum length of a line, in bytes.
 const MAX_LINE: u64 = 64 * 1024;
 
 pub(super) async fn work(args: &Args, schedule: &Schedule) -> Tally {

@@ -1,12 +1,12 @@
-//! Names of the images of the proxy.
+//! Image names of the proxy.
 
 use super::Config;
 
 const VARIANTS: [&str; 3] = ["-debug", "-distroless", "-default"];
 
 impl Config {
-    /// Image of the proxy. `variant` is the annotation `sidecar.istio.io/proxyImageType`: `debug` or
-    /// `distroless` becomes a suffix of the tag, in place of one that is there.
+    /// Image of the proxy. `variant` is the annotation `sidecar.istio.io/proxyImageType`: `debug`
+    /// and `distroless` become a suffix of the tag and replace an existing one.
     pub fn proxy_image(&self, variant: Option<&str>) -> String {
         self.image("/global/proxy/image", variant)
     }
@@ -21,7 +21,7 @@ impl Config {
         let image = if image.contains('/') {
             image.to_owned()
         } else {
-            // A tag may be a number in YAML.
+            // In YAML a tag may be a number.
             let tag = match self.value("/global/tag") {
                 Some(serde_json::Value::String(tag)) if !tag.is_empty() => tag.clone(),
                 Some(serde_json::Value::Number(tag)) => tag.to_string(),

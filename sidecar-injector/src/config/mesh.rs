@@ -1,4 +1,4 @@
-//! Mesh configuration, and the proxy's configuration for one Pod made from it.
+//! Mesh configuration, and the proxy configuration of a Pod.
 
 use istio_api::json::{self, Unknown};
 use serde_json::{Map, Value, json};
@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 
 const MESH: &str = "istio.mesh.v1alpha1.MeshConfig";
 const PROXY: &str = "istio.mesh.v1alpha1.ProxyConfig";
-/// Maps that are merged by key; all other members of a proxy configuration are replaced whole.
+/// Maps that are merged by key; other members of a proxy configuration are replaced as a whole.
 const MERGED: [&str; 2] = ["proxyMetadata", "runtimeValues"];
 
-/// What the proxy does when nothing is configured; the agent has the same.
+/// Defaults of the proxy, the same as in the agent.
 static PROXY_DEFAULTS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     object(json!({
         "binaryPath": "/usr/local/bin/envoy",
@@ -33,7 +33,7 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// Mesh configuration with defaults filled in.
+/// Mesh configuration with defaults.
 #[derive(Clone, Debug)]
 pub struct Mesh {
     config: Map<String, Value>,
@@ -47,10 +47,10 @@ impl Default for Mesh {
 }
 
 impl Mesh {
-    /// Reads YAML; an empty text is the default.
+    /// Parses YAML; an empty text selects the defaults.
     ///
     /// # Errors
-    /// Every member with a wrong value. Members that are not known are left out.
+    /// All members with invalid values. Unknown members are ignored.
     pub fn parse(text: &str) -> Result<Self, String> {
         Ok(Self::from_members(members(MESH, text)?))
     }
@@ -71,15 +71,15 @@ impl Mesh {
         Self { config, proxy }
     }
 
-    /// The whole configuration in JSON form, camelCase.
+    /// The complete configuration as JSON, in camelCase.
     pub fn config(&self) -> Value {
         Value::Object(self.config.clone())
     }
 
-    /// Configuration of the proxy of one Pod, where `annotation` is its own part of it, as YAML.
+    /// Proxy configuration of a Pod; `annotation` is its own part, as YAML.
     ///
     /// # Errors
-    /// Every member of the annotation with a wrong value.
+    /// All members of the annotation with invalid values.
     pub fn proxy_config(&self, annotation: Option<&str>) -> Result<Value, String> {
         let mut proxy = self.proxy.clone();
         if let Some(text) = annotation {
@@ -88,7 +88,7 @@ impl Mesh {
         Ok(Value::Object(proxy))
     }
 
-    /// Whether scraping goes through the agent unless a Pod says otherwise.
+    /// Whether metrics are scraped through the agent unless the Pod says otherwise.
     pub fn prometheus_merge(&self) -> bool {
         self.config
             .get("enablePrometheusMerge")
@@ -96,7 +96,7 @@ impl Mesh {
             != Some(false)
     }
 
-    /// Members of a proxy's configuration that differ from what it does anyway.
+    /// The members of a proxy configuration that differ from the defaults.
     pub(crate) fn without_defaults(proxy: &Map<String, Value>) -> Map<String, Value> {
         let differs = |(key, value): &(&String, &Value)| PROXY_DEFAULTS.get(*key) != Some(*value);
         proxy
@@ -120,13 +120,13 @@ fn lay_over(base: &mut Map<String, Value>, given: Map<String, Value>) {
     }
 }
 
-/// Members of a message that are given as YAML, in their canonical form.
+/// Parses members of a message from YAML into their canonical form.
 fn members(message: &str, text: &str) -> Result<Map<String, Value>, String> {
     let given: Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
     let given = match given {
         Value::Null => return Ok(Map::new()),
         Value::Object(map) => map,
-        _ => return Err("must be an object".to_owned()),
+        _ => return Err("want an object".to_owned()),
     };
     let joined = |issues: Vec<json::FieldIssue>| {
         issues
@@ -139,7 +139,7 @@ fn members(message: &str, text: &str) -> Result<Map<String, Value>, String> {
     let (bytes, unknown) = json::read_dynamic(message, &given, Unknown::Prune).map_err(joined)?;
     let written = json::write(message, &bytes).map_err(|error| error.to_string())?;
     let mut members = object(written);
-    // The wire form has no zero values, but whoever writes one means it: it overrides a default.
+    // Zero values are lost in the wire format, but here they override a default.
     for (key, value) in object(given) {
         let key = camel_case(&key);
         let known = !unknown.iter().any(|issue| camel_case(&issue.path) == key);

@@ -1,4 +1,4 @@
-//! Values of annotations: everything that is wrong is told at once.
+//! Validation of annotations: all invalid values are reported together.
 
 use super::Refusal;
 use super::prometheus::parse_bool;
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 const STATUS_PORT: &str = "status.sidecar.istio.io/port";
 
-/// Why a value is refused.
+/// Checks a value; the error says what is wrong with it.
 type Check = fn(&str) -> Result<(), String>;
 
-/// Annotations whose values are checked.
+/// Annotations with restricted values.
 const CHECKS: [(&str, Check); 26] = [
     ("sidecar.istio.io/interceptionMode", interception_mode),
     (STATUS_PORT, port),
@@ -50,14 +50,14 @@ const CHECKS: [(&str, Check); 26] = [
     ("sidecar.istio.io/componentLogLevel", printable),
 ];
 
-/// Refuses the Pod if any annotation has a value that cannot be used.
+/// Rejects the Pod if any annotation has an invalid value.
 pub(super) fn check(pod: &Value) -> Result<(), Refusal> {
     let wrong: Vec<String> = CHECKS
         .iter()
         .filter_map(|(name, check)| {
             let value = pod::annotation(pod, name)?;
             let reason = check(value).err()?;
-            Some(format!("annotation {name}={value:?}: {reason}"))
+            Some(format!("invalid annotation {name}={value:?}: {reason}"))
         })
         .collect();
     if wrong.is_empty() {
@@ -67,7 +67,7 @@ pub(super) fn check(pod: &Value) -> Result<(), Refusal> {
     }
 }
 
-/// Port of the agent's status server; 0 if the Pod wants none.
+/// Port of the agent's status server; 0 if it is disabled.
 pub(super) fn status_port(pod: &Value, proxy_config: &Value) -> u16 {
     let annotated = pod::annotation(pod, STATUS_PORT).and_then(|text| text.trim().parse().ok());
     let configured = proxy_config.get("statusPort").and_then(Value::as_u64);
@@ -79,7 +79,7 @@ pub(super) fn status_port(pod: &Value, proxy_config: &Value) -> u16 {
 fn interception_mode(text: &str) -> Result<(), String> {
     match text {
         "REDIRECT" | "TPROXY" | "NONE" => Ok(()),
-        _ => Err("must be REDIRECT, TPROXY or NONE".to_owned()),
+        _ => Err("want REDIRECT, TPROXY or NONE".to_owned()),
     }
 }
 
@@ -87,13 +87,13 @@ fn port(text: &str) -> Result<(), String> {
     text.trim()
         .parse::<u16>()
         .map(drop)
-        .map_err(|_| format!("{text:?} is no port, 0 to 65535"))
+        .map_err(|_| format!("{text:?} is not a port, want 0 to 65535"))
 }
 
 fn unsigned(text: &str) -> Result<(), String> {
     text.parse::<u32>()
         .map(drop)
-        .map_err(|_| "must be a whole number, 0 or more".to_owned())
+        .map_err(|_| "want a whole number of at least 0".to_owned())
 }
 
 fn items(text: &str) -> impl Iterator<Item = &str> {
@@ -116,7 +116,7 @@ fn cidrs(text: &str) -> Result<(), String> {
     items(text).try_for_each(|item| {
         item.parse::<IpNet>()
             .map(drop)
-            .map_err(|_| format!("{item:?} is no address range, as 10.0.0.0/8 is one"))
+            .map_err(|_| format!("{item:?} is not a CIDR range such as 10.0.0.0/8"))
     })
 }
 
@@ -134,14 +134,14 @@ fn interfaces(text: &str) -> Result<(), String> {
         if first && rest {
             Ok(())
         } else {
-            Err(format!("{name:?} is no interface name"))
+            Err(format!("{name:?} is not a valid interface name"))
         }
     })
 }
 
 /// A Kubernetes quantity: a number with a decimal, binary or exponent suffix.
 fn quantity(text: &str) -> Result<(), String> {
-    let wrong = || "is no quantity, as 100m, 0.5 or 128Mi are".to_owned();
+    let wrong = || "want a quantity such as 100m, 0.5 or 128Mi".to_owned();
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let digits = unsigned
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -167,34 +167,34 @@ fn true_or_false(text: &str) -> Result<(), String> {
     if matches!(text, "true" | "false") {
         Ok(())
     } else {
-        Err("must be true or false".to_owned())
+        Err("want true or false".to_owned())
     }
 }
 
 fn boolean(text: &str) -> Result<(), String> {
     parse_bool(text)
         .map(drop)
-        .ok_or_else(|| "must be true or false".to_owned())
+        .ok_or_else(|| "want true or false".to_owned())
 }
 
 fn image_type(text: &str) -> Result<(), String> {
     match text {
         "" | "default" | "debug" | "distroless" => Ok(()),
-        _ => Err("must be default, debug or distroless".to_owned()),
+        _ => Err("want default, debug or distroless".to_owned()),
     }
 }
 
 fn json_object(text: &str) -> Result<(), String> {
     match serde_json::from_str(text) {
         Ok(Value::Object(map)) if map.values().all(Value::is_object) => Ok(()),
-        Ok(_) => Err("must be a JSON object of objects".to_owned()),
-        Err(error) => Err(format!("must be a JSON object of objects: {error}")),
+        Ok(_) => Err("want a JSON object of objects".to_owned()),
+        Err(error) => Err(format!("want a JSON object of objects: {error}")),
     }
 }
 
 fn printable(text: &str) -> Result<(), String> {
     if text.chars().any(char::is_control) {
-        Err("must not have control characters".to_owned())
+        Err("control characters are not allowed".to_owned())
     } else {
         Ok(())
     }

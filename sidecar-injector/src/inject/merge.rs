@@ -1,17 +1,17 @@
-//! Strategic merge of a partial Pod over a Pod: which lists are merged by which key is part of the
-//! Kubernetes API.
+//! Strategic merge of a partial Pod into a Pod: the merge keys of lists are part of the Kubernetes
+//! API.
 
 use serde_json::{Map, Value};
 
 const DIRECTIVE: &str = "$patch";
 
-/// How a list is merged, by the name of the member that holds it.
+/// How a list is merged, by the name of its member.
 enum Rule {
-    /// Items with the same value of this member are one.
+    /// Items with the same value of this member are merged.
     ByKey(&'static str),
-    /// Items that are not there yet are appended.
+    /// Missing items are appended.
     Union,
-    /// The new list takes the place of the old one.
+    /// The new list replaces the old one.
     Replace,
 }
 
@@ -36,8 +36,9 @@ fn rule(member: &str) -> Rule {
     }
 }
 
-/// Lays `overlay` over `base`: scalars and unkeyed lists of the overlay win, keyed lists and objects are
-/// merged, `null` deletes, and the directives `$patch: delete` and `$patch: replace` are honoured.
+/// Merges `overlay` into `base`: scalars and unkeyed lists of the overlay replace those of the
+/// base, keyed lists and objects are merged, `null` deletes, and the directives `$patch: delete`
+/// and `$patch: replace` are supported.
 pub fn strategic_merge(base: Value, overlay: &Value) -> Value {
     merge(Some(base), overlay, "")
 }
@@ -62,7 +63,7 @@ fn objects(base: Option<Value>, overlay: &Map<String, Value>, member: &str) -> M
     }
     match member {
         "volumes" => keep_source(&mut result, overlay),
-        // A variable has a value or a source of one, never both.
+        // A variable has either a value or a source.
         "env" => {
             if overlay.contains_key("value") {
                 result.remove("valueFrom");
@@ -86,7 +87,7 @@ fn objects(base: Option<Value>, overlay: &Map<String, Value>, member: &str) -> M
     result
 }
 
-/// A volume has one source: a new one takes the place of whatever there was.
+/// A volume has only one source: a new one replaces any other.
 fn keep_source(base: &mut Map<String, Value>, overlay: &Map<String, Value>) {
     let names_source = overlay.keys().any(|key| key != "name" && key != DIRECTIVE);
     if names_source {

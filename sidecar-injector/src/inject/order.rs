@@ -1,10 +1,10 @@
-//! Order of containers: what must run before what.
+//! Order of containers.
 
 use crate::config::Config;
 use crate::pod::{self, CORE_DUMP, INIT, List, PROXY, VALIDATION};
 use serde_json::Value;
 
-/// Whether applications wait for the proxy.
+/// Whether applications start only after the proxy.
 pub(super) fn hold(proxy_config: &Value, config: &Config) -> bool {
     proxy_config
         .get("holdApplicationUntilProxyStarts")
@@ -16,9 +16,10 @@ pub(super) fn hold(proxy_config: &Value, config: &Config) -> bool {
             == Some(true)
 }
 
-/// A native sidecar comes right behind the container that sets up capture and before the user's init
-/// containers, which then have a working network. A normal one is last, or first if applications wait
-/// for it; capture is then set up last, so that the user's init containers still reach the network.
+/// A native sidecar follows the container that sets up capture and precedes the user's init
+/// containers, which then have a working network. A normal proxy container is last, or first if
+/// applications wait for it; capture is then set up last, so that the user's init containers can
+/// still reach the network.
 pub(super) fn arrange(pod: &mut Value, hold: bool) {
     let native = pod::find(pod, List::InitContainers, PROXY).is_some();
     let init: fn(&str) -> u8 = if native {

@@ -1,5 +1,5 @@
-//! Probes of applications through the agent: kubelet has no certificate, so its request to a captured
-//! port would be refused under strict mutual TLS. The agent does the probe from inside of the Pod.
+//! Application probes through the agent. The kubelet has no certificate, so strict mutual TLS would
+//! refuse its requests to captured ports; the agent runs the probes within the Pod.
 
 use super::prometheus::parse_bool;
 use crate::config::Config;
@@ -11,7 +11,7 @@ const VARIABLE: &str = "ISTIO_KUBE_APP_PROBERS";
 const ANNOTATION: &str = "sidecar.istio.io/rewriteAppHTTPProbers";
 const ACTIONS: [&str; 3] = ["httpGet", "tcpSocket", "grpc"];
 
-/// Whether the Pod, or else the configuration, wants its probes rewritten.
+/// Whether the Pod, or else the configuration, enables the rewriting of probes.
 pub(super) fn wanted(pod: &Value, config: &Config) -> bool {
     pod::annotation(pod, ANNOTATION)
         .and_then(parse_bool)
@@ -23,7 +23,8 @@ pub(super) fn wanted(pod: &Value, config: &Config) -> bool {
         })
 }
 
-/// Points the probes of all containers but the proxy at the agent, and tells the agent what they were.
+/// Redirects the probes of all containers except the proxy to the agent, and passes the original
+/// ones to the agent.
 pub(super) fn rewrite(pod: &mut Value, status_port: u16) {
     if status_port == 0 || pod::proxy(pod).is_none() {
         return;
@@ -45,7 +46,7 @@ pub(super) fn rewrite(pod: &mut Value, status_port: u16) {
     let earlier =
         pod::env(proxy, VARIABLE).and_then(|text| serde_json::from_str::<Value>(text).ok());
     if let Some(Value::Object(earlier)) = earlier {
-        // What was recorded first is what the author wrote.
+        // The first record holds what the author wrote.
         probers.extend(earlier);
     }
     if !probers.is_empty() {
@@ -107,9 +108,9 @@ fn named_ports(container: &Value) -> BTreeMap<String, i64> {
         .collect()
 }
 
-/// Replaces the action of a probe or handler; the action as the agent must do it. Nothing if there is
-/// none that goes over the network, if it goes to the agent already, or if its port has a name that the
-/// container does not declare (it cannot work then, with or without us).
+/// Replaces the action of a probe or handler and returns the original one for the agent. `None` if
+/// the action does not use the network, goes to the agent already, or names a port that the
+/// container does not declare (such a probe never works).
 fn rewrite_action(
     handler: &mut Map<String, Value>,
     path: &str,
@@ -137,7 +138,7 @@ fn rewrite_action(
         Map::new()
     };
     if kind == "httpGet" {
-        // As the API server has it; manifests need not say it.
+        // Default of the API server; manifests may omit it.
         action.entry("scheme").or_insert_with(|| json!("HTTP"));
     }
     through_agent.insert("path".to_owned(), Value::from(path));

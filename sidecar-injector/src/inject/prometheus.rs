@@ -1,5 +1,5 @@
-//! Scraping through the proxy: the Pod's annotations point at the agent, which adds the application's own
-//! metrics to its answer.
+//! Scraping through the agent: the Pod's annotations point to the agent, which adds the
+//! application's metrics to its own.
 
 use crate::config::Mesh;
 use crate::pod;
@@ -9,7 +9,7 @@ const VARIABLE: &str = "ISTIO_PROMETHEUS_ANNOTATIONS";
 const MERGE: &str = "prometheus.istio.io/merge-metrics";
 const PATH: &str = "/stats/prometheus";
 
-/// Text of an annotation in any of its spellings: `prometheus.io/port`, `prometheus.io.port`, …
+/// Value of an annotation in any of its spellings: `prometheus.io/port`, `prometheus.io.port`, …
 fn spelled<'p>(pod: &'p Value, what: &str) -> Option<&'p str> {
     ["/", ".", "-", "_"].iter().find_map(|separator| {
         [
@@ -43,7 +43,8 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// Points scraping at the status port, unless the Pod refuses scraping or merging, or it was done before.
+/// Redirects scraping to the status port, unless the Pod disables scraping or merging or it was
+/// done before.
 pub(super) fn merge(pod: &mut Value, mesh: &Mesh, status_port: u16) {
     if status_port == 0 || spelled(pod, "scrape").and_then(parse_bool) == Some(false) {
         return;

@@ -1,12 +1,12 @@
-//! What an earlier injection left in a Pod, and what the user's own words about injected containers are:
-//! together they make a second injection change nothing.
+//! Traces of an earlier injection in a Pod, and the user's overrides of injected containers: both
+//! are needed so that a second injection changes nothing.
 
 use super::{Refusal, strategic_merge};
 use crate::pod::{self, INIT, List, PROXY, VALIDATION};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Annotation that names what was injected.
+/// Annotation with the names of everything that was injected.
 pub(super) const STATUS: &str = "sidecar.istio.io/status";
 const OVERRIDES: &str = "proxy.istio.io/overrides";
 /// Image that stands for the injected one.
@@ -56,7 +56,7 @@ impl Overrides {
     }
 }
 
-/// What the annotations of an earlier injection say.
+/// Content of an earlier injection's annotations.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     status: Option<Status>,
@@ -98,7 +98,7 @@ impl Record {
     }
 }
 
-/// The Pod without what was injected, but with the user's own words about it: what templates see.
+/// The Pod without injected parts but with the user's overrides, as templates see it.
 pub(super) fn stripped(original: &Value, record: &Record) -> Value {
     let mut pod = original.clone();
     if record.status.is_some() {
@@ -139,7 +139,7 @@ pub(super) fn stripped(original: &Value, record: &Record) -> Value {
     pod
 }
 
-/// User and group id that the user gave the proxy, if not 0: capture must let that id through.
+/// The proxy's user and group id as set by the user, if not 0: capture must exempt them.
 pub(super) fn proxy_ids(stripped: &Value) -> Option<(i64, i64)> {
     let context = pod::proxy(stripped)?.get("securityContext")?;
     let uid = context
@@ -149,7 +149,7 @@ pub(super) fn proxy_ids(stripped: &Value) -> Option<(i64, i64)> {
     Some((uid, super::PROXY_ID))
 }
 
-/// Takes out what an earlier injection put in and this one does not.
+/// Removes parts of an earlier injection that this one does not add.
 pub(super) fn drop_stale(merged: &mut Value, injected: &Value, record: &Record) {
     for list in LISTS {
         if pod::containers(merged, list).is_empty() {
@@ -165,8 +165,8 @@ pub(super) fn drop_stale(merged: &mut Value, injected: &Value, record: &Record) 
     }
 }
 
-/// The user names the proxy among the containers, as there is no other place for it before injection; a
-/// native sidecar is an init container. The user's entry moves to where the template has it.
+/// Before injection the user can list the proxy only among the containers, but a native sidecar is
+/// an init container. Moves the user's entry to the list of the template.
 pub(super) fn move_to_template_list(merged: &mut Value, injected: &Value) {
     let (from, to) = if pod::find(injected, List::InitContainers, PROXY).is_some() {
         (List::Containers, List::InitContainers)
@@ -189,7 +189,7 @@ pub(super) fn move_to_template_list(merged: &mut Value, injected: &Value) {
     }
 }
 
-/// `auto` stands for the injected image.
+/// Removes the image `auto`, so that the injected image is used.
 pub(super) fn clear_auto_images(merged: &mut Value) {
     for list in LISTS {
         if !pod::containers(merged, list).is_empty() {
@@ -204,13 +204,13 @@ fn clear_auto_image(container: &mut Value) {
     if container.get("image").and_then(Value::as_str) == Some(AUTO_IMAGE) {
         let container = pod::as_object(container);
         container.remove("image");
-        // The API server chose this for the image without a tag, nobody wrote it.
+        // Default of the API server for an image without a tag, not set by the user.
         container.remove("imagePullPolicy");
     }
 }
 
-/// Lays the user's words about injected containers over the templates', and records them at the first
-/// injection, because afterwards they cannot be told from the template's.
+/// Merges the user's overrides of injected containers into those of the templates, and records them
+/// at the first injection, as later they cannot be distinguished from the template.
 pub(super) fn apply_overrides(
     merged: &mut Value,
     original: &Value,
@@ -226,7 +226,7 @@ pub(super) fn apply_overrides(
                 if record.injected_anywhere(name) {
                     return None;
                 }
-                // A proxy may stand in the other list than the template's.
+                // The proxy may be in the other list than in the template.
                 let elsewhere = LISTS.into_iter().filter(|_| name == PROXY);
                 [list]
                     .into_iter()
@@ -251,7 +251,8 @@ pub(super) fn apply_overrides(
     adjust_ids(merged, proxy_config);
 }
 
-/// TPROXY needs root whatever the user asked for; the container that checks capture must run as the proxy.
+/// TPROXY needs root whatever the user requests; the container that validates capture must run as
+/// the proxy.
 fn adjust_ids(merged: &mut Value, proxy_config: &Value) {
     const MODE: &str = "sidecar.istio.io/interceptionMode";
     let mode = pod::annotation(merged, MODE)
@@ -270,7 +271,8 @@ fn adjust_ids(merged: &mut Value, proxy_config: &Value) {
     }
 }
 
-/// Text of the status annotation: names of what the templates bring, in a fixed order of members.
+/// Value of the status annotation: the names in the rendered templates, with members in a fixed
+/// order.
 pub(super) fn status(injected: &Value, revision: &str) -> String {
     let names = |member: &str| {
         let items = injected

@@ -1,4 +1,4 @@
-//! The workload that a Pod belongs to, from its owner.
+//! The workload of a Pod, derived from its owner.
 
 use crate::pod;
 use serde_json::Value;
@@ -6,18 +6,19 @@ use serde_json::Value;
 /// Name and kind of a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// Name, without the parts that controllers append.
+    /// Name, without the suffixes that controllers append.
     pub name: String,
     /// Namespace.
     pub namespace: String,
-    /// Kind, `Deployment` for one.
+    /// Kind, such as `Deployment`.
     pub kind: String,
-    /// API version, `apps/v1` for one.
+    /// API version, such as `apps/v1`.
     pub api_version: String,
 }
 
 impl Workload {
-    /// Finds the workload: the controller of the Pod, or what stands behind that controller, or the Pod.
+    /// Finds the workload: the controller of the Pod, the owner implied by that controller's name,
+    /// or the Pod itself.
     pub fn of(pod: &Value, namespace: &str) -> Self {
         let metadata = pod.get("metadata");
         let text = |value: Option<&Value>, member: &str| {

@@ -70,10 +70,10 @@ fn every_kind_that_makes_pods_is_injected_and_named_as_the_workload() {
         );
         let owner = env(container, "ISTIO_META_OWNER");
         assert!(owner.contains("/namespaces/shop/"), "{owner}");
-        // The template of a Job's Pods gets the marks, not the Job.
+        // The template of the Job's Pods gets the annotations, not the Job itself.
         assert!(found["metadata"]["annotations"]["sidecar.istio.io/status"].is_string());
         assert_eq!(changed["metadata"], object["metadata"]);
-        // A template has no name and no kind.
+        // A template has neither a name nor a kind.
         assert!(found.get("kind").is_none());
         assert!(found["metadata"].get("name").is_none());
     }
@@ -116,7 +116,7 @@ fn what_is_left_alone_is_told() {
     assert_eq!(result.unwrap(), Result::Unchanged);
     assert_eq!(warnings.len(), 1);
     assert!(
-        warnings[0].starts_with("DaemonSet/agent is left as it is: "),
+        warnings[0].starts_with("DaemonSet/agent is not injected: "),
         "{warnings:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! From the object that was found to the one that should be: pure.
+//! The change from the existing to the desired object: pure.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration as Configuration;
@@ -6,30 +6,30 @@ use serde_json::{Value, json};
 
 use super::Settings;
 
-/// Label that says whose an object is.
+/// Label with the revision that an object belongs to.
 const REVISION: &str = "istio.io/rev";
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
     Nothing,
-    /// A strategic merge patch that names the version it was made for.
+    /// A strategic merge patch with the resource version that it was made for.
     Patch(Value),
 }
 
-/// Why an object is left alone.
+/// Why an object is left unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("MutatingWebhookConfiguration {name} is of revision {found}, not {wanted}")]
+    #[error("MutatingWebhookConfiguration {name} has revision {found}, not {wanted}")]
     Revision {
         name: String,
         found: String,
         wanted: String,
     },
-    #[error("MutatingWebhookConfiguration {name} has no entry whose name ends in {suffix}")]
+    #[error("MutatingWebhookConfiguration {name} has no webhook whose name ends in {suffix}")]
     NoEntry { name: String, suffix: String },
 }
 
-/// What gives every entry of ours the `bundle`.
+/// The patch that sets `bundle` in every webhook of this injector.
 pub(super) fn step(
     found: &Configuration,
     settings: &Settings,
@@ -65,8 +65,8 @@ pub(super) fn step(
     if stale.is_empty() {
         return Ok(Step::Nothing);
     }
-    // Without the version, an entry that was removed meanwhile would come back with nothing but
-    // its name and bundle.
+    // Without the resource version, a webhook that was removed in the meantime would be recreated
+    // with only its name and bundle.
     Ok(Step::Patch(json!({
         "metadata": {"resourceVersion": found.metadata.resource_version},
         "webhooks": stale,
@@ -139,7 +139,7 @@ mod tests {
         let refusal = step(&canary, &settings(), b"x").unwrap_err();
         assert_eq!(
             refusal.to_string(),
-            "MutatingWebhookConfiguration istio-sidecar-injector is of revision canary, not default"
+            "MutatingWebhookConfiguration istio-sidecar-injector has revision canary, not default"
         );
         let foreign = object(None, &[("somebody.else.io", None)]);
         assert!(matches!(

@@ -1,4 +1,4 @@
-//! Sub-commands that need no server.
+//! Subcommands that do not serve.
 
 use crate::args::{Probe, Render};
 use crate::config::{Config, Settings, default_injection};
@@ -8,22 +8,19 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// How much older than the interval the file may be.
+/// Tolerated excess of the file's age over the interval.
 const SLACK: Duration = Duration::from_millis(10);
 
 pub(super) fn probe(args: &Probe) -> anyhow::Result<()> {
     let path = args.path.display();
     let written = std::fs::metadata(&args.path)
         .and_then(|metadata| metadata.modified())
-        .with_context(|| format!("cannot look at {path}"))?;
+        .with_context(|| format!("cannot read {path}"))?;
     let age = SystemTime::now()
         .duration_since(written)
         .unwrap_or_default();
     if age > args.interval + SLACK {
-        bail!(
-            "{path} is {age:?} old, at most {:?} is right",
-            args.interval
-        );
+        bail!("{path} is {age:?} old: want at most {:?}", args.interval);
     }
     println!("OK");
     Ok(())
@@ -42,7 +39,7 @@ pub(super) fn render(args: &Render) -> anyhow::Result<()> {
         eprintln!("warning: {warning}");
     }
     let pod: Value = serde_yaml::from_str(&read(&args.pod)?)
-        .with_context(|| format!("{} is no YAML", args.pod.display()))?;
+        .with_context(|| format!("{} is not valid YAML", args.pod.display()))?;
     let request = Request {
         namespace: &args.namespace,
         url_env: &[],

@@ -1,5 +1,5 @@
-//! Functions that templates may call: those of Istio's injection templates, the ones of sprig that they
-//! use, and four of our own (`portList`, `podPorts`, `appContainers`, `rangeable`).
+//! Functions of templates: those of Istio's injection templates, the ones of sprig that these use,
+//! and four additional ones (`portList`, `podPorts`, `appContainers`, `rangeable`).
 
 use super::go_value::{plain, to_json};
 use crate::config::Mesh;
@@ -106,7 +106,7 @@ pub(super) fn all() -> FuncMap {
                     .to_owned(),
             ))
         }),
-        // Attributes come from a mesh setting that there is none of here.
+        // The attributes come from a mesh setting that does not exist here.
         ("otelResourceAttributes", |_| Ok(string(String::new()))),
         ("hasPrefix", |args| {
             Ok(GoValue::Bool(
@@ -206,7 +206,7 @@ fn arg(args: &[GoValue], index: usize) -> GoValue {
     args.get(index).cloned().unwrap_or(GoValue::Nil)
 }
 
-/// Text of a value; nothing at all for what is not there.
+/// Text of a value; empty for a missing one.
 fn text(value: &GoValue) -> String {
     match value {
         GoValue::Nil => String::new(),
@@ -253,7 +253,7 @@ fn int(args: &[GoValue]) -> Result {
     Ok(GoValue::Int(number(&arg(args, 0))))
 }
 
-/// `annotation meta name default`: the annotation, or else the default as text.
+/// `annotation meta name default`: the annotation, or the default as text.
 fn annotation(args: &[GoValue]) -> Result {
     let meta = arg(args, 0);
     let value = meta
@@ -282,7 +282,7 @@ fn port_list(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Appends a port to a comma list unless it is empty, 0 or there already.
+/// Appends a port to a comma-separated list unless it is empty, 0 or in the list already.
 fn exclude_inbound_port(args: &[GoValue]) -> Result {
     let port = arg_text(args, 0).trim().to_owned();
     let mut list = port_list(&arg_text(args, 1));
@@ -292,7 +292,7 @@ fn exclude_inbound_port(args: &[GoValue]) -> Result {
     Ok(string(list.join(",")))
 }
 
-/// TCP ports of containers as a comma list.
+/// TCP ports of containers as a comma-separated list.
 fn container_ports(args: &[GoValue], skip_proxy: bool) -> Result {
     let containers = to_json(&arg(args, 0));
     let ports: Vec<String> = containers
@@ -341,12 +341,12 @@ fn indented(width: i64, text: &str) -> String {
     text.replace('\n', &format!("\n{}", " ".repeat(width)))
 }
 
-/// Indents all lines but the first.
+/// Indents all lines except the first.
 fn indent(args: &[GoValue]) -> Result {
     Ok(string(indented(number(&arg(args, 0)), &arg_text(args, 1))))
 }
 
-/// A line end, then all lines indented.
+/// A newline, then all lines indented.
 fn nindent(args: &[GoValue]) -> Result {
     Ok(string(indented(
         number(&arg(args, 0)),
@@ -374,7 +374,7 @@ fn struct_to_json(args: &[GoValue]) -> Result {
     }))
 }
 
-/// A proxy's configuration without what it does anyway.
+/// A proxy configuration without default values.
 fn proto_to_json(args: &[GoValue]) -> Result {
     let json = match to_json(&arg(args, 0)) {
         Value::Object(mut config) => {
@@ -413,7 +413,8 @@ fn merge_maps(args: &[GoValue]) -> Result {
     Ok(GoValue::Map(Arc::new(map)))
 }
 
-/// Adds a network to the annotation of the Multus plugin, which is a comma list or a JSON list.
+/// Adds a network to the annotation of the Multus plugin, which is a comma-separated or a JSON
+/// list.
 fn append_multus_network(args: &[GoValue]) -> Result {
     let (existing, network) = (arg_text(args, 0), arg_text(args, 1));
     let list = serde_json::from_str::<Value>(&existing);
@@ -435,8 +436,8 @@ fn append_multus_network(args: &[GoValue]) -> Result {
     }))
 }
 
-/// A double-quoted text that is the same in JSON and YAML: all that YAML does not take as it is is
-/// escaped.
+/// A double-quoted text that means the same in JSON and YAML: characters that YAML does not accept
+/// literally are escaped.
 fn quoted(value: &GoValue) -> String {
     let mut out = String::from('"');
     for c in text(value).chars() {
@@ -524,12 +525,12 @@ fn b64enc(args: &[GoValue]) -> Result {
     ))
 }
 
-/// A container's port with its members in the order of the Kubernetes API.
+/// A container port with its members in the order of the Kubernetes API.
 fn port_json(port: &Value) -> String {
     let members: Vec<String> = ["name", "hostPort", "containerPort", "protocol", "hostIP"]
         .iter()
         .filter_map(|key| match (port.get(*key), *key) {
-            // Where no API server has filled in the default yet.
+            // The API server fills in this default; manifests may omit it.
             (None, "protocol") => Some("\"protocol\":\"TCP\"".to_owned()),
             (value, key) => value.map(|value| format!("\"{key}\":{value}")),
         })
@@ -541,7 +542,7 @@ fn is_injected(name: &str) -> bool {
     matches!(name, PROXY | INIT | VALIDATION)
 }
 
-/// Ports of all containers of a Pod's spec but the proxy, as a JSON list.
+/// Ports of all containers except the proxy, as a JSON list.
 fn pod_ports(args: &[GoValue]) -> Result {
     let spec = to_json(&arg(args, 0));
     let ports: Vec<String> = spec
@@ -557,7 +558,7 @@ fn pod_ports(args: &[GoValue]) -> Result {
     Ok(string(format!("[{}]", ports.join(","))))
 }
 
-/// Names of the containers of a Pod's spec but the proxy.
+/// Names of all containers except the proxy.
 fn app_containers(args: &[GoValue]) -> Result {
     let spec = to_json(&arg(args, 0));
     let names = spec

@@ -1,15 +1,15 @@
-//! JSON as template values. Templates name members of structs as Go does (`.Spec.DNSPolicy`), keys of
-//! maps as they are (`index .ObjectMeta.Labels "app"`).
+//! JSON as template values. Templates name members of structs as Go does (`.Spec.DNSPolicy`), and
+//! keys of maps literally (`index .ObjectMeta.Labels "app"`).
 
 use gotmpl::Value as GoValue;
 use serde_json::{Map, Number, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Marks a map that stands for a struct; no key of JSON text that anybody writes.
+/// Marks a map that represents a struct; not a key that occurs in JSON.
 const STRUCT: &str = "\u{0}struct";
 
-/// Members whose Go name is not just the JSON name with a capital letter.
+/// Members whose Go name is not the capitalized JSON name.
 const NAMES: [(&str, &str); 18] = [
     ("apiVersion", "APIVersion"),
     ("csi", "CSI"),
@@ -31,7 +31,7 @@ const NAMES: [(&str, &str); 18] = [
     ("uid", "UID"),
 ];
 
-/// Members that hold a map, not a struct.
+/// Members that hold a map instead of a struct.
 const MAPS: [&str; 10] = [
     "annotations",
     "data",
@@ -65,12 +65,12 @@ fn json_name(go_name: &str) -> String {
     })
 }
 
-/// JSON whose objects are maps.
+/// JSON in which all objects are maps.
 pub(super) fn plain(value: &Value) -> GoValue {
     convert(value, false)
 }
 
-/// JSON whose objects are structs, apart from members that are known to hold maps.
+/// JSON in which objects are structs, except for members that are known to hold maps.
 pub(super) fn structure(value: &Value) -> GoValue {
     convert(value, true)
 }
@@ -103,7 +103,7 @@ fn convert(value: &Value, structs: bool) -> GoValue {
     }
 }
 
-/// The JSON that a template value stands for; functions are `null`.
+/// The JSON of a template value; functions become `null`.
 pub(super) fn to_json(value: &GoValue) -> Value {
     match value {
         GoValue::Bool(value) => Value::Bool(*value),

@@ -1,4 +1,4 @@
-//! The rules of token reviews: what is not asked at all, and which answers are good.
+//! Rules of token reviews: which tokens are worth a review, and which results are accepted.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::authenticate::claims::Account;
 use crate::authenticate::{MAX_TOKEN, SKEW};
 
-/// The group of all ServiceAccounts.
+/// Group of all ServiceAccounts.
 const GROUP: &str = "system:serviceaccounts";
 
 #[derive(Deserialize)]
@@ -26,20 +26,20 @@ enum Audiences {
     Many(Vec<String>),
 }
 
-/// Refuses what the API server would refuse, so that nonsense costs it nothing. Signatures are its
-/// business.
+/// Refuses what the API server would refuse anyway, so that nonsense costs it nothing. The
+/// signature is left to the API server.
 pub(super) fn precheck(token: &str, audiences: &[String], now: SystemTime) -> Result<(), String> {
     if token.len() > MAX_TOKEN {
-        return Err(format!("longer than {MAX_TOKEN} bytes"));
+        return Err(format!("it is longer than {MAX_TOKEN} bytes"));
     }
     let parts: Vec<&str> = token.split('.').collect();
     let [header, payload, signature] = parts.as_slice() else {
-        return Err("does not have three parts".to_owned());
+        return Err("it does not have three parts".to_owned());
     };
     let decode = |part: &str| {
         let bytes = URL_SAFE_NO_PAD.decode(part).ok();
         let bytes = bytes.filter(|bytes| !bytes.is_empty());
-        bytes.ok_or_else(|| "a part of it is not base64url".to_owned())
+        bytes.ok_or_else(|| "one of its parts is not base64url".to_owned())
     };
     decode(header)?;
     decode(signature)?;
@@ -47,10 +47,10 @@ pub(super) fn precheck(token: &str, audiences: &[String], now: SystemTime) -> Re
         .map_err(|error| format!("its claims cannot be read: {error}"))?;
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let Some(exp) = claims.exp else {
-        return Err("does not expire: legacy tokens are not accepted".to_owned());
+        return Err("it never expires: legacy tokens are not accepted".to_owned());
     };
     if exp + SKEW.as_secs_f64() < now.as_secs_f64() {
-        return Err("has expired".to_owned());
+        return Err("it has expired".to_owned());
     }
     let named = match claims.aud {
         Some(Audiences::One(name)) => vec![name],
@@ -58,7 +58,7 @@ pub(super) fn precheck(token: &str, audiences: &[String], now: SystemTime) -> Re
         None => Vec::new(),
     };
     if !meet(&named, audiences) {
-        return Err("is for another audience".to_owned());
+        return Err("it is for another audience".to_owned());
     }
     Ok(())
 }
@@ -67,24 +67,24 @@ fn meet(names: &[String], wanted: &[String]) -> bool {
     names.iter().any(|name| wanted.contains(name))
 }
 
-/// The account of a token, from what the API server says about it.
+/// The account of a token, from the result of its review.
 pub(super) fn judge(status: &TokenReviewStatus, audiences: &[String]) -> Result<Account, String> {
     if let Some(error) = status.error.as_ref().filter(|error| !error.is_empty()) {
-        return Err(format!("the API server says: {error}"));
+        return Err(format!("the API server reports: {error}"));
     }
     if status.authenticated != Some(true) {
-        return Err("the API server does not know it".to_owned());
+        return Err("the API server rejects it".to_owned());
     }
-    let user = status.user.as_ref().ok_or("belongs to nobody")?;
+    let user = status.user.as_ref().ok_or("the API server names no user")?;
     let mut groups = user.groups.iter().flatten();
     if !groups.any(|group| group == GROUP) {
-        return Err("is not that of a ServiceAccount".to_owned());
+        return Err("it does not belong to a ServiceAccount".to_owned());
     }
     let account = Account::parse(user.username.as_deref().unwrap_or_default())
-        .ok_or("user is not system:serviceaccount:<namespace>:<name>")?;
-    // None at all means that the server did not look.
+        .ok_or("its user is not of the form system:serviceaccount:<namespace>:<name>")?;
+    // An API server that does not check audiences returns none.
     if !meet(status.audiences.as_deref().unwrap_or_default(), audiences) {
-        return Err("was not checked for our audience".to_owned());
+        return Err("its audience was not confirmed by the API server".to_owned());
     }
     Ok(account)
 }
@@ -132,7 +132,7 @@ mod tests {
             (good.replace('.', ".="), "base64url"),
             ("e30..e30".to_owned(), "base64url"),
             ("e30.aGVsbG8.e30".to_owned(), "claims"),
-            (token(&json!({"aud": "istio-ca"})), "does not expire"),
+            (token(&json!({"aud": "istio-ca"})), "never expires"),
             (
                 token(&json!({"exp": 999_969, "aud": "istio-ca"})),
                 "expired",
@@ -171,40 +171,37 @@ mod tests {
         );
         type Change = fn(&mut Value);
         let cases: [(Change, &str); 11] = [
-            (|status| status["error"] = "no".into(), "says: no"),
+            (|status| status["error"] = "no".into(), "reports: no"),
             (
                 |status| status["authenticated"] = false.into(),
-                "does not know it",
+                "rejects it",
             ),
-            (
-                |status| status["authenticated"] = Value::Null,
-                "does not know it",
-            ),
+            (|status| status["authenticated"] = Value::Null, "rejects it"),
             (|status| status["user"] = Value::Null, "nobody"),
             (
                 |status| status["user"]["groups"] = json!(["system:nodes"]),
-                "not that of",
+                "does not belong",
             ),
             (
                 |status| status["user"]["groups"] = Value::Null,
-                "not that of",
+                "does not belong",
             ),
             (
                 |status| status["user"]["username"] = "system:serviceaccount:foo".into(),
-                "user is not",
+                "its user is not",
             ),
             (
                 |status| status["user"]["username"] = "system:serviceaccount:foo:bar:x".into(),
-                "user is not",
+                "its user is not",
             ),
             (
                 |status| status["user"]["username"] = "system:serviceaccount::bar".into(),
-                "user is not",
+                "its user is not",
             ),
-            (|status| status["audiences"] = Value::Null, "our audience"),
+            (|status| status["audiences"] = Value::Null, "its audience"),
             (
                 |status| status["audiences"] = json!(["elsewhere"]),
-                "our audience",
+                "its audience",
             ),
         ];
         for (change, said) in cases {

@@ -1,4 +1,4 @@
-//! Against an API server of this process.
+//! Against an API server in this process.
 
 use std::time::UNIX_EPOCH;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::*;
 
-/// Nothing that is waited for takes this long unless it never comes.
+/// Deadline of every wait, reached only when a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -30,7 +30,7 @@ async fn reviewer(cluster: &Cluster, limit: Duration) -> Reviewer {
     Reviewer::new(client, vec!["istio-ca".to_owned()], limit, seconds)
 }
 
-/// One that is worth asking about.
+/// A token that passes the first check.
 fn token(number: usize) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -67,7 +67,7 @@ async fn the_api_server_decides() {
         (count(&reviewer, "accepted"), count(&reviewer, "refused")),
         (1, 1)
     );
-    // Nonsense is not asked about, and good answers are not remembered.
+    // Nonsense is not sent for review, and good results are not cached.
     assert!(reviewer.account("nonsense").await.is_err());
     cluster.token(&token(1), json!({"authenticated": false}));
     assert!(reviewer.account(&token(1)).await.is_err());
@@ -81,7 +81,7 @@ async fn a_review_that_does_not_work_is_no_refusal() {
     cluster.forbid(REVIEWS, true);
     let refusal = reviewer.account(&token(1)).await.unwrap_err();
     assert!(
-        matches!(&refusal, Refusal::Unavailable(why) if why.contains("create of tokenreviews")),
+        matches!(&refusal, Refusal::Unavailable(why) if why.contains("create tokenreviews")),
         "{refusal}"
     );
     cluster.down().await;
@@ -97,7 +97,7 @@ async fn the_same_token_is_reviewed_once_at_a_time() {
     let token = token(1);
     cluster.good_token(&token, "foo", "bar");
     cluster.hold_reviews(true);
-    // All of them ask before any answer.
+    // All of them ask before the first answer.
     let asked = join_all((0..10).map(|_| reviewer.account(&token)));
     let release = async {
         cluster
@@ -108,7 +108,7 @@ async fn the_same_token_is_reviewed_once_at_a_time() {
     let (answers, ()) = tokio::join!(asked, release);
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(cluster.reviews().len(), 1);
-    // Later ones ask again.
+    // A later caller triggers another review.
     reviewer.account(&token).await.unwrap();
     assert_eq!(cluster.reviews().len(), 2);
 }
@@ -122,7 +122,7 @@ async fn reviews_are_bounded_in_number() {
     let asked = join_all(tokens.iter().map(|token| reviewer.account(token)));
     let release = async {
         let all = |cluster: &Cluster| cluster.reviews().len() == AT_A_TIME;
-        cluster.until("as many as may be", all).await;
+        cluster.until("the maximum number of reviews", all).await;
         assert_eq!(reviewer.inner.permits.available_permits(), 0);
         assert_eq!(reviewer.running.lock().reviews.len(), WAITING);
         cluster.hold_reviews(false);
@@ -132,7 +132,7 @@ async fn reviews_are_bounded_in_number() {
         |answer| matches!(answer, Err(Refusal::Unavailable(why)) if why.contains("too many")),
     );
     assert_eq!(too_many.count(), 10);
-    // All others had their turn.
+    // All others were reviewed.
     assert_eq!(cluster.reviews().len(), WAITING);
     assert!(reviewer.running.lock().reviews.is_empty());
 }
@@ -158,7 +158,7 @@ async fn nothing_is_left_of_callers_who_go() {
         () = cluster.until("asked", |cluster| !cluster.reviews().is_empty()) => {}
     }
     assert!(reviewer.running.lock().reviews.is_empty());
-    // The next one is not bound to what they left behind.
+    // The next review does not depend on the abandoned ones.
     cluster.hold_reviews(false);
     cluster.good_token(&token, "foo", "bar");
     reviewer.account(&token).await.unwrap();

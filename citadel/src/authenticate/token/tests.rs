@@ -97,7 +97,7 @@ fn a_good_token_gives_its_account() {
         (account.namespace.as_str(), account.name.as_str()),
         ("foo", "bar")
     );
-    // A single audience may be a plain string; one match of several is enough.
+    // A single audience may be a plain string; one match among several is enough.
     assert!(
         fixture
             .authenticator
@@ -141,7 +141,7 @@ fn wrong_claims_are_refused() {
         });
         fixture.refusal(&token);
     }
-    // Within the skew a token is still good.
+    // Valid within the allowed clock skew.
     assert!(
         fixture
             .authenticator
@@ -166,7 +166,7 @@ fn forged_tokens_are_refused() {
     let unsigned = issuer.sign(&json!({"alg": "none"}), &claims);
     fixture.refusal(&unsigned);
     fixture.refusal(&unsigned[..=unsigned.rfind('.').unwrap()]);
-    // The public key as an HMAC secret: the classic confusion.
+    // The public key as an HMAC secret: the classic algorithm confusion.
     fixture.refusal(&issuer.sign(&json!({"alg": "HS256", "kid": "1"}), &claims));
     fixture.refusal(&issuer.sign(&json!({"alg": "RS256", "kid": "1"}), &claims));
     fixture.refusal(&issuer.sign(&json!({"alg": "ES256", "kid": "2"}), &claims));

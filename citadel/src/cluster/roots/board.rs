@@ -1,58 +1,58 @@
-//! What is known of the namespaces and what is to be done: pure, time is an argument.
+//! State of the namespaces and the pending work: pure, the time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-/// Namespaces that get nothing, as in Istio.
+/// Namespaces that get no ConfigMap, as in Istio.
 const EXCLUDED: [&str; 3] = ["kube-node-lease", "kube-public", "local-path-storage"];
 
-/// Attempts that follow each other quickly; the first is repeated after [`QUICK`], and then after
-/// twice the time.
+/// Number of attempts in quick succession: the first delay is [`QUICK`], and each further one is
+/// twice as long.
 const QUICK_ATTEMPTS: u32 = 5;
 const QUICK: Duration = Duration::from_millis(5);
 
-/// After those, attempts are this far apart.
+/// Delay between the attempts after those.
 const SLOW: Duration = Duration::from_secs(60);
 
-/// What a namespace has under the name of the ConfigMap.
+/// State of the ConfigMap in a namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Map {
     #[default]
     Absent,
-    /// With the root.
+    /// It holds the current root.
     Right,
-    /// With something else.
+    /// It holds something else.
     Wrong,
 }
 
-/// A ConfigMap that was written is not written again before: somebody may write another root as
-/// often as we do.
+/// Minimum time between two writes of a ConfigMap, in case another writer keeps changing it.
 const REST: Duration = Duration::from_secs(1);
 
-/// A namespace. Small: there are many.
+/// A namespace; kept small, as there may be many.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    /// The namespace is there and stays.
+    /// The namespace exists and is not being deleted.
     is_active: bool,
     map: Map,
-    /// Lists in which namespace and ConfigMap were last.
+    /// Numbers of the last lists that contained the namespace and the ConfigMap.
     listed: (u32, u32),
 }
 
-/// See the module.
+/// State of all namespaces.
 #[derive(Debug, Default)]
 pub(super) struct Board {
     entries: HashMap<Box<str>, Entry>,
-    /// Numbers of the present lists of namespaces and of ConfigMaps, and whether one was complete.
+    /// Numbers of the current lists of namespaces and ConfigMaps, and whether each kind was listed
+    /// completely.
     lists: (u32, u32),
     complete: (bool, bool),
     due: BTreeSet<Box<str>>,
-    /// Namespaces that somebody works on.
+    /// Namespaces with a write in progress.
     busy: BTreeSet<Box<str>>,
     delayed: BTreeSet<(Instant, Box<str>)>,
-    /// Attempts that failed.
+    /// Number of failed attempts.
     attempts: BTreeMap<Box<str>, u32>,
-    /// What was written lately, and until when it rests.
+    /// Namespaces that were written recently, and until when they are not written again.
     resting: BTreeMap<Box<str>, Instant>,
 }
 
@@ -88,7 +88,7 @@ impl Board {
         self.lists.0 += 1;
     }
 
-    /// A namespace is there; not active when it is about to go.
+    /// A namespace exists; it is not active while it is being deleted.
     pub(super) fn namespace(&mut self, name: &str, is_active: bool) {
         let list = self.lists.0;
         self.change(name, |entry| {
@@ -97,12 +97,12 @@ impl Board {
         });
     }
 
-    /// A namespace is gone.
+    /// A namespace was deleted.
     pub(super) fn namespace_gone(&mut self, name: &str) {
         self.change(name, |entry| entry.is_active = false);
     }
 
-    /// The list is complete: what was not in it is gone.
+    /// The list is complete: namespaces that it did not contain were deleted.
     pub(super) fn namespaces_end(&mut self) {
         let list = self.lists.0;
         for name in self.names(|entry| entry.is_active && entry.listed.0 != list) {
@@ -116,7 +116,7 @@ impl Board {
         self.lists.1 += 1;
     }
 
-    /// A namespace has the ConfigMap, with the root or with something else.
+    /// A namespace has the ConfigMap, with the current root or with something else.
     pub(super) fn map(&mut self, namespace: &str, is_right: bool) {
         let list = self.lists.1;
         self.change(namespace, |entry| {
@@ -125,12 +125,12 @@ impl Board {
         });
     }
 
-    /// A namespace has it no more.
+    /// The ConfigMap of a namespace was deleted.
     pub(super) fn map_gone(&mut self, namespace: &str) {
         self.change(namespace, |entry| entry.map = Map::Absent);
     }
 
-    /// The list is complete: what was not in it is gone.
+    /// The list is complete: ConfigMaps that it did not contain were deleted.
     pub(super) fn maps_end(&mut self) {
         let list = self.lists.1;
         for name in self.names(|entry| entry.map != Map::Absent && entry.listed.1 != list) {
@@ -139,7 +139,7 @@ impl Board {
         self.complete.1 = true;
     }
 
-    /// What was right is not any more.
+    /// The root has changed: no ConfigMap is up to date.
     pub(super) fn root_changed(&mut self) {
         for name in self.names(|entry| entry.map == Map::Right) {
             self.change(&name, |entry| entry.map = Map::Wrong);
@@ -151,8 +151,8 @@ impl Board {
         found.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The next namespace to work on, and whether it has the ConfigMap. Nothing before everything
-    /// was listed: what is there is not to be made.
+    /// The next namespace to write and whether its ConfigMap exists. `None` before everything was
+    /// listed, as existing ConfigMaps must not be created again.
     pub(super) fn next(&mut self, now: Instant) -> Option<(Box<str>, bool)> {
         if !(self.complete.0 && self.complete.1) {
             return None;
@@ -189,7 +189,8 @@ impl Board {
         entry.is_some_and(|entry| entry.is_wanted(name))
     }
 
-    /// It has the root. `is_right`: that is still the same; `is_new`: it was written now.
+    /// The ConfigMap was written. `is_right`: with the root that is still current; `is_new`:
+    /// something was changed.
     pub(super) fn done(&mut self, name: &str, is_right: bool, is_new: bool, now: Instant) {
         self.busy.remove(name);
         self.attempts.remove(name);
@@ -201,7 +202,7 @@ impl Board {
         }
     }
 
-    /// It did not work. `is_final`: the next attempts would end in the same way.
+    /// The write failed. `is_final`: a quick retry would fail in the same way.
     pub(super) fn failed(&mut self, name: &str, is_final: bool, now: Instant) {
         self.busy.remove(name);
         if !self.is_wanted(name) {
@@ -218,7 +219,7 @@ impl Board {
         self.delayed.insert((now + delay, name.into()));
     }
 
-    /// Somebody could not ask: as if it had not been tried.
+    /// The API server was unreachable: does not count as an attempt.
     pub(super) fn postponed(&mut self, name: &str) {
         self.busy.remove(name);
         if self.is_wanted(name) {
@@ -226,7 +227,7 @@ impl Board {
         }
     }
 
-    /// When the next one is to be tried again.
+    /// Time of the next retry.
     pub(super) fn wake(&self) -> Option<Instant> {
         self.delayed.first().map(|(at, _)| *at)
     }

@@ -1,4 +1,4 @@
-//! What is read of namespaces and of their ConfigMaps, on its way to the board.
+//! What is read of namespaces and their ConfigMaps and passed to the board.
 
 use mesh_common::list_watch::{Closed, Event, Follower, Listed};
 use serde::Deserialize;
@@ -43,7 +43,7 @@ impl Listed for Namespace {
     }
 }
 
-/// A ConfigMap, with the one key that matters.
+/// A ConfigMap, reduced to the one relevant key.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Map {
     pub(super) metadata: Metadata,
@@ -68,20 +68,20 @@ impl Listed for Map {
     }
 }
 
-/// What a watch tells.
+/// Event of a watch.
 #[derive(Debug)]
 pub(super) enum Fact<T> {
     /// A list begins.
     Begin,
-    /// These are there.
+    /// These objects exist.
     There(Vec<T>),
-    /// This one is gone.
+    /// This object was deleted.
     Gone(T),
     /// The list is complete.
     End,
 }
 
-/// Hands on what a watch tells.
+/// Forwards the events of a watch.
 #[derive(Debug)]
 pub(super) struct Forward<T> {
     pub(super) facts: mpsc::Sender<Fact<T>>,

@@ -29,7 +29,7 @@ fn authority(now: SystemTime) -> Authority {
     Authority::new(bundle, policy, false)
 }
 
-/// A Secret of pilot, with what it was made from.
+/// A Secret of pilot and the values it was made from.
 struct Fixture {
     now: SystemTime,
     profile: Profile,
@@ -114,7 +114,7 @@ fn a_new_secret_is_as_1_1_wrote_it_and_good_for_half_of_its_life() {
     );
     assert_eq!(
         check(&fixture.secret, &fixture.wanted(), until),
-        Err(Fault::Outdated("half of its life is over"))
+        Err(Fault::Outdated("half of its lifetime is over"))
     );
 }
 

@@ -5,7 +5,7 @@ use rcgen::{
 
 use super::*;
 
-/// A chain of authorities: the first is the root, the last signs.
+/// A chain of authorities: the first is the root, the last one signs.
 struct Chain {
     certificates: Vec<String>,
     key: String,
@@ -144,7 +144,7 @@ fn flags_may_leave_the_chain_out() {
         &path("root-cert.pem"),
     )
     .unwrap();
-    // The signer is sent along: else nobody could verify its certificates.
+    // The signer is sent along: otherwise nobody could verify its certificates.
     assert_eq!(
         plugged.load(SystemTime::now()).unwrap().intermediates(),
         [chain.signer()]
@@ -160,23 +160,19 @@ fn unusable_sets_are_refused() {
         (
             "ca-key.pem",
             other.key.as_str(),
-            "not the key of the signing certificate",
+            "does not match the signing certificate",
         ),
         (
             "root-cert.pem",
             other.certificates[0].as_str(),
             "does not verify",
         ),
-        (
-            "ca-cert.pem",
-            leaf.cert.as_str(),
-            "not that of an authority",
-        ),
-        ("ca-cert.pem", "", "no certificate"),
+        ("ca-cert.pem", leaf.cert.as_str(), "not a CA certificate"),
+        ("ca-cert.pem", "", "no PEM certificate"),
         (
             "cert-chain.pem",
             "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n",
-            "damaged PEM",
+            "invalid PEM",
         ),
     ] {
         let dir = tempfile::tempdir().unwrap();

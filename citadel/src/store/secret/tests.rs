@@ -45,7 +45,7 @@ fn a_new_secret_is_as_istio_writes_it() {
     let bundle = read(&secret, &options(), now).unwrap();
     assert_eq!(bundle.subject(), "O=td");
     assert_eq!(bundle.root_pem(), text(&secret, "ca-cert.pem"));
-    // The same after it was deleted.
+    // The same after it was deleted and restored.
     assert_eq!(restored(&bundle), secret);
 }
 
@@ -57,7 +57,7 @@ fn a_secret_of_1_1_is_read() {
         ..options()
     };
     let mut secret = make(&rsa, now).unwrap();
-    // Its root-cert.pem is empty, and its key is in PKCS#1: what PKCS#8 has after 26 bytes.
+    // Its root-cert.pem is empty, and its key is PKCS#1: the part of PKCS#8 after 26 bytes.
     let pem = text(&secret, "ca-key.pem");
     let der = rcgen::KeyPair::from_pem(&pem).unwrap().serialize_der();
     let key = base64::engine::general_purpose::STANDARD.encode(&der[26..]);
@@ -93,7 +93,7 @@ fn damage_is_named() {
         (
             "ca-cert.pem",
             "garbage",
-            "no certificate in PEM; restore it",
+            "no PEM certificate found; restore it",
         ),
         ("ca-key.pem", "garbage", "signing key"),
     ] {
@@ -111,7 +111,7 @@ fn damage_is_named() {
     data.insert("ca-key.pem".to_owned(), ByteString(other.into_bytes()));
     let error = read(&foreign, &options(), now).unwrap_err().to_string();
     assert!(
-        error.contains("is not the key of the signing certificate"),
+        error.contains("does not match the signing certificate"),
         "{error}"
     );
 }

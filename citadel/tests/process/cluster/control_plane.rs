@@ -21,7 +21,7 @@ async fn made(world: &World, what: &str, before: &str) -> String {
 async fn a_component_gets_its_certificate_when_its_account_is_there() {
     let world = World::new();
     world.account("istio-system", "istio-pilot-service-account");
-    // One of the same name elsewhere gets nothing.
+    // An account of the same name in another namespace gets nothing.
     world.account("foo", GALLEY);
     let citadel = world.start(&[]).await;
     let pilot = "istio-system/istio.istio-pilot-service-account";
@@ -53,7 +53,7 @@ async fn a_component_gets_its_certificate_when_its_account_is_there() {
             .to_string(),
         format!("spiffe://cluster.local/ns/istio-system/sa/{GALLEY}")
     );
-    // The pair is one that our processes can serve with.
+    // The pair can be used by a server.
     let dir = tempfile::tempdir().unwrap();
     for key in ["cert-chain.pem", "key.pem", "root-cert.pem"] {
         std::fs::write(dir.path().join(key), world.secret(SECRET, key)).unwrap();
@@ -78,7 +78,7 @@ async fn a_secret_is_repaired_and_goes_with_its_account() {
     put_secret(&mut damaged, "key.pem", "damaged");
     world.apply(SECRETS, damaged);
     made(&world, "repaired", &second).await;
-    // Without its account nobody makes it again.
+    // It is not recreated without its account.
     world.delete(ACCOUNTS, &format!("istio-system/{GALLEY}"));
     world.account("istio-system", "istio-pilot-service-account");
     let pilot = "istio-system/istio.istio-pilot-service-account";
@@ -88,7 +88,7 @@ async fn a_secret_is_repaired_and_goes_with_its_account() {
     world.delete(SECRETS, SECRET);
     world.delete(SECRETS, pilot);
     world
-        .until("pilot's again", |world| {
+        .until("pilot's Secret again", |world| {
             !world.object(SECRETS, pilot).is_null()
         })
         .await;
@@ -132,7 +132,7 @@ async fn a_secret_of_somebody_else_is_left_alone() {
 async fn secrets_can_be_switched_off() {
     let world = World::new();
     world.account("istio-system", GALLEY);
-    // Nothing needs the accounts then.
+    // Without Secrets the accounts are not needed.
     world.forbid(ACCOUNTS, true);
     let off = [
         "--control-plane-secrets=false",

@@ -25,7 +25,7 @@ async fn replicas_that_start_together_have_one_root() {
     let secret = world.object(SECRETS, ROOT);
     assert_eq!(secret["type"], "istio.io/ca-root");
     assert_eq!(world.secret(ROOT, "root-cert.pem"), root);
-    // Only made, never written over.
+    // It is only created, never overwritten.
     let writes = world.writes();
     assert!(
         !writes
@@ -97,7 +97,7 @@ async fn a_deleted_secret_is_restored_with_the_key_in_use() {
     citadel.stop().await;
 }
 
-/// What another replica writes when it renews the root.
+/// Renews the root as another replica would.
 fn renew(world: &World) -> String {
     let mut secret = world.object(SECRETS, ROOT);
     let key = KeyPair::from_pem(&world.secret(ROOT, "ca-key.pem")).unwrap();
@@ -119,7 +119,7 @@ async fn a_root_that_another_replica_renewed_reaches_everything() {
     let old = root_of(&world, &first).await;
     let pilot = "istio-system/istio.istio-pilot-service-account";
     world
-        .until("old everywhere", |_| {
+        .until("the old root everywhere", |_| {
             world.root_map("istio-system") == old && world.secret(pilot, "root-cert.pem") == old
         })
         .await;
@@ -129,18 +129,18 @@ async fn a_root_that_another_replica_renewed_reaches_everything() {
         eventually("adopted", async || root_of(&world, citadel).await == new).await;
     }
     world
-        .until("new in ConfigMaps", |_| {
+        .until("the new root in ConfigMaps", |_| {
             world.root_map("istio-system") == new
         })
         .await;
     world
-        .until("new in istio-security", |_| {
+        .until("the new root in istio-security", |_| {
             let map = world.object(MAPS, "istio-system/istio-security");
             super::secret_text(&map, "caTLSRootCert") == new
         })
         .await;
     world
-        .until("new in Secrets", |_| {
+        .until("the new root in Secrets", |_| {
             world.secret(pilot, "root-cert.pem") == new
         })
         .await;
@@ -152,7 +152,7 @@ async fn a_root_that_another_replica_renewed_reaches_everything() {
 #[tokio::test]
 async fn a_root_near_its_end_is_renewed_in_the_secret() {
     let world = World::new();
-    // With 100 percent grace every look finds it due.
+    // With a grace period of 100 percent every check finds it due.
     let citadel = world
         .start(&[
             "--root-cert-grace-percent=100",
@@ -171,7 +171,7 @@ async fn a_root_near_its_end_is_renewed_in_the_secret() {
         world.secret(ROOT, "root-cert.pem")
     );
     eventually("used", async || root_of(&world, &citadel).await != before).await;
-    // What the watch tells late does not bring an older root back.
+    // Late events of the watch do not bring an older root back.
     let writes = || {
         let put = |write: &&String| write.starts_with("PUT") && write.ends_with("/istio-ca-secret");
         world.writes().iter().filter(put).count() as f64

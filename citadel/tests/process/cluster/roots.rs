@@ -51,7 +51,7 @@ async fn every_namespace_gets_the_root_and_keeps_it() {
         json!({"a": "b", "istio.io/config": "true"})
     );
 
-    // New ones, and what somebody deletes or changes.
+    // New namespaces, and ConfigMaps that somebody deletes or changes.
     world.namespace("new");
     has_root(&world, &["new"]).await;
     world.delete(MAPS, "new/istio-ca-root-cert");
@@ -68,7 +68,7 @@ async fn every_namespace_gets_the_root_and_keeps_it() {
     ] {
         assert_eq!(world.root_map(excluded), "", "{excluded}");
     }
-    // Nothing is written without need: one each, one that was there, two repairs, and one for 1.1.
+    // No unnecessary writes: one each, one that existed, two repairs, and one for 1.1.
     let maps = world
         .writes()
         .into_iter()
@@ -119,7 +119,7 @@ async fn one_replica_writes_and_the_next_goes_on() {
     world.delete(MAPS, "foo/istio-ca-root-cert");
     world.namespace("bar");
     has_root(&world, &["foo", "bar"]).await;
-    // Also when nobody tells how it went.
+    // Also when the watch misses the change.
     world.change_and_forget(NAMESPACES, |_| {});
     world.change_and_forget(MAPS, |changes| changes.delete("foo/istio-ca-root-cert"));
     has_root(&world, &["foo", "bar"]).await;
@@ -138,12 +138,12 @@ async fn the_map_of_1_1_has_the_root_too() {
     let root = world.secret(ROOT, "ca-cert.pem");
     let text = base64::engine::general_purpose::STANDARD.encode(&root);
     world
-        .until("the map", |world| {
+        .until("the ConfigMap", |world| {
             world.object(MAPS, "istio-system/istio-security")["data"]["caTLSRootCert"] == text
         })
         .await;
     world
-        .until("the other name", |world| {
+        .until("the other root", |world| {
             world.object(MAPS, "istio-system/mesh-root")["data"]["root-cert.pem"] == root
         })
         .await;
@@ -166,11 +166,11 @@ async fn what_is_made_goes_with_its_owner() {
             "uid": uid,
         }])
     };
-    // Nothing is made that nobody would remove.
+    // Nothing is created that would be left behind.
     let citadel = world.start(&["--owner-cluster-role=istio-citadel"]).await;
     let path = format!("{ROLES}/istio-citadel");
     world
-        .until("the owner looked for, twice", |world| world.gets(&path) > 1)
+        .until("two lookups of the owner", |world| world.gets(&path) > 1)
         .await;
     let made = world.writes().into_iter();
     let made: Vec<_> = made.filter(|write| !write.contains("/secrets")).collect();
@@ -186,12 +186,12 @@ async fn what_is_made_goes_with_its_owner() {
         assert_eq!(metadata["ownerReferences"], owned_by("one"), "{name}");
     }
     world
-        .until("the map of 1.1", |_| {
+        .until("the ConfigMap of 1.1", |_| {
             owner(MAPS, "istio-system/istio-security")["ownerReferences"] == owned_by("one")
         })
         .await;
 
-    // Another owner of that name: Kubernetes removes what the former had.
+    // A recreated owner: Kubernetes deletes what the former one owned.
     role("two");
     world.delete(MAPS, "istio-system/istio-ca-root-cert");
     has_root(&world, &["istio-system"]).await;

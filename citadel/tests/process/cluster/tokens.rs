@@ -58,7 +58,7 @@ async fn every_other_token_gets_the_same_refusal() {
         with("/user/username", "system:node:foo:bar".into()),
         with("/user/username", "system:serviceaccount:foo".into()),
         with("/user/username", "system:serviceaccount:foo:bar:baz".into()),
-        // No names of Kubernetes.
+        // Not valid Kubernetes names.
         with("/user/username", "system:serviceaccount:foo/ns:bar".into()),
     ];
     let count = reviewed.len();
@@ -96,7 +96,7 @@ async fn keys_of_an_issuer_count_beside_the_api_server() {
     let citadel = world
         .start(&[&file, "--jwt-issuer=https://issuer.test"])
         .await;
-    // Known by its signature: nobody is asked.
+    // Its signature is verified locally, so the API server is not asked.
     let token = issuer.token("vm", "one");
     assert_eq!(
         ask(&citadel, &token).await.unwrap(),
@@ -125,12 +125,12 @@ async fn a_certificate_is_renewed_as_long_as_its_account_is_there() {
         let pair = csr.pair(&answer);
         citadel.create(Some(pair), None, csr.request()).await
     };
-    // The watch is as quick as it is.
+    // The watch needs a moment.
     eventually("renewed", async || renew().await.is_ok()).await;
     world.delete(ACCOUNTS, "foo/bar");
     eventually("refused", async || renew().await.is_err()).await;
     assert_eq!(renew().await.unwrap_err().code(), Code::Unauthenticated);
-    // A token goes on to count for itself.
+    // A token still works by itself.
     let pair = csr.pair(&answer);
     citadel
         .create(Some(pair), Some(&token), csr.request())
@@ -139,13 +139,13 @@ async fn a_certificate_is_renewed_as_long_as_its_account_is_there() {
 
     world.account("foo", "bar");
     eventually("renewed again", async || renew().await.is_ok()).await;
-    // Also when nobody tells how it went.
+    // Also when the watch misses the change.
     world.change_and_forget(ACCOUNTS, |changes| changes.delete("foo/bar"));
     eventually("refused again", async || renew().await.is_err()).await;
     world.account("foo", "bar");
     eventually("renewed at last", async || renew().await.is_ok()).await;
 
-    // What was known last counts.
+    // The last known state applies.
     world.cluster.down().await;
     renew().await.unwrap();
     let refusal = ask(&citadel, &token).await.unwrap_err();

@@ -35,7 +35,7 @@ fn config(flags: &str, env: &[(&str, &str)], addresses: &[&str]) -> Config {
     try_config(flags, env, addresses).unwrap()
 }
 
-/// Both families in one text.
+/// The rules of both families as one text.
 fn both(flags: &str, env: &[(&str, &str)]) -> String {
     let config = config(
         format!("{flags} --dual-stack").trim_start(),

@@ -179,9 +179,9 @@ async fn https_probe_accepts_a_self_signed_certificate() {
 #[test]
 fn configuration_is_checked() {
     let of = |json: &str| Probes::new(Some(json), target()).unwrap_err();
-    assert!(of("{\"/ready\":{\"httpGet\":{\"port\":1}}}").contains("\"/ready\": not of the form"));
+    assert!(of("{\"/ready\":{\"httpGet\":{\"port\":1}}}").contains("\"/ready\": want /app-health"));
     assert!(
-        of("{\"/app-health/a/prestopz\":{\"httpGet\":{\"port\":1}}}").contains("not of the form")
+        of("{\"/app-health/a/prestopz\":{\"httpGet\":{\"port\":1}}}").contains("want /app-health")
     );
     assert!(of("{\"/app-health/a/livez\":{}}").contains("0 actions"));
     assert!(

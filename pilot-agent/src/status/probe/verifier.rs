@@ -1,4 +1,4 @@
-//! TLS towards an application of the same Pod: its certificate is not checked, as kubelet does not either.
+//! TLS to an application in the same Pod. Like the kubelet, it does not verify the certificate.
 
 use std::sync::Arc;
 

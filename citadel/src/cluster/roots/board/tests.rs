@@ -6,7 +6,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// These namespaces, of which `with` have the ConfigMap already.
+    /// A board with these namespaces; those in `with` already have the ConfigMap.
     fn new(namespaces: &[&str], with: &[(&str, bool)]) -> Self {
         let mut fixture = Self {
             board: Board::default(),
@@ -38,14 +38,14 @@ impl Fixture {
         Some((name.into(), is_there))
     }
 
-    /// Everything that is to be done, done.
+    /// Does all pending work.
     fn work(&mut self) -> Vec<(String, bool)> {
         let mut all = Vec::new();
         while let Some((name, is_there)) = self.next() {
             self.board.done(&name, true, true, self.now);
             all.push((name, is_there));
         }
-        // Nothing of it rests any more.
+        // Wait until further writes are allowed.
         self.now += REST;
         all
     }
@@ -95,7 +95,7 @@ fn what_is_changed_or_deleted_is_repaired() {
     assert_eq!(fixture.work(), [("a".to_owned(), true)]);
     fixture.board.map_gone("a");
     assert_eq!(fixture.work(), [("a".to_owned(), false)]);
-    // Seen in the next lists only.
+    // Missing in the next list only.
     fixture.list_maps(&[]);
     assert_eq!(fixture.work(), [("a".to_owned(), false)]);
     fixture.board.root_changed();
@@ -120,7 +120,7 @@ fn a_change_during_a_write_is_not_lost() {
     // One at a time.
     fixture.board.map_gone("a");
     assert_eq!(fixture.next(), None);
-    // Another root came while it was written.
+    // The root changes during the write.
     fixture.board.root_changed();
     fixture.board.done("a", false, true, fixture.now);
     assert_eq!(fixture.next(), None);
@@ -134,7 +134,7 @@ fn a_fight_is_slow() {
     assert_eq!(fixture.next(), some("a", false));
     fixture.board.done("a", true, true, fixture.now);
     fixture.board.map("a", false);
-    // It rests, others do not.
+    // It is not written again yet; others are.
     assert_eq!(fixture.next(), some("b", false));
     assert_eq!(fixture.next(), None);
     assert_eq!(fixture.board.wake(), Some(fixture.now + REST));
@@ -155,7 +155,7 @@ fn failures_are_repeated_quickly_and_then_slowly() {
         fixture.now = wake;
     }
     assert_eq!(delays, [5, 10, 20, 40, 60_000, 60_000]);
-    // Success forgets them.
+    // A success resets the attempts.
     assert_eq!(fixture.work(), [("a".to_owned(), false)]);
     assert!(fixture.board.attempts.is_empty());
 }
@@ -166,7 +166,7 @@ fn what_cannot_work_is_not_repeated_quickly() {
     assert_eq!(fixture.next(), some("a", false));
     fixture.board.failed("a", true, fixture.now);
     assert_eq!(fixture.board.wake(), Some(fixture.now + SLOW));
-    // Unless something changes.
+    // Except after a change.
     fixture.board.map("a", false);
     assert_eq!(fixture.next(), some("a", true));
 }
