@@ -165,11 +165,10 @@ pub struct Error {
 const DEFAULT_PROXY_ID: &str = "1337";
 
 impl Config {
-    /// Combines flags, environment and properties of the machine. A flag takes precedence over its
-    /// variable.
+    /// Combines flags, variables (flags take precedence) and properties of the machine.
     ///
     /// # Errors
-    /// If a value cannot be parsed, values contradict each other, or the machine has no address.
+    /// If a value is invalid, values contradict each other, or the machine has no address.
     pub fn new(flags: &IptablesFlags, env: &Env, host: &Host) -> Result<Self, Error> {
         let text = |flag: &'static str, given: &Option<String>| -> String {
             given
@@ -203,8 +202,7 @@ impl Config {
             "" => None,
             value => Some(mark("proxy-mark", value)?),
         };
-        // With a mark the proxy shares its user id with the application, so no id may be exempt by
-        // default.
+        // With a mark the proxy shares its user id with the application: no id may be exempt.
         if proxy_uids.is_empty() && proxy_mark.is_none() {
             proxy_uids.push(
                 host.proxy_user
@@ -427,8 +425,7 @@ fn ids(flag: &'static str, ids: Vec<String>) -> Result<Vec<String>, Error> {
     }
 }
 
-/// Names become part of the restore text, so only names that the kernel allows, without separators,
-/// are accepted.
+/// Names become part of the restore text: only what the kernel allows, without separators.
 fn interfaces(flag: &'static str, text: &str) -> Result<Vec<String>, Error> {
     let names = list(text);
     match names.iter().find(|name| !is_word(name) || name.len() > 15) {

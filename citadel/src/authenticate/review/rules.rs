@@ -177,7 +177,7 @@ mod tests {
                 "rejects it",
             ),
             (|status| status["authenticated"] = Value::Null, "rejects it"),
-            (|status| status["user"] = Value::Null, "nobody"),
+            (|status| status["user"] = Value::Null, "names no user"),
             (
                 |status| status["user"]["groups"] = json!(["system:nodes"]),
                 "does not belong",
