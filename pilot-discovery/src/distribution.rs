@@ -26,10 +26,11 @@ use pilot_networking::class::{
     group::{ClassState, ProxyId},
 };
 
-use crate::{world::writer::Writer, xds::kind::Kind};
+use crate::world::writer::Writer;
+use pilot_networking::kind::Kind;
 
 /// A number for each type of resource.
-type ByKind<T> = [T; Kind::ALL.len()];
+type ByKind<T> = [T; Kind::COUNT];
 
 /// What a proxy took, by type: the version of the newest view of which it took everything.
 pub type Taken = ByKind<Option<u64>>;

@@ -8,7 +8,7 @@ use pilot_networking::gateway::SECRET_ERRORS;
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec};
 use tonic::{Code, Status};
 
-use crate::xds::{codec::Framed, stream::Variant};
+use pilot_xds::stream::{Response, Variant};
 
 /// Counts what of 1.1 could not be converted, here and in `/debug/push_status`.
 pub const UNCONVERTED: &str = "pilot_unconverted_policies";
@@ -142,18 +142,18 @@ impl Metrics {
         Connected(gauge)
     }
 
-    pub fn sent(&self, framed: &Framed) {
-        let kind = framed.response.kind.short();
-        let mode = match framed.variant {
+    /// Counts a response that was sent; `size` is that of the message in bytes.
+    pub fn sent(&self, variant: Variant, response: &Response, size: usize) {
+        let kind = response.kind.short();
+        let mode = match variant {
             Variant::Sotw => "sotw",
             Variant::Delta => "delta",
         };
-        let size = framed.encoded_len();
         self.pushes.with_label_values(&[kind]).inc();
         self.config_size
             .with_label_values(&[kind])
             .observe(size as f64);
-        let resources = framed.response.resources.iter();
+        let resources = response.resources.iter();
         let bytes: usize = resources.map(|resource| resource.body.len()).sum();
         self.resource_bytes
             .with_label_values(&[kind])

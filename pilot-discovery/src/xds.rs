@@ -9,10 +9,5 @@
 pub mod auth;
 pub mod codec;
 pub mod connection;
-pub mod kind;
-pub mod names;
 pub mod registry;
-pub mod request;
 pub mod server;
-pub mod stream;
-pub mod watch;

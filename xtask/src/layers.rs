@@ -11,6 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("istio-rules", &["istio-api"]),
     ("pilot-model", &["istio-api", "istio-rules"]),
     ("pilot-networking", &["istio-api", "pilot-model"]),
+    ("pilot-xds", &["istio-api", "pilot-networking"]),
     ("mesh-core", &["istio-api"]),
     ("mesh-common", &["istio-api", "istio-rules", "mesh-core"]),
     ("galley-engine", &["istio-api", "istio-rules", "mesh-core"]),
@@ -33,6 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "mesh-core",
             "pilot-model",
             "pilot-networking",
+            "pilot-xds",
         ],
     ),
     ("citadel", &["istio-api", "mesh-common", "mesh-core"]),
@@ -70,6 +72,7 @@ const PURE: &[&str] = &[
     "galley-engine",
     "pilot-model",
     "pilot-networking",
+    "pilot-xds",
 ];
 const IMPURE: &[&str] = &["tokio", "tonic", "hyper", "kube", "axum", "mio", "socket2"];
 

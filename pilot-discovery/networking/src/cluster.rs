@@ -1,7 +1,7 @@
 //! Clusters (CDS).
 //!
 //! One service gives one cluster a port, and one more a port and subset of its DestinationRule.
-//! `policy` finds the settings that apply to such a cluster; the other modules each put one part of
+//! [`crate::policy`] finds the settings that apply to such a cluster; the other modules each put one part of
 //! them into it.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -28,15 +28,13 @@ use pilot_model::{
 };
 use prost_types::{ListValue, Struct, Value, value::Kind};
 
-use crate::{name, resource::Resource};
+use crate::{name, resource::Resource, wire::duration};
 
 mod balance;
 mod bind;
-pub mod discovery;
 pub mod inbound;
 pub mod outbound;
 mod outlier;
-pub mod policy;
 mod pool;
 pub mod protocol;
 
@@ -175,14 +173,6 @@ impl Description<'_> {
             filter_metadata: BTreeMap::from([("istio".to_owned(), Struct { fields })]),
             ..Default::default()
         }
-    }
-}
-
-/// `value` on the wire.
-pub(crate) fn duration(value: Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: i64::try_from(value.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(value.subsec_nanos()).unwrap_or_default(),
     }
 }
 

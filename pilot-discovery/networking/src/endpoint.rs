@@ -34,8 +34,9 @@ use pilot_model::{
 use prost_types::{Struct, Value, value::Kind};
 
 use crate::{
-    cluster::{discovery::Discovery, policy::Policy},
+    discovery::Discovery,
     name::Outbound,
+    policy::Policy,
     resource::{Built, Resource, sources},
 };
 

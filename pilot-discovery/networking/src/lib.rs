@@ -14,12 +14,16 @@
 pub mod class;
 pub mod cluster;
 pub mod config_source;
+pub mod discovery;
 pub mod endpoint;
 pub mod gateway;
 pub mod hash;
+pub mod kind;
 pub mod listener;
 pub mod manifest;
 pub mod name;
+pub mod policy;
 pub mod resource;
 pub mod route;
 pub mod tls;
+mod wire;

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     hash::BuildHasherDefault,
+    ops,
     sync::{Arc, OnceLock},
 };
 
@@ -11,6 +12,7 @@ use imbl::{OrdMap, ordmap::DiffItem};
 
 use crate::{
     hash::TextHasher,
+    kind::{ByKind, Kind},
     resource::{Resource, Skipped},
 };
 
@@ -20,15 +22,40 @@ pub type Set = OrdMap<Arc<str>, Arc<Resource>>;
 /// One version of everything that a class is sent.
 #[derive(Clone, Debug, Default)]
 pub struct Manifests {
-    pub clusters: Set,
-    /// One assignment for every EDS cluster of `clusters`.
-    pub endpoints: Set,
-    pub listeners: Set,
-    pub routes: Set,
-    pub secrets: Set,
+    /// Resources by type. There is one load assignment for every EDS cluster.
+    pub sets: ByKind<Set>,
     /// What was left out, by the generator's unit of work.
     pub skipped: OrdMap<Arc<str>, Arc<[Skipped]>>,
-    pub indices: Indices,
+    indices: Indices,
+}
+
+impl Manifests {
+    /// Names and versions of one type; made when it is first asked for.
+    pub fn index(&self, kind: Kind) -> &Arc<Index> {
+        self.indices.0[kind].get_or_init(|| Arc::new(Index::of(&self.sets[kind])))
+    }
+
+    /// Whether nothing differs, not even provenance or what was left out.
+    pub fn is_untouched(&self, new: &Self) -> bool {
+        let sets = Kind::ALL.into_iter();
+        sets.map(|kind| (&self.sets[kind], &new.sets[kind]))
+            .all(|(old, new)| old.ptr_eq(new))
+            && (self.skipped.ptr_eq(&new.skipped) || self.skipped == new.skipped)
+    }
+}
+
+impl ops::Index<Kind> for Manifests {
+    type Output = Set;
+
+    fn index(&self, kind: Kind) -> &Set {
+        &self.sets[kind]
+    }
+}
+
+impl ops::IndexMut<Kind> for Manifests {
+    fn index_mut(&mut self, kind: Kind) -> &mut Set {
+        &mut self.sets[kind]
+    }
 }
 
 /// Names and versions of one type's resources, for looking up thousands at once. Holds no
@@ -73,13 +100,7 @@ impl Index {
 
 /// The indices of one version of a manifest, each made when it is first asked for.
 #[derive(Debug, Default)]
-pub struct Indices {
-    pub clusters: OnceLock<Arc<Index>>,
-    pub endpoints: OnceLock<Arc<Index>>,
-    pub listeners: OnceLock<Arc<Index>>,
-    pub routes: OnceLock<Arc<Index>>,
-    pub secrets: OnceLock<Arc<Index>>,
-}
+struct Indices(ByKind<OnceLock<Arc<Index>>>);
 
 impl Clone for Indices {
     /// Empty: whoever copies a manifest is about to change it.

@@ -3,6 +3,8 @@
 //! A class of proxies is reached by an object when one of its resources was made from it. A proxy
 //! holds the object when it took, of all types of these resources, the newest that it is to have.
 
+use pilot_networking::kind::Kind;
+use pilot_xds::view::View;
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
@@ -16,13 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Page, Params, failed, json as page};
-use crate::{
-    world::writer::Writer,
-    xds::{
-        kind::{Kind, View},
-        registry::Taken,
-    },
-};
+use crate::{world::writer::Writer, xds::registry::Taken};
 
 /// What is asked.
 #[derive(Debug, Default, Deserialize)]
@@ -57,7 +53,7 @@ impl Object {
     /// Types of resources that are made from it.
     fn kinds(&self, manifests: &Manifests) -> Vec<Kind> {
         let of_it = |kind: &Kind| {
-            let mut sources = kind.of(manifests).values().flat_map(|made| &*made.sources);
+            let mut sources = manifests[*kind].values().flat_map(|made| &*made.sources);
             sources.any(|source| {
                 source.kind == self.kind
                     && *source.namespace == *self.namespace
@@ -100,7 +96,7 @@ fn look(writer: &Writer, object: &Object) -> Look {
 }
 
 /// What a proxy has made of the object. `taken` is `None` for one that asked for nothing yet.
-fn state(kinds: &[Kind], version: u64, taken: Option<&[Taken; Kind::ALL.len()]>) -> &'static str {
+fn state(kinds: &[Kind], version: u64, taken: Option<&[Taken; Kind::COUNT]>) -> &'static str {
     let of = |kind: &Kind| taken.and_then(|taken| taken.get(kind.index_of()));
     let holds = |kind: &Kind| of(kind).is_some_and(|taken| taken.version >= Some(version));
     if kinds.iter().all(holds) {

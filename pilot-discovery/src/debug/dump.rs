@@ -1,5 +1,7 @@
 //! Pages about what is sent.
 
+use pilot_networking::kind::Kind;
+use pilot_xds::view::View;
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{
@@ -13,10 +15,7 @@ use pilot_networking::{manifest::Manifests, resource::Resource};
 use serde_json::{Map, Value, json as object};
 
 use super::{Page, Params, State, failed, json as page};
-use crate::{
-    metrics::UNCONVERTED,
-    xds::kind::{Kind, View},
-};
+use crate::metrics::UNCONVERTED;
 
 /// The view of a connected proxy, named by its id or the start of its connection id.
 async fn view(state: &State, params: &Params) -> Result<View, Response> {
@@ -261,10 +260,10 @@ pub(super) async fn cachez(Shared(state): Page, Query(params): Query<Params>) ->
                         "sidecar": class.class().sidecar.as_deref(),
                         "secretAccess": format!("{:?}", class.class().secret_access),
                         "proxies": members,
-                        "clusters": manifests.clusters.len(),
-                        "endpoints": manifests.endpoints.len(),
-                        "listeners": manifests.listeners.len(),
-                        "routes": manifests.routes.len(),
+                        "clusters": manifests[Kind::Cluster].len(),
+                        "endpoints": manifests[Kind::Endpoint].len(),
+                        "listeners": manifests[Kind::Listener].len(),
+                        "routes": manifests[Kind::Route].len(),
                     })
                 })
                 .collect();

@@ -4,11 +4,12 @@ use axum::{
     extract::{Query, State as Shared},
     response::Response,
 };
+use pilot_networking::kind::Kind;
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Page, Params, json as page};
-use crate::xds::{kind::Kind, registry::Status};
+use crate::xds::registry::Status;
 
 pub(super) async fn syncz(Shared(state): Page, Query(params): Query<Params>) -> Response {
     let rows: Vec<Value> = state

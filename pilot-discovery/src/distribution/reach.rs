@@ -11,8 +11,8 @@ use pilot_model::config::ConfigRef;
 use pilot_networking::{manifest::Manifests, resource::Resource};
 
 use super::ByKind;
-use crate::xds::kind::Kind;
 use pilot_networking::class::group::ClassState;
+use pilot_networking::kind::Kind;
 
 /// Number of an object in the ledger.
 pub(super) type ObjectId = u32;
@@ -71,7 +71,7 @@ impl Reach {
                     News::Left => part.resources.saturating_sub(1),
                 };
             };
-            for item in kind.of(&before).diff(kind.of(&held.manifests)) {
+            for item in before[kind].diff(&held.manifests[kind]) {
                 match item {
                     DiffItem::Add(_, new) => compare(&[], &new.sources, &mut note),
                     DiffItem::Remove(_, old) => compare(&old.sources, &[], &mut note),

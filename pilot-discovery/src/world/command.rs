@@ -11,7 +11,7 @@ use pilot_model::{
 };
 use tokio::sync::{oneshot, watch};
 
-use crate::xds::kind::View;
+use pilot_xds::view::View;
 
 /// One changed object.
 #[derive(Clone, Debug)]

@@ -19,7 +19,8 @@ use super::{
     pace::Pace,
     writer::Writer,
 };
-use crate::{metrics::Metrics, xds::kind::View};
+use crate::metrics::Metrics;
+use pilot_xds::view::View;
 
 /// Commands that wait before senders do.
 const COMMANDS: usize = 1024;

@@ -14,7 +14,7 @@ use pilot_model::{
 use pilot_model::{class::OutboundClass, snapshot::Snapshot};
 use pilot_networking::class::{cache::Cache, dirt::Dirt, outbound::Outbound};
 
-use crate::xds::kind::Kind;
+use pilot_networking::kind::Kind;
 
 const CONFIG: &str = r#"
 apiVersion: networking.istio.io/v1
@@ -92,7 +92,7 @@ fn a_forked_class_is_what_it_would_be_if_it_were_made_anew() {
             let anew = Outbound::new(&snapshot, to.clone(), &mut Cache::default());
             for kind in Kind::ALL {
                 let (forked, anew) = (forked.manifests(), anew.manifests());
-                assert_eq!(kind.of(forked), kind.of(anew), "{kind:?}");
+                assert_eq!(forked[kind], anew[kind], "{kind:?}");
             }
             assert_eq!(forked.manifests().skipped, anew.manifests().skipped);
         }

@@ -9,7 +9,7 @@ use pilot_networking::class::{
 };
 use tokio::sync::watch;
 
-use crate::xds::kind::{Times, View};
+use pilot_xds::view::{Times, View};
 
 /// One channel a connection, and one for the accounts of gateways.
 #[derive(Debug, Default)]

@@ -3,6 +3,8 @@
 //! Resources are encoded already; only the frame around them is written, and only as fast as
 //! the peer reads: a slow proxy costs one chunk of memory, not a copy of everything.
 
+use pilot_xds::request::{self, Malformed, Request};
+use pilot_xds::stream::{Response, Variant, hex};
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
@@ -17,11 +19,6 @@ use istio_api::envoy::config::core::v3::Node;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use tokio::sync::mpsc;
 use tonic::Status;
-
-use super::{
-    request::{self, Malformed, Request},
-    stream::{Response, Variant, hex},
-};
 
 /// Small pieces are gathered to chunks of this size, in bytes.
 const CHUNK: usize = 32 << 10;
@@ -348,7 +345,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::xds::kind::Kind;
+    use pilot_networking::kind::Kind;
 
     /// Resources of every way of writing them, more than a chunk of small ones among them.
     fn resources() -> Vec<Arc<Resource>> {

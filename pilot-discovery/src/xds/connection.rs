@@ -1,5 +1,8 @@
 //! One stream: reads requests, follows the view of its proxy, sends what the protocol says.
 
+use pilot_xds::request::{MAX_NAMES, Request};
+use pilot_xds::stream::{Event, Response, Stream, Variant};
+use pilot_xds::view::Times;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -15,10 +18,7 @@ use tonic::{Code, Status};
 use super::{
     auth::{Peer, account, authorize},
     codec::Framed,
-    kind::Times,
     registry::{self, Registry},
-    request::{MAX_NAMES, Request},
-    stream::{Event, Response, Stream, Variant},
 };
 use crate::{metrics::Metrics, world};
 
@@ -238,7 +238,9 @@ impl Session<'_> {
     async fn send(&mut self, responses: Vec<Response>) -> Result<(), Status> {
         for response in responses {
             let framed = Framed::new(self.variant, response);
-            self.context.metrics.sent(&framed);
+            let size = framed.encoded_len();
+            let metrics = &self.context.metrics;
+            metrics.sent(framed.variant, &framed.response, size);
             let sent = timeout(SEND_TIMEOUT, self.out.send(Ok(framed))).await;
             match sent {
                 Ok(Ok(())) => {}

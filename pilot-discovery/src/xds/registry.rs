@@ -1,14 +1,11 @@
 //! Open streams, for the status pages.
 
+use pilot_networking::kind::Kind;
+use pilot_xds::stream::{Stream, Variant};
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use parking_lot::Mutex;
 use pilot_model::proxy::Proxy;
-
-use super::{
-    kind::Kind,
-    stream::{Stream, Variant},
-};
 
 /// State of one type on one stream.
 #[derive(Clone, Debug, Default)]
@@ -37,9 +34,9 @@ pub struct Status {
     pub variant: Variant,
     pub proxy: Arc<Proxy>,
     /// Per [`Kind`], `None` when it is not subscribed to.
-    pub types: [Option<TypeStatus>; Kind::ALL.len()],
+    pub types: [Option<TypeStatus>; Kind::COUNT],
     /// Per [`Kind`].
-    pub taken: [Taken; Kind::ALL.len()],
+    pub taken: [Taken; Kind::COUNT],
 }
 
 /// All open streams. Each has a lock of its own, so that a page which shows thousands of them
@@ -57,7 +54,7 @@ impl Registry {
     }
 
     /// What the proxy of a stream took, per [`Kind`]; `None` if there is no such stream.
-    pub fn taken(&self, id: u64) -> Option<[Taken; Kind::ALL.len()]> {
+    pub fn taken(&self, id: u64) -> Option<[Taken; Kind::COUNT]> {
         let status = self.streams.lock().get(&id).cloned()?;
         let taken = status.lock().taken;
         Some(taken)
@@ -65,7 +62,7 @@ impl Registry {
 
     /// What the proxies of all streams took: per [`Kind`] the version of the newest view of which
     /// they took everything.
-    pub fn all_taken(&self) -> BTreeMap<u64, [Option<u64>; Kind::ALL.len()]> {
+    pub fn all_taken(&self) -> BTreeMap<u64, [Option<u64>; Kind::COUNT]> {
         let streams: Vec<_> = {
             let streams = self.streams.lock();
             streams.iter().map(|(id, one)| (*id, one.clone())).collect()

@@ -1,5 +1,6 @@
 //! The gRPC service: admits streams and starts their tasks.
 
+use pilot_xds::stream::Variant;
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -18,7 +19,6 @@ use super::{
     auth::Peer,
     codec,
     connection::{Context, serve},
-    stream::Variant,
 };
 
 /// Serves ADS on one port.

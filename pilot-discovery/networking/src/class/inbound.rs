@@ -1,5 +1,6 @@
 //! What workloads that serve the same ports under the same policies are sent.
 
+use crate::kind::Kind;
 use std::sync::Arc;
 
 use pilot_model::{
@@ -84,17 +85,18 @@ impl Inbound {
             .get_or_build(&inputs, |inputs| listener::inbound::build(inputs).into());
         let mut next = Manifests::clone(&self.manifests);
         let made = clusters.resources.into_iter().map(Arc::new);
-        replace(&mut next.clusters, made);
-        replace(&mut next.listeners, listeners.resources.iter().cloned());
+        replace(&mut next[Kind::Cluster], made);
+        replace(
+            &mut next[Kind::Listener],
+            listeners.resources.iter().cloned(),
+        );
         let skipped: Vec<Skipped> = clusters
             .skipped
             .into_iter()
             .chain(listeners.skipped.iter().cloned())
             .collect();
         next.skipped = imbl::OrdMap::unit("inbound".into(), skipped.into());
-        let same = self.manifests.clusters.ptr_eq(&next.clusters)
-            && self.manifests.listeners.ptr_eq(&next.listeners)
-            && self.manifests.skipped == next.skipped;
+        let same = self.manifests.is_untouched(&next);
         if !same {
             self.manifests = Arc::new(next);
         }

@@ -2,6 +2,7 @@
 
 mod difference;
 
+use crate::kind::Kind;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -17,7 +18,7 @@ use pilot_model::{
     snapshot::Snapshot,
 };
 
-use difference::{exchange, is_untouched, note, replace, replace_all};
+use difference::{exchange, note, replace, replace_all};
 
 use super::{
     cache::{Cache, Made},
@@ -157,7 +158,7 @@ impl Outbound {
                 self.make_secrets(snapshot, &mut next);
             }
         }
-        if !is_untouched(&self.manifests, &next) {
+        if !self.manifests.is_untouched(&next) {
             self.manifests = Arc::new(next);
         }
     }
@@ -189,7 +190,7 @@ impl Outbound {
                     self.make_listeners(snapshot, port, cache, next);
                 }
                 // Those without an owner, too, which there may be no reason for any more.
-                let mut touched: BTreeSet<RouteName> = next.routes.keys().cloned().collect();
+                let mut touched: BTreeSet<RouteName> = next[Kind::Route].keys().cloned().collect();
                 let mut owners: BTreeSet<Owner> = self.virtual_hosts.keys().cloned().collect();
                 owners.extend(hosts.iter().cloned().map(Owner::Service));
                 owners.extend(
@@ -307,7 +308,7 @@ impl Outbound {
             return;
         };
         exchange(
-            &mut next.clusters,
+            &mut next[Kind::Cluster],
             old.iter().flat_map(|old| &old.resources),
             built.iter().flat_map(|built| &built.resources),
         );
@@ -337,7 +338,7 @@ impl Outbound {
             return;
         };
         exchange(
-            &mut next.endpoints,
+            &mut next[Kind::Endpoint],
             old.iter().flat_map(|old| &old.resources),
             built.iter().flat_map(|built| &built.resources),
         );
@@ -362,7 +363,7 @@ impl Outbound {
             None => self.listeners.remove(&port),
         };
         exchange(
-            &mut next.listeners,
+            &mut next[Kind::Listener],
             old.iter().flat_map(|old| &old.resources),
             built.iter().flat_map(|built| &built.resources),
         );
@@ -378,8 +379,8 @@ impl Outbound {
             .chain(listener::outbound::http_proxy(&client))
             .map(Arc::new)
             .collect();
-        exchange(&mut next.clusters, &self.fixed_clusters, &clusters);
-        exchange(&mut next.listeners, &self.fixed_listeners, &listeners);
+        exchange(&mut next[Kind::Cluster], &self.fixed_clusters, &clusters);
+        exchange(&mut next[Kind::Listener], &self.fixed_listeners, &listeners);
         self.fixed_clusters = clusters;
         self.fixed_listeners = listeners;
     }
@@ -445,7 +446,7 @@ impl Outbound {
             let owners = self.routes.get(name).unwrap_or(&nobody);
             if owners.is_empty() && !fixed.contains(name) {
                 self.routes.remove(name);
-                next.routes.remove(name);
+                next[Kind::Route].remove(name);
                 note(next, format!("assembly {name}"), std::iter::empty());
                 continue;
             }
@@ -457,26 +458,24 @@ impl Outbound {
                 .map(|(_, entry)| entry);
             let client = self.client(snapshot);
             let (resource, skipped) = route::outbound::assemble(&client, name, entries);
-            put(&mut next.routes, Arc::new(resource));
+            put(&mut next[Kind::Route], Arc::new(resource));
             note(next, format!("assembly {name}"), &skipped);
         }
     }
 
     fn make_gateway(&self, snapshot: &Snapshot, next: &mut Manifests) {
         let client = self.client(snapshot);
-        let mut skipped = Vec::new();
-        for (set, built) in [
-            (&mut next.listeners, gateway::listeners(&client)),
-            (&mut next.routes, gateway::routes(&client)),
-        ] {
-            skipped.extend(replace_all(set, built));
-        }
+        let mut skipped = replace_all(&mut next[Kind::Listener], gateway::listeners(&client));
+        skipped.extend(replace_all(
+            &mut next[Kind::Route],
+            gateway::routes(&client),
+        ));
         note(next, "gateway".to_owned(), &skipped);
     }
 
     fn make_secrets(&self, snapshot: &Snapshot, next: &mut Manifests) {
         let built = gateway::secrets(&self.client(snapshot));
-        let skipped = replace_all(&mut next.secrets, built);
+        let skipped = replace_all(&mut next[Kind::Secret], built);
         let unit = format!("secrets of gateways in {}", self.class.namespace);
         note(next, unit, &skipped);
     }

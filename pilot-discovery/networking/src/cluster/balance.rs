@@ -21,7 +21,7 @@ use istio_api::{
     },
 };
 
-use super::policy::Policy;
+use crate::policy::Policy;
 
 /// Entries of a hash ring when the rule does not say.
 const RING_SIZE: u64 = 1024;

@@ -27,13 +27,12 @@ use pilot_model::{
 };
 
 use super::{
-    Description, base, bind, duration, passthrough,
-    policy::Policy,
-    pool,
+    Description, base, bind, duration, passthrough, pool,
     protocol::{self, AutoNames},
 };
 use crate::{
     name,
+    policy::Policy,
     resource::{Built, Resource, Skipped, sources},
 };
 

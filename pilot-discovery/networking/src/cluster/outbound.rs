@@ -26,16 +26,14 @@ use pilot_model::{
 use prost_types::{Struct, Value, value::Kind};
 
 use super::{
-    Description, balance, base,
-    discovery::Discovery,
-    outlier,
-    policy::Policy,
-    pool,
+    Description, balance, base, outlier, pool,
     protocol::{self, AutoNames, Upstream},
 };
 use crate::{
+    discovery::Discovery,
     endpoint::{self, Uses},
     name::{self, Outbound},
+    policy::Policy,
     resource::{Built, Resource, Skipped, sources},
     tls::{raw_buffer, upstream},
 };

@@ -27,7 +27,8 @@ use istio_api::{
 };
 use pilot_model::{mesh::Mesh, protocol::Protocol, proxy::ProxyType};
 
-use super::{extension_options, policy::Policy, positive};
+use super::{extension_options, positive};
+use crate::policy::Policy;
 use crate::tls::{ALPN_MESH_HTTP1, ALPN_MESH_HTTP2, ALPN_MESH_TCP};
 
 /// What goes upstream when a request is forwarded through a cluster.

@@ -1,5 +1,6 @@
 //! Runs steps the incremental way, and compares with what is made of the final state at once.
 
+use pilot_networking::kind::Kind as ResourceKind;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -343,12 +344,7 @@ pub(crate) fn manifests(batches: &[Vec<Step>]) -> Vec<String> {
     }
     let sides = world.state.connected.iter().map(|id| {
         let sides = world.fleet.sides((*id).into()).expect("connected");
-        let sets = |m: &Manifests| {
-            format!(
-                "{:?}{:?}{:?}{:?}{:?}{:?}",
-                m.clusters, m.endpoints, m.listeners, m.routes, m.secrets, m.skipped
-            )
-        };
+        let sets = |m: &Manifests| format!("{:?}{:?}", m.sets, m.skipped);
         sets(&sides.outbound) + &sets(&sides.inbound)
     });
     sides.collect()
@@ -371,14 +367,8 @@ fn compare_snapshots(one: &Snapshot, other: &Snapshot) -> Option<String> {
 }
 
 fn compare(one: &Manifests, other: &Manifests) -> Option<String> {
-    let sets = [
-        ("cluster", &one.clusters, &other.clusters),
-        ("endpoints", &one.endpoints, &other.endpoints),
-        ("listener", &one.listeners, &other.listeners),
-        ("route", &one.routes, &other.routes),
-        ("secret", &one.secrets, &other.secrets),
-    ];
-    for (what, one, other) in sets {
+    for kind in ResourceKind::ALL {
+        let (what, one, other) = (kind.noun(), &one[kind], &other[kind]);
         let names: BTreeSet<_> = one.keys().chain(other.keys()).collect();
         for name in names {
             let (one, other) = (one.get(name), other.get(name));

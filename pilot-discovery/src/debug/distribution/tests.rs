@@ -4,17 +4,17 @@
 
 use istio_api::envoy::{config::core::v3::Node, service::discovery::v3::DiscoveryRequest as Sotw};
 use pilot_model::{mesh::Mesh, proxy::Proxy};
+use pilot_xds::{
+    request::read_sotw,
+    stream::{Response as Sent, Stream, Variant},
+};
 use prost::Message as _;
 
 use super::{super::State, *};
 use crate::{
     metrics::Metrics,
     world::{self, Batch, Command, Connection, command::Change, pace::Pace},
-    xds::{
-        registry::{Entry, Registry, Status},
-        request::read_sotw,
-        stream::{Response as Sent, Stream, Variant},
-    },
+    xds::registry::{Entry, Registry, Status},
 };
 
 const CONFIG: &str = r#"

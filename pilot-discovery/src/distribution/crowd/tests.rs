@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::xds::kind::Kind;
+use pilot_networking::kind::Kind;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -77,7 +77,7 @@ proptest! {
             for (outbound, inbound, taken) in &proxies {
                 let sides = [of(*outbound), inbound.and_then(of)];
                 let sides: Vec<Needs> = sides.into_iter().flatten().collect();
-                let holds = sides.iter().all(|needs| (0..Kind::ALL.len()).all(|at| taken[at] >= needs[at]));
+                let holds = sides.iter().all(|needs| (0..Kind::COUNT).all(|at| taken[at] >= needs[at]));
                 wanted.reached += u32::from(!sides.is_empty());
                 wanted.held += u32::from(!sides.is_empty() && holds);
             }

@@ -1,5 +1,6 @@
 //! Rounds, over worlds that change.
 
+use pilot_networking::kind::Kind;
 use std::time::Duration;
 
 use pilot_model::{config::ConfigRef, snapshot::Snapshot as Mesh};
@@ -51,7 +52,7 @@ impl World {
             let resource: Arc<str> = format!("c{object}").into();
             let Some(version) = version else {
                 self.mesh.configs.remove(&name);
-                manifests.clusters.remove(&resource);
+                manifests[Kind::Cluster].remove(&resource);
                 continue;
             };
             let source = ConfigRef {
@@ -63,7 +64,7 @@ impl World {
             self.mesh.configs.insert(name, version.into());
             let body = version.as_bytes().into();
             let made = Resource::from_bytes(resource, body, [source]);
-            put(&mut manifests.clusters, Arc::new(made));
+            put(&mut manifests[Kind::Cluster], Arc::new(made));
         }
         self.manifests = Arc::new(manifests);
         self.mesh.version += 1;

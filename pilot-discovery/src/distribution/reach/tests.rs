@@ -25,13 +25,7 @@ type World = BTreeMap<(Kind, u8), (u8, BTreeMap<u8, u8>)>;
 fn manifests(old: &Manifests, world: &World) -> Arc<Manifests> {
     let mut new = Manifests::clone(old);
     for kind in Kind::ALL {
-        let set = match kind {
-            Kind::Cluster => &mut new.clusters,
-            Kind::Endpoint => &mut new.endpoints,
-            Kind::Listener => &mut new.listeners,
-            Kind::Route => &mut new.routes,
-            Kind::Secret => &mut new.secrets,
-        };
+        let set = &mut new[kind];
         for name in 0..4_u8 {
             let Some((bytes, sources)) = world.get(&(kind, name)) else {
                 set.remove(name.to_string().as_str());

@@ -1,5 +1,6 @@
 //! What gateways are sent of directory and cluster.
 
+use pilot_networking::kind::Kind;
 use std::{sync::Arc, time::Instant};
 
 use istio_api::envoy::config::core::v3::Node;
@@ -66,7 +67,7 @@ impl Mutual {
             self.fleet.connect(1, proxy, &snapshot, Instant::now());
         }
         let manifests = self.fleet.sides(1).unwrap().outbound;
-        let names = manifests.secrets.keys().map(|name| name.to_string());
+        let names = manifests[Kind::Secret].keys().map(|name| name.to_string());
         let said = manifests.skipped.values().flat_map(|list| list.iter());
         let said: Vec<_> = said.map(|skipped| &*skipped.reason).collect();
         let count = self.fleet.take_missing_secrets();
@@ -75,7 +76,7 @@ impl Mutual {
 
     fn body(&mut self, name: &str) -> Vec<u8> {
         let manifests = self.fleet.sides(1).unwrap().outbound;
-        manifests.secrets[name].body.to_vec()
+        manifests[Kind::Secret][name].body.to_vec()
     }
 }
 

@@ -69,14 +69,3 @@ pub(super) fn note<'a>(
         next.skipped.insert(unit.into(), skipped);
     }
 }
-
-/// Whether nothing differs, not even provenance or what was left out.
-pub(super) fn is_untouched(old: &Manifests, new: &Manifests) -> bool {
-    let same = |old: &Set, new: &Set| old.ptr_eq(new);
-    same(&old.clusters, &new.clusters)
-        && same(&old.endpoints, &new.endpoints)
-        && same(&old.listeners, &new.listeners)
-        && same(&old.routes, &new.routes)
-        && same(&old.secrets, &new.secrets)
-        && (old.skipped.ptr_eq(&new.skipped) || old.skipped == new.skipped)
-}

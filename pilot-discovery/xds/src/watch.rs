@@ -1,13 +1,11 @@
 //! What a proxy subscribed to of one type, and what it was sent.
 
+use pilot_networking::kind::Kind;
 use std::{collections::BTreeMap, sync::Arc};
 
 use pilot_networking::{endpoint, manifest::Difference, resource::Resource, route};
 
-use super::{
-    kind::{Kind, Sets},
-    names::NameSet,
-};
+use super::{names::NameSet, view::Sets};
 
 /// Subscription of one stream to one type.
 #[derive(Debug, Default)]

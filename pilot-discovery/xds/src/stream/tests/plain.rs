@@ -4,10 +4,11 @@ use istio_api::{
     envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest},
     google::rpc::Status,
 };
+use pilot_networking::kind::Kind;
 use prost::Message as _;
 
 use super::{super::*, world::World};
-use crate::xds::request::{read_delta, read_sotw};
+use crate::request::{read_delta, read_sotw};
 
 fn base() -> World {
     World {

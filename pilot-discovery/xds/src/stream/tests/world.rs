@@ -1,5 +1,6 @@
 //! Small worlds of resources that refer to each other.
 
+use pilot_networking::kind::Kind;
 use std::{collections::BTreeSet, sync::Arc};
 
 use pilot_networking::{
@@ -8,7 +9,7 @@ use pilot_networking::{
 };
 use proptest::prelude::*;
 
-use crate::xds::kind::View;
+use crate::view::View;
 
 /// Which resources there are, each with a number that stands for its content.
 #[derive(Clone, Debug, Default)]
@@ -129,19 +130,23 @@ impl World {
             vec![("in-l".to_owned(), inbound.to_string())],
         ];
         let [ic, il] = inbound;
+        let of = |old: &Manifests, wanted: Vec<(Kind, Vec<(String, String)>)>| {
+            let mut new = Manifests::default();
+            for (kind, wanted) in wanted {
+                new[kind] = follow(&old[kind], wanted);
+            }
+            Arc::new(new)
+        };
+        let outbound = vec![
+            (Kind::Cluster, c),
+            (Kind::Endpoint, e),
+            (Kind::Route, r),
+            (Kind::Listener, l),
+        ];
+        let inbound = vec![(Kind::Cluster, ic), (Kind::Listener, il)];
         View {
-            outbound: Arc::new(Manifests {
-                clusters: follow(&old.outbound.clusters, c),
-                endpoints: follow(&old.outbound.endpoints, e),
-                routes: follow(&old.outbound.routes, r),
-                listeners: follow(&old.outbound.listeners, l),
-                ..Manifests::default()
-            }),
-            inbound: Arc::new(Manifests {
-                clusters: follow(&old.inbound.clusters, ic),
-                listeners: follow(&old.inbound.listeners, il),
-                ..Manifests::default()
-            }),
+            outbound: of(&old.outbound, outbound),
+            inbound: of(&old.inbound, inbound),
             version: old.version + 1,
             times: None,
         }

@@ -1,5 +1,6 @@
 //! A client that keeps to the protocol, and notices when the server does not.
 
+use pilot_networking::kind::Kind;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use istio_api::{
@@ -9,10 +10,10 @@ use istio_api::{
 use prost::Message as _;
 
 use super::world::Refs;
-use crate::xds::{
-    kind::{Kind, View},
+use crate::{
     request::{Request, read_delta, read_sotw},
     stream::{Response, Stream, Variant},
+    view::View,
 };
 
 type Held = BTreeMap<String, (u64, Vec<u8>)>;

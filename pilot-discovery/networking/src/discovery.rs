@@ -24,8 +24,7 @@ use pilot_model::{
     service::{Resolution, Service},
 };
 
-use super::{duration, policy::Policy};
-use crate::config_source;
+use crate::{config_source, policy::Policy, wire::duration};
 
 /// Queries after which the resolver takes a new socket.
 const DNS_QUERIES_PER_SOCKET: u32 = 100;

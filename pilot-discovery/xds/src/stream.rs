@@ -12,14 +12,15 @@
 //! unanswered, unless names are subscribed to meanwhile; what changes is merged into the next.
 //! A refused response is not repeated: what it said is said again with the next change.
 
+use pilot_networking::kind::Kind;
 use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
 use pilot_networking::{manifest::Index, resource::Resource};
 
 use super::{
-    kind::{Kind, Sets, View},
     names::Marks,
     request::{Names, Request, Versions, Wish},
+    view::{Sets, View},
     watch::{Pending, Undo, Watch, empty},
 };
 
@@ -61,7 +62,7 @@ pub enum Event {
 pub struct Stream {
     variant: Variant,
     view: View,
-    watches: [Option<Watch>; Kind::ALL.len()],
+    watches: [Option<Watch>; Kind::COUNT],
     /// Clusters that were put while their endpoints are still to follow.
     warming: Vec<Arc<str>>,
     sequence: u64,
@@ -169,7 +170,7 @@ impl Stream {
             self.unsubscribe(kind);
             return Event::Unsubscribed(kind);
         }
-        let mut marks = Marks::new(kind.index_in(&self.view.outbound));
+        let mut marks = Marks::new(self.view.outbound.index(kind));
         names
             .iter()
             .filter(|name| *name != "*")
@@ -270,7 +271,7 @@ impl Stream {
         unsubscribe: &Names,
         initial: &Versions,
     ) -> Watch {
-        let index = kind.index_in(&self.view.outbound);
+        let index = self.view.outbound.index(kind);
         let view = self.view.sets(kind);
         let star = |names: &Names| names.iter().any(|name| name == "*");
         let legacy = kind.is_wildcard() && subscribe.is_empty();
@@ -373,7 +374,7 @@ impl Stream {
             return;
         }
         if kind == Kind::Cluster {
-            let endpoints = Kind::Endpoint.of(&self.view.outbound);
+            let endpoints = &self.view.outbound[Kind::Endpoint];
             let names = puts.iter().map(|put| &put.name);
             self.warming
                 .extend(names.filter(|name| endpoints.contains_key(*name)).cloned());
