@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Accounts,
-    command::{Command, Look},
+    command::{Command, Inspection},
     pace::Pace,
     writer::Writer,
 };
@@ -120,20 +120,20 @@ impl Handle {
         })
     }
 
-    /// Runs `look` in the writer and gives its result.
+    /// Runs `inspection` in the writer and gives its result.
     ///
     /// # Errors
     /// When the writer ended.
     pub async fn inspect<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Writer) -> T + Send + 'static,
+        inspection: impl FnOnce(&Writer) -> T + Send + 'static,
     ) -> anyhow::Result<T> {
         let (reply, result) = oneshot::channel();
-        let look = Box::new(move |writer: &Writer| {
+        let inspection = Box::new(move |writer: &Writer| {
             // Nobody waits any more: the page was closed.
-            let _closed = reply.send(look(writer));
+            let _closed = reply.send(inspection(writer));
         });
-        self.send(Command::Inspect(Look(look))).await?;
+        self.send(Command::Inspect(Inspection(inspection))).await?;
         result.await.context("the writer thread ended")
     }
 }

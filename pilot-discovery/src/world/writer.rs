@@ -117,7 +117,7 @@ impl Writer {
                 self.count_missing_secrets();
             }
             Command::Disconnect { id } => self.disconnect(id),
-            Command::Inspect(look) => (look.0)(self),
+            Command::Inspect(inspection) => (inspection.0)(self),
         }
     }
 

@@ -21,8 +21,9 @@ fn who_comes_or_moves_is_counted_when_it_took_everything_or_after_some_time() {
     let mut arriving = Arriving::new();
     let mut count = |since: u64, taken: Taken, now: Instant| {
         let members = [(7, place(1, None, since))];
-        let crowd = Crowd::gather(&members, &BTreeMap::from([(7, taken)]), &mut arriving, now);
-        crowd.groups.get(&(1, 0)).cloned().unwrap_or_default()
+        let population =
+            Population::gather(&members, &BTreeMap::from([(7, taken)]), &mut arriving, now);
+        population.groups.get(&(1, 0)).cloned().unwrap_or_default()
     };
     let nothing: Vec<Counted> = Vec::new();
     assert_eq!(count(3, [None; 5], start), nothing);
@@ -60,8 +61,8 @@ proptest! {
             .collect();
         let taken = proxies.iter().zip(0..).map(|((.., taken), id)| (id, taken.map(Some)));
         let taken = taken.collect();
-        let crowd = Crowd::gather(&members, &taken, &mut Arriving::new(), Instant::now());
-        let mut reaches: BTreeMap<ClassId, Reach> = BTreeMap::new();
+        let population = Population::gather(&members, &taken, &mut Arriving::new(), Instant::now());
+        let mut reaches: BTreeMap<ClassId, Reached> = BTreeMap::new();
         for (id, object) in objects.iter().enumerate() {
             for (class, needs) in (1..).zip(object) {
                 if let Some(needs) = needs {
@@ -70,7 +71,7 @@ proptest! {
                 }
             }
         }
-        let mut counter = Counter::new(&crowd, &reaches);
+        let mut counter = Counter::new(&population, &reaches);
         for (id, object) in objects.iter().enumerate() {
             let of = |class: ClassId| object[usize::try_from(class).unwrap() - 1];
             let mut wanted = Count::default();

@@ -54,7 +54,7 @@ proptest! {
     /// the view in which it came, changed or left; what others do to its resources is nothing.
     #[test]
     fn reach_follows_the_sources(steps in prop::collection::vec(worlds(), 1..12)) {
-        let mut reach = Reach::default();
+        let mut reach = Reached::default();
         let mut held = ClassState { id: 1, manifests: Arc::default(), made: 0 };
         let mut before = World::new();
         let mut since: BTreeMap<ObjectId, Needs> = BTreeMap::new();

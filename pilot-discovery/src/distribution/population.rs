@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     ByKind, Taken,
-    reach::{Needs, ObjectId, Reach},
+    reached::{Needs, ObjectId, Reached},
 };
 use pilot_networking::class::{fleet::Membership, group::ClassId};
 
@@ -30,7 +30,7 @@ pub(super) struct Count {
 
 /// The proxies that count.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Crowd {
+pub(super) struct Population {
     /// Each list sorted.
     groups: BTreeMap<Group, Vec<Counted>>,
     /// The groups that a class is part of.
@@ -40,7 +40,7 @@ pub(super) struct Crowd {
 /// Since when proxies wait to be counted, by connection; with the version that they moved with.
 pub(super) type Arriving = BTreeMap<u64, (u64, Instant)>;
 
-impl Crowd {
+impl Population {
     /// `members`: proxies by connection. Notes in `arriving` who is not counted yet.
     pub(super) fn gather(
         members: &[(u64, Membership)],
@@ -80,19 +80,19 @@ impl Crowd {
     }
 }
 
-/// Counts the proxies of a crowd, each question once.
+/// Counts the proxies of a population, each question once.
 #[derive(Debug)]
 pub(super) struct Counter<'a> {
-    crowd: &'a Crowd,
-    reaches: &'a BTreeMap<ClassId, Reach>,
+    population: &'a Population,
+    reaches: &'a BTreeMap<ClassId, Reached>,
     in_group: BTreeMap<(Group, Needs), u32>,
     in_class: BTreeMap<(ClassId, Needs), Count>,
 }
 
 impl<'a> Counter<'a> {
-    pub(super) fn new(crowd: &'a Crowd, reaches: &'a BTreeMap<ClassId, Reach>) -> Self {
+    pub(super) fn new(population: &'a Population, reaches: &'a BTreeMap<ClassId, Reached>) -> Self {
         Self {
-            crowd,
+            population,
             reaches,
             in_group: BTreeMap::new(),
             in_class: BTreeMap::new(),
@@ -103,12 +103,12 @@ impl<'a> Counter<'a> {
     /// reaches it as a client and as a server; it then needs what both sides need.
     pub(super) fn count(&mut self, id: ObjectId, classes: impl Iterator<Item = ClassId>) -> Count {
         let (mut reached, mut held) = (0, 0);
-        let crowd = self.crowd;
+        let population = self.population;
         for class in classes {
             let Some(needs) = self.needs(class, id) else {
                 continue;
             };
-            let groups = crowd.classes.get(&class).map_or(&[][..], |list| list);
+            let groups = population.classes.get(&class).map_or(&[][..], |list| list);
             let is_outbound = |group: &Group| group.0 == class;
             if groups.first().is_some_and(is_outbound) {
                 let more = self.whole(class, groups, needs);
@@ -144,7 +144,7 @@ impl<'a> Counter<'a> {
     }
 
     fn len(&self, group: Group) -> u32 {
-        let proxies = self.crowd.groups.get(&group).map_or(0, Vec::len);
+        let proxies = self.population.groups.get(&group).map_or(0, Vec::len);
         u32::try_from(proxies).unwrap_or(u32::MAX)
     }
 
@@ -162,9 +162,9 @@ impl<'a> Counter<'a> {
     }
 
     fn holders(&mut self, group: Group, needs: Needs) -> u32 {
-        let crowd = self.crowd;
+        let population = self.population;
         let count = || {
-            let proxies = crowd.groups.get(&group).map_or(&[][..], |list| list);
+            let proxies = population.groups.get(&group).map_or(&[][..], |list| list);
             let holds = |taken: &&Counted| {
                 let mut pairs = taken.iter().zip(&needs);
                 pairs.all(|(taken, need)| taken >= need)

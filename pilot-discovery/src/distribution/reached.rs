@@ -31,7 +31,7 @@ struct Part {
 /// One class. Resources that change for another cause than the object leave the object where it
 /// is: what it says was taken with an earlier state of them.
 #[derive(Debug, Default)]
-pub(super) struct Reach {
+pub(super) struct Reached {
     manifests: Arc<Manifests>,
     parts: BTreeMap<(ObjectId, Kind), Part>,
 }
@@ -44,7 +44,7 @@ enum News {
     Left,
 }
 
-impl Reach {
+impl Reached {
     /// Follows the class; the objects that are not where they were. `id` knows the objects that
     /// count.
     pub(super) fn follow(
