@@ -30,6 +30,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("fuzz", &["galley", "istio-api", "mesh-common"]),
     ("samples", &[]),
+    ("mesh", &[]),
+    (
+        "bench",
+        &["istio-api", "mesh", "mesh-common", "sidecar-injector"],
+    ),
+    ("cluster", &["mesh", "mesh-common"]),
     ("xtask", &[]),
 ];
 
