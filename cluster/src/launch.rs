@@ -84,7 +84,7 @@ pub(super) fn supervise(path: &Path) -> Result<ExitCode> {
     cgroup::remove(&group)?;
     cgroup::create(&group)?;
     let status = run(path, &settings);
-    let removed = cgroup::remove(&group).and_then(|()| crate::start::tidy(&settings.layout));
+    let removed = cgroup::remove(&group).and_then(|()| settings.layout.tidy());
     // Whoever waits for the end waits for this file, so that it goes last.
     let forgotten = std::fs::remove_file(settings.layout.state()).context("remove the state file");
     let status = status?;

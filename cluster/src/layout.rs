@@ -1,7 +1,9 @@
 //! Where a cluster keeps its files: one directory below `target/cluster`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 /// Paths below the directory of one cluster. Nothing outside of it is written.
@@ -82,5 +84,26 @@ impl Layout {
     #[must_use]
     pub fn helm(&self) -> PathBuf {
         self.root.join("helm")
+    }
+
+    /// Removes what an ended cluster left in its directory, but for its logs.
+    ///
+    /// # Errors
+    /// When a directory cannot be removed.
+    pub fn tidy(&self) -> Result<()> {
+        for directory in [self.containerd(), self.pki(), self.helm()] {
+            remove(&directory)?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes a directory, which may be absent, with everything in it.
+pub(crate) fn remove(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", directory.display()))
+        }
+        _ => Ok(()),
     }
 }

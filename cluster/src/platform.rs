@@ -16,11 +16,12 @@ use tokio::sync::OnceCell;
 
 use crate::handle::Cluster;
 use crate::kubectl::Client;
-use crate::pod::Pod;
-use mesh::handle::{ExecOutput, wait_until};
-use mesh::http::Stream;
+use crate::pod::{Pod, split};
 use mesh::manifest::{Key, Source};
+use mesh::platform::ExecOutput;
 use mesh::platform::Platform;
+use mesh::stream::Stream;
+use mesh::wait::wait_until;
 
 /// Owner of the fields that tasks set: what an apply leaves out that an earlier one set, goes.
 const MANAGER: &str = "--field-manager=keelson-test";
@@ -227,12 +228,6 @@ impl Platform for InCluster {
         })
         .boxed()
     }
-}
-
-/// Namespace and name of `namespace/name`; the namespace is `default` when it is left out.
-pub(super) fn split(name: &str) -> (String, String) {
-    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
-    (namespace.to_owned(), name.to_owned())
 }
 
 fn join(sources: &[Source]) -> String {

@@ -14,7 +14,11 @@ use kube::api::{Api, ListParams};
 use mesh_common::kubeclient::Client;
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::platform::split;
+/// Namespace and name of `namespace/name`; the namespace is `default` when it is left out.
+pub(crate) fn split(name: &str) -> (String, String) {
+    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+    (namespace.to_owned(), name.to_owned())
+}
 
 /// A running Pod.
 #[derive(Clone, Debug)]

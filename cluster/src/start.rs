@@ -12,7 +12,7 @@ use crate::handle::Cluster;
 use crate::image::{Entry, Image};
 use crate::kubectl::Client;
 use crate::launch::{self, Running, Settings};
-use crate::layout::Layout;
+use crate::layout::{self, Layout};
 use crate::patience::{Seen, until};
 use crate::tools::Tools;
 use crate::{files, pki, programs};
@@ -188,23 +188,6 @@ fn pause_image(tools: &Tools) -> Result<Image> {
     })
 }
 
-/// Removes what an ended cluster left in its directory, but for its logs.
-pub(super) fn tidy(layout: &Layout) -> Result<()> {
-    for directory in [layout.containerd(), layout.pki(), layout.helm()] {
-        remove(&directory)?;
-    }
-    Ok(())
-}
-
-fn remove(directory: &Path) -> Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", directory.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn clear(layout: &Layout) -> Result<()> {
     if let Some(running) = Running::find(layout)? {
         bail!(
@@ -224,5 +207,5 @@ fn clear(layout: &Layout) -> Result<()> {
         "{} holds something else: name another directory",
         root.display()
     );
-    remove(root)
+    layout::remove(root)
 }

@@ -6,11 +6,20 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::http::Http;
+use crate::platform::World;
 
 /// Admin interface of one Envoy.
 #[derive(Clone, Debug)]
 pub struct Envoy {
     http: Http,
+}
+
+impl World {
+    /// The admin interface of the Envoy in `pod`.
+    #[must_use]
+    pub fn envoy(&self, pod: &str) -> Envoy {
+        Envoy::new(self.http_from(pod))
+    }
 }
 
 impl Envoy {

@@ -16,30 +16,20 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use crate::admin::Envoy;
-use crate::http::{Http, Stream};
+use crate::http::Http;
 use crate::layout::Layout;
 use crate::manifest::{Key, Source};
 use crate::node::api::{Applied, DIAL_PROTOCOL};
 use crate::node::report::Status;
-use crate::platform::{Platform, World};
+use crate::platform::{ExecOutput, Platform, World};
 use crate::state::RunState;
+use crate::stream::Stream;
 
 /// A handle on a mesh that is up. Cheap to clone; calls may run at the same time.
 #[derive(Clone, Debug)]
 pub struct Mesh {
     layout: Layout,
     node_pid: u32,
-}
-
-/// What a command in a Pod did.
-#[derive(Clone, Debug)]
-pub struct ExecOutput {
-    /// Exit code, 128 + signal for a killed command.
-    pub code: i32,
-    /// Its standard output.
-    pub stdout: String,
-    /// Its standard error.
-    pub stderr: String,
 }
 
 /// Percent-encodes a query value.
@@ -523,35 +513,6 @@ pub fn waiting_pods(status: &Status) -> String {
         "all Pods are ready".to_owned()
     } else {
         lines.join("; ")
-    }
-}
-
-/// Calls `probe` until it gives a value, with short pauses that grow to 100 ms.
-///
-/// # Errors
-/// After `limit`; the text says `what` was waited for and the last reason.
-pub async fn wait_until<T, F>(
-    what: &str,
-    limit: Duration,
-    mut probe: impl FnMut() -> F,
-) -> Result<T>
-where
-    F: Future<Output = Result<T>>,
-{
-    let deadline = Instant::now() + limit;
-    let mut pause = Duration::from_millis(2);
-    let mut last = anyhow::anyhow!("the first try did not end");
-    loop {
-        match tokio::time::timeout_at(deadline, probe()).await {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => last = error,
-            Err(_) => {}
-        }
-        if Instant::now() >= deadline {
-            return Err(last.context(format!("{what}: not within {limit:?}")));
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
 

@@ -9,72 +9,15 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
-use hyper::upgrade::Upgraded;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::platform::World;
+use crate::stream::Stream;
 
 /// Requests that were given no limit of their own end after this time.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
-
-/// A connection, either from inside a Pod or from the host.
-#[derive(Debug)]
-pub enum Stream {
-    /// Made in a Pod, carried over the control socket.
-    Pod(TokioIo<Upgraded>),
-    /// Made by this process.
-    Host(TcpStream),
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Pod(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Host(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Self::Pod(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Host(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Pod(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Host(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Pod(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Host(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Place {
@@ -154,8 +97,28 @@ impl Answer {
     }
 }
 
+impl World {
+    /// An HTTP client whose connections start inside `pod`.
+    #[must_use]
+    pub fn http_from(&self, pod: &str) -> Http {
+        Http::from_pod(self.clone(), pod.to_owned(), true)
+    }
+
+    /// The same with a new connection for each request.
+    #[must_use]
+    pub fn http_from_without_reuse(&self, pod: &str) -> Http {
+        Http::from_pod(self.clone(), pod.to_owned(), false)
+    }
+
+    /// An HTTP client of this machine, for published addresses.
+    #[must_use]
+    pub fn http_from_host(&self) -> Http {
+        Http::from_host(true)
+    }
+}
+
 impl Http {
-    pub(crate) fn from_pod(world: World, pod: String, reuse: bool) -> Self {
+    fn from_pod(world: World, pod: String, reuse: bool) -> Self {
         Self::new(Place::Pod(world, pod), reuse)
     }
 

@@ -15,4 +15,6 @@ pub mod platform;
 pub mod privilege;
 pub mod start;
 pub mod state;
+pub mod stream;
 pub mod terminal;
+pub mod wait;

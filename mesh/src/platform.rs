@@ -8,10 +8,19 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use crate::admin::Envoy;
-use crate::handle::ExecOutput;
-use crate::http::{Http, Stream};
 use crate::manifest::{Key, Source};
+use crate::stream::Stream;
+
+/// What a command in a Pod did.
+#[derive(Clone, Debug)]
+pub struct ExecOutput {
+    /// Exit code, 128 + signal for a killed command.
+    pub code: i32,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
 
 /// A place where a mesh runs. A Pod is named by its own name or its Deployment's, with or
 /// without `namespace/`.
@@ -60,30 +69,6 @@ impl World {
     /// Of a place.
     pub fn new(platform: impl Platform + 'static) -> Self {
         Self(Arc::new(platform))
-    }
-
-    /// An HTTP client whose connections start inside `pod`.
-    #[must_use]
-    pub fn http_from(&self, pod: &str) -> Http {
-        Http::from_pod(self.clone(), pod.to_owned(), true)
-    }
-
-    /// The same with a new connection for each request.
-    #[must_use]
-    pub fn http_from_without_reuse(&self, pod: &str) -> Http {
-        Http::from_pod(self.clone(), pod.to_owned(), false)
-    }
-
-    /// An HTTP client of this machine, for published addresses.
-    #[must_use]
-    pub fn http_from_host(&self) -> Http {
-        Http::from_host(true)
-    }
-
-    /// The admin interface of the Envoy in `pod`.
-    #[must_use]
-    pub fn envoy(&self, pod: &str) -> Envoy {
-        Envoy::new(self.http_from(pod))
     }
 }
 

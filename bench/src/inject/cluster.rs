@@ -12,7 +12,7 @@ use mesh_common::kubeclient::{self, Client};
 use serde_json::{Value, json};
 
 use super::table::Row;
-use mesh::handle::wait_until;
+use mesh::wait::wait_until;
 
 /// Namespace that is made and removed.
 const NAMESPACE: &str = "bench-inject";

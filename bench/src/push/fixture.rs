@@ -43,8 +43,6 @@ struct State {
 
 /// Port of every service.
 pub const PORT: u32 = 8080;
-/// Name of the route configuration of that port.
-pub const ROUTE: &str = "8080";
 
 impl Fixture {
     /// Writes everything into `dir`.

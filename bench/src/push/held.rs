@@ -4,9 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{
     decode::{Content, Resource},
-    fixture::ROUTE,
     kind::Kind,
 };
+
+/// Name of the route configuration of the port of every service.
+const ROUTE: &str = "8080";
 
 /// A resource with the version that it came with.
 #[derive(Clone, Debug)]

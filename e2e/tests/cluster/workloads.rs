@@ -48,7 +48,7 @@ fn check(machine: &Machine) -> Result<()> {
             ),
             ("http://alias.workloads:8000/get", "an ExternalName"),
         ] {
-            mesh::handle::wait_until(what, Duration::from_secs(20), || async {
+            mesh::wait::wait_until(what, Duration::from_secs(20), || async {
                 let answer = http.get(url).await?;
                 ensure!(
                     answer.status == 200,

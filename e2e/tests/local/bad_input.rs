@@ -1,7 +1,7 @@
 //! Bad files while the mesh runs: what was good stays in force at Envoy, all else goes on.
 
 use anyhow::{Result, ensure};
-use mesh::handle::wait_until;
+use mesh::wait::wait_until;
 
 use crate::fixture::{LIMIT, Whole};
 

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use mesh::handle::{Mesh, wait_until};
+use mesh::handle::Mesh;
 use mesh::layout::Layout;
 use mesh::start::{self, Options, Started, binaries, envoy, tools};
+use mesh::wait::wait_until;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// How long anything may take.

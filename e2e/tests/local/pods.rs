@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use mesh::handle::{Mesh, wait_until};
+use mesh::handle::Mesh;
 use mesh::layout::Layout;
 use mesh::manifest::Source;
 use mesh::node::pod::status::{Phase, State};
 use mesh::start::{self, Options, Started, binaries};
 use mesh::state::RunState;
+use mesh::wait::wait_until;
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);

@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::Row;
-use crate::handle::wait_until;
 use crate::http::{Answer, Http};
 use crate::manifest::{self, Key, Source};
 use crate::platform::World;
 use crate::start::binaries;
+use crate::wait::wait_until;
 
 /// How long a change may take to be in a proxy, and a Pod to be ready.
 const LIMIT: Duration = Duration::from_secs(30);
