@@ -6,7 +6,6 @@ mod order;
 mod probes;
 mod prometheus;
 mod reinjection;
-mod workload;
 
 use crate::config::Config;
 use crate::patch::{self, Operation};
@@ -15,8 +14,9 @@ use crate::policy::{self, Skip};
 use crate::template::{self, Data};
 use serde_json::Value;
 
+pub use crate::refusal::Refusal;
+pub use crate::workload::Workload;
 pub use merge::strategic_merge;
-pub use workload::Workload;
 
 const NETWORK_LABEL: &str = "topology.istio.io/network";
 const TEMPLATES: &str = "inject.istio.io/templates";
@@ -60,56 +60,6 @@ pub struct Injected {
     pub warnings: Vec<String>,
 }
 
-/// Why a Pod is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Another kind of object.
-    #[error("the object is a {0}, not a Pod")]
-    NotAPod(String),
-    /// A member has the wrong type.
-    #[error("not a Pod: {path} must be {wanted}")]
-    Shape {
-        /// Where.
-        path: String,
-        /// What would be right.
-        wanted: &'static str,
-    },
-    /// Annotations with values that cannot be used, all of them.
-    #[error("{}", .0.join("; "))]
-    Annotations(Vec<String>),
-    /// Templates that are not configured.
-    #[error(
-        "annotation inject.istio.io/templates: unknown template {unknown:?}; known are {known}"
-    )]
-    UnknownTemplate {
-        /// The name asked for.
-        unknown: String,
-        /// What there is.
-        known: String,
-    },
-    /// A template that fails for this Pod.
-    #[error("template {name:?}: {message}")]
-    Template {
-        /// Which template.
-        name: String,
-        /// What the engine says.
-        message: String,
-    },
-    /// Only the proxy is there, and the templates make it a sidecar.
-    #[error(
-        "the Pod has no container besides the proxy, which is to be a sidecar; for a gateway, annotate inject.istio.io/templates: gateway"
-    )]
-    NoApplication,
-    /// An annotation written by an earlier injection that can no longer be read.
-    #[error("annotation {annotation} was changed and can no longer be read: {message}")]
-    Record {
-        /// Which annotation.
-        annotation: &'static str,
-        /// What is wrong.
-        message: String,
-    },
-}
-
 /// Injects the proxy into a Pod, or leaves it alone, or refuses it. Injecting the result again gives the
 /// same Pod.
 ///
@@ -144,11 +94,17 @@ pub fn inject(pod: &Value, request: &Request<'_>, config: &Config) -> Result<Out
         None => Workload::of(&stripped, &namespace),
     };
     let (uid, gid) = reinjection::proxy_ids(&stripped).unwrap_or((PROXY_ID, PROXY_ID));
+    let variant = pod::annotation(&stripped, "sidecar.istio.io/proxyImageType");
     let data = Data::new(&template::Input {
         pod: &stripped,
         workload: &workload,
         proxy_config: &proxy_config,
-        config,
+        mesh: &config.mesh,
+        values: &config.values,
+        revision: config.revision_name(),
+        native_sidecars: config.settings.native_sidecars,
+        proxy_image: &config.proxy_image(variant),
+        proxy_init_image: &config.proxy_init_image(variant),
         uid,
         gid,
     });

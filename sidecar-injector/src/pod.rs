@@ -1,6 +1,6 @@
 //! Reading and changing a Pod that is kept as JSON, so that fields this program does not know survive.
 
-use crate::inject::Refusal;
+use crate::refusal::Refusal;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use x509_parser::prelude::*;
+
 /// The single certificates of a PEM text, each trimmed. Blocks of other kinds and text around are skipped;
 /// a certificate that does not parse is left out and counted.
 #[must_use]
@@ -17,7 +19,7 @@ pub fn split(pem: &str) -> (Vec<String>, usize) {
             break;
         };
         let block = format!("{BEGIN}\n{}\n{END}", body.trim().replace('\r', ""));
-        if super::chain::parse_one(&block).is_some() {
+        if parse_one(&block).is_some() {
             found.push(block);
         } else {
             bad += 1;
@@ -25,6 +27,14 @@ pub fn split(pem: &str) -> (Vec<String>, usize) {
         rest = after;
     }
     (found, bad)
+}
+
+/// The DER of the first certificate of a PEM text.
+#[must_use]
+pub fn parse_one(pem: &str) -> Option<Vec<u8>> {
+    let (_, block) = parse_x509_pem(pem.as_bytes()).ok()?;
+    let usable = block.label == "CERTIFICATE" && X509Certificate::from_der(&block.contents).is_ok();
+    usable.then_some(block.contents)
 }
 
 /// The union of all bundles: every certificate once, sorted by its text, joined by line ends.

@@ -1,6 +1,6 @@
 //! HTML of the shop. All text that comes from outside passes `escaped`.
 
-use super::productpage::Part;
+use super::part::Part;
 use http::StatusCode;
 use serde_json::Value;
 

@@ -1,8 +1,8 @@
 //! Values of annotations: everything that is wrong is told at once.
 
-use super::Refusal;
 use super::prometheus::parse_bool;
 use crate::pod;
+use crate::refusal::Refusal;
 use ipnet::IpNet;
 use serde_json::Value;
 

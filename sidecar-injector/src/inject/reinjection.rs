@@ -1,8 +1,9 @@
 //! What an earlier injection left in a Pod, and what the user's own words about injected containers are:
 //! together they make a second injection change nothing.
 
-use super::{Refusal, strategic_merge};
+use super::strategic_merge;
 use crate::pod::{self, INIT, List, PROXY, VALIDATION};
+use crate::refusal::Refusal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
