@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod admission;
+pub mod app;
 pub mod args;
 pub mod backoff;
 pub mod ctrlz;
@@ -23,6 +24,7 @@ pub mod process;
 pub mod readiness;
 pub mod signal;
 pub mod spiffe;
+pub mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;
