@@ -23,4 +23,4 @@ mod webhook;
 mod workload;
 
 pub use args::Args;
-pub use run::{Bound, run, serve};
+pub use run::{Bound, run};
