@@ -42,7 +42,8 @@ where
         readiness: Readiness::new(),
         tasks,
     };
-    supervisor.run(start(app)).await
+    // Boxed, as the future that starts a process is large.
+    supervisor.run(Box::pin(start(app))).await
 }
 
 impl App {

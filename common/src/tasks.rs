@@ -99,6 +99,8 @@ impl Tasks {
         let signaled = self.drain.signaled();
         self.start(name, Life::Process, async move {
             tokio::select! {
+                // What ends because the others do has not failed.
+                biased;
                 () = signaled => Ok(()),
                 outcome = task => outcome.into_result(),
             }
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_the_process_is_no_failure() {
+    async fn the_end_of_the_process_is_not_a_failure() {
         let (result, metrics, drained) = run(
             |tasks| tasks.keep_until_drain("endless", std::future::pending::<()>()),
             true,
