@@ -89,7 +89,7 @@ impl std::str::FromStr for Number {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().ok().and_then(Self::new).ok_or_else(|| {
             format!(
-                "{text:?} is no number of a cluster: want 0 to {}",
+                "{text:?} is not the number of a cluster: want 0 to {}",
                 Self::MAX
             )
         })

@@ -99,6 +99,6 @@ impl Client {
                 String::from_utf8_lossy(&output.stderr).trim()
             );
         }
-        String::from_utf8(output.stdout).context("the output is no text")
+        String::from_utf8(output.stdout).context("the output is not UTF-8")
     }
 }

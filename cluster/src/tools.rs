@@ -127,7 +127,7 @@ fn linker_flags() -> Result<String> {
     let helm = version_of("helm.sh/helm/v3")?;
     let mut numbers = kubernetes.trim_start_matches('v').split('.');
     let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else {
-        bail!("{kubernetes:?} is no version of k8s.io/kubernetes");
+        bail!("{kubernetes:?} is not a version of k8s.io/kubernetes");
     };
     let mut flags = format!("-s -w -X helm.sh/helm/v3/internal/version.version={helm}");
     // For which Kubernetes Helm renders when nobody says it.

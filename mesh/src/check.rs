@@ -53,7 +53,7 @@ pub fn names() -> Vec<&'static str> {
 /// Drives the tasks `wanted`, all when it is empty, and hands over each row as it comes.
 ///
 /// # Errors
-/// When a name is no task's, or the mesh does not answer any more.
+/// When a name is not that of a task, or the mesh does not answer any more.
 pub async fn run(
     world: &World,
     wanted: &[String],

@@ -28,7 +28,7 @@ pub trait Platform: Debug + Send + Sync {
     /// Makes objects what the manifests say.
     fn apply<'a>(&'a self, sources: &'a [Source]) -> BoxFuture<'a, Result<()>>;
 
-    /// Deletes the objects of manifests; those that are not there are no error.
+    /// Deletes the objects of manifests; those that are not there are not an error.
     fn delete<'a>(&'a self, sources: &'a [Source]) -> BoxFuture<'a, Result<()>>;
 
     /// The object as somebody would apply it again, if it is there.

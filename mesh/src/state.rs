@@ -12,7 +12,7 @@ use crate::layout::Layout;
 pub struct RunState {
     /// Pid of the supervisor.
     pub pid: u32,
-    /// Its start time in clock ticks since boot: with the pid it names one process for ever.
+    /// Its start time in clock ticks since boot: with the pid it always names the same process.
     pub start_time: u64,
     /// Pid of the node as the host sees it.
     pub node_pid: u32,

@@ -79,7 +79,7 @@ impl Caller {
             .method(Method::GET)
             .uri(url)
             .body(Full::default())
-            .with_context(|| format!("{url} is no address"))?;
+            .with_context(|| format!("{url} is not an address"))?;
         *request.headers_mut() = headers;
         let exchange = async {
             let response = self.client.request(request).await.context("no answer")?;

@@ -52,7 +52,7 @@ const IMPURE: &[&str] = &["tokio", "tonic", "hyper", "kube", "axum", "mio", "soc
 const FORBIDDEN: &[&str] = &["ring", "openssl", "native-tls"];
 
 /// Circles of modules that are still there. The list only shrinks: a new circle fails the check, and
-/// so does an entry that is a circle no more.
+/// so does an entry that is no longer one.
 const KNOWN: &[rooms::Known] = &[
     ("galley", &["source", "status"]),
     (

@@ -61,7 +61,7 @@ impl Decoder {
     /// Decodes `body`, or gives what the same bytes were decoded to before.
     ///
     /// # Errors
-    /// When it is no valid message of its type.
+    /// When it is not a valid message of its type.
     pub fn decode(&self, kind: Kind, body: &[u8]) -> anyhow::Result<Arc<Resource>> {
         let shard = self
             .known

@@ -139,7 +139,7 @@ fn layer(entries: &[Entry]) -> Result<(Vec<u8>, u64)> {
         let path = entry
             .path
             .strip_prefix('/')
-            .with_context(|| format!("{} is no absolute path", entry.path))?;
+            .with_context(|| format!("{} is not an absolute path", entry.path))?;
         for (at, _) in path.match_indices('/') {
             let parent = path.get(..at).unwrap_or_default();
             tree.entry(parent)
@@ -275,6 +275,6 @@ mod tests {
             &mut Vec::new(),
         )
         .unwrap_err();
-        assert_eq!(error.to_string(), "etc/passwd is no absolute path");
+        assert_eq!(error.to_string(), "etc/passwd is not an absolute path");
     }
 }

@@ -38,7 +38,7 @@ pub fn libraries(programs: &[&Path]) -> Result<Vec<Entry>> {
     found
         .iter()
         .map(|path| {
-            let name = path.to_str().context("a library's path is no text")?;
+            let name = path.to_str().context("a library's path is not UTF-8")?;
             // Reading follows the link from the short name to the file.
             Entry::program(name, path)
         })

@@ -128,7 +128,7 @@ fn recipe(name: &str) -> Result<&'static Recipe> {
     found.with_context(|| {
         let known: Vec<_> = names().collect();
         format!(
-            "{name:?} is no image of the project: want {}",
+            "{name:?} is not an image of the project: want {}",
             known.join(", ")
         )
     })
@@ -220,7 +220,7 @@ fn iptables(entries: &mut Vec<Entry>) -> Result<Vec<PathBuf>> {
         let path = extension
             .with_context(|| format!("read {EXTENSIONS}"))?
             .path();
-        let name = path.to_str().context("an extension's path is no text")?;
+        let name = path.to_str().context("an extension's path is not UTF-8")?;
         entries.push(Entry::program(name, &path)?);
         linked.push(path);
     }

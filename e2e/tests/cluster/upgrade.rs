@@ -22,7 +22,7 @@ fn a_component_goes_to_the_next_version_and_back_alone() -> Result<()> {
         return Ok(());
     }
     let machine = Turn::take()?;
-    for archive in build::tagged(&machine.target(), NEXT, &COMPONENTS.map(|(_, image)| image))? {
+    for archive in build::tagged(machine.target(), NEXT, &COMPONENTS.map(|(_, image)| image))? {
         machine.cluster().load(&archive)?;
     }
     let values = path("e2e/tests/cluster/values-scaled.yaml")

@@ -32,7 +32,7 @@ fn identity_in(directory: &Path) -> Result<Identity> {
     Ok((chain.collect::<Result<_, _>>()?, key))
 }
 
-/// A certificate of nobody's, for a right name.
+/// A certificate of an unknown authority, for a right name.
 fn forged() -> Result<Identity> {
     let mut parameters = rcgen::CertificateParams::default();
     let name = "spiffe://cluster.local/ns/default/sa/sleep".try_into()?;

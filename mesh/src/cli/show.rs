@@ -175,7 +175,7 @@ pub(super) fn status(status: &Status, with_processes: bool) {
     }
 }
 
-/// Prints a log; with `follow` for ever.
+/// Prints a log; with `follow` it never ends.
 pub(super) async fn log(path: &Path, follow: bool) -> Result<()> {
     let mut file = std::fs::File::open(path)
         .with_context(|| format!("open {}: not started yet?", path.display()))?;

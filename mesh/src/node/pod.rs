@@ -170,7 +170,7 @@ impl PodTask {
                 tokio::select! {
                     () = &mut started => break false,
                     order = orders.recv() => match order {
-                        // Volumes are not mounted yet, or are filled anew before each start.
+                        // Volumes are not mounted yet, or are filled again before each start.
                         Some(Order::RefreshVolumes) => {}
                         Some(Order::Terminate) | None => break true,
                     },

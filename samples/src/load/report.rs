@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 const MAX_KEYS: usize = 256;
 /// Errors that the summary tells one by one; they are counted all the same.
 const MAX_ERRORS: usize = 20;
-/// Characters of an answer that are told.
+/// Characters of an answer that are shown.
 const MAX_TEXT: usize = 200;
 
 /// Counts of one worker, or of all.

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn arrows_of_one_direction_are_no_circle() {
+    fn arrows_of_one_direction_are_not_a_circle() {
         let files = [
             ("src/lib.rs", "mod a;\nmod b;\npub struct Own;\n"),
             (

@@ -140,7 +140,7 @@ impl Target {
         }
     }
 
-    /// Runs `probe` for ever and calls `report` at each change of its verdict: healthy after
+    /// Runs `probe` without end and calls `report` at each change of its verdict: healthy after
     /// `successThreshold` good tries, unhealthy (with the reason) after `failureThreshold` bad
     /// ones. Before the first verdict tries follow each other quickly; a bad first verdict is
     /// only given after `failureThreshold` periods.
