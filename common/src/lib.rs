@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod admission;
+pub mod app;
 pub mod args;
 pub mod backoff;
 pub mod ctrlz;
@@ -21,6 +22,7 @@ pub mod owner;
 pub mod process;
 pub mod readiness;
 pub mod signal;
+pub mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;

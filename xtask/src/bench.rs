@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let built = Command::new(&cargo)
         .args(["build", "--release", "--locked"])
         .args(["--package", loaded, "--bin", loaded])
-        .args(["--package", "e2e", "--bin", bench])
+        .args(["--package", "bench", "--bin", bench])
         .status()
         .context("starting cargo")?;
     ensure!(built.success(), "the build failed");

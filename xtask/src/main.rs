@@ -42,7 +42,7 @@ enum Command {
     Crds(crds::Args),
     /// Feeds made-up bytes to every way in, for a minute each.
     Fuzz(fuzz::Args),
-    /// Checks that every crate depends in the direction of the picture in ARCHITECTURE.md.
+    /// Prints the picture of the crates and checks the direction of crates and modules.
     Layers,
 }
 

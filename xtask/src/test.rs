@@ -110,7 +110,7 @@ fn envoy() -> anyhow::Result<PathBuf> {
         .context("asking for envoy")?;
     ensure!(output.status.success(), "no envoy to be had, see above");
     let path = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-    ensure!(path.is_file(), "{} is no file", path.display());
+    ensure!(path.is_file(), "{} is not a file", path.display());
     println!("{}", path.display());
     Ok(path)
 }

@@ -6,9 +6,10 @@ use std::fmt;
 use tracing::level_filters::LevelFilter;
 
 /// Crates whose modules are scopes of their own; all others are libraries.
-const OWN_CRATES: [&str; 14] = [
+const OWN_CRATES: [&str; 15] = [
+    "bench",
     "citadel",
-    "e2e",
+    "cluster",
     "galley",
     "istio_api",
     "istio_cni",

@@ -194,6 +194,16 @@ pub(crate) struct Galley {
 }
 
 impl Galley {
+    /// Waits until it ends by itself with an error, and its tasks with it; the error.
+    pub(crate) async fn failed(self) -> String {
+        let result = tokio::time::timeout(PATIENCE, self.task).await.unwrap();
+        assert!(
+            self.trigger.drain(PATIENCE).await,
+            "something holds the drain"
+        );
+        format!("{:#}", result.unwrap().unwrap_err())
+    }
+
     pub(crate) async fn stop(self) {
         assert!(
             self.trigger.drain(PATIENCE).await,
