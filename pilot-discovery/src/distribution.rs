@@ -26,7 +26,7 @@ use pilot_networking::class::{
     group::{ClassState, ProxyId},
 };
 
-use crate::world::writer::Writer;
+use crate::world::state::World;
 use pilot_networking::kind::Kind;
 
 /// A number for each type of resource.
@@ -46,7 +46,7 @@ pub struct WorldState {
 
 impl WorldState {
     /// Costs a few pointers for each class and each proxy.
-    pub fn of(writer: &Writer) -> Self {
+    pub fn of(writer: &World) -> Self {
         Self {
             snapshot: writer.snapshot.clone(),
             classes: writer.fleet.class_states(),

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Page, Params, failed, json as page};
-use crate::{world::writer::Writer, xds::registry::Taken};
+use crate::{world::state::World, xds::registry::Taken};
 
 /// What is asked.
 #[derive(Debug, Default, Deserialize)]
@@ -74,7 +74,7 @@ struct ObjectState {
     proxies: Vec<(u64, Arc<str>, View)>,
 }
 
-fn look(writer: &Writer, object: &Object) -> ObjectState {
+fn look(writer: &World, object: &Object) -> ObjectState {
     let found = writer.builder.objects().find(|one| {
         source_kind(one.collection) == object.kind
             && one.meta.namespace == object.namespace

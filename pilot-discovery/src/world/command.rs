@@ -51,7 +51,7 @@ pub enum FromCluster {
 }
 
 /// A inspection into the writer.
-pub struct Inspection(pub Box<dyn FnOnce(&super::writer::Writer) + Send>);
+pub struct Inspection(pub Box<dyn FnOnce(&super::state::World) + Send>);
 
 impl std::fmt::Debug for Inspection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

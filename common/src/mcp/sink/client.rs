@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,24 +13,17 @@ use tonic::{Code, Streaming};
 
 use super::metrics::Metrics;
 use super::take::take;
+use super::updater::Updater;
 use crate::drain;
 use crate::grpc::mcp::resource_source_client::ResourceSourceClient;
 use crate::mcp::dial::{Connect, Ending, Pace, describe, last_word};
-use mesh_core::mcp::sink::{Change, CollectionStatus, Machine, Reconnect};
+use mesh_core::mcp::sink::{CollectionStatus, Machine, Reconnect};
 
 /// How many answers are kept for debug pages.
 const KEPT_REQUESTS: usize = 32;
 
 /// Time to connect and to have the stream accepted.
 const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Receives what changes.
-pub trait Updater: Send + 'static {
-    /// Applies one change. Nothing else is received meanwhile, so this may wait for a bounded
-    /// channel. `Err` refuses the message as a whole; the source is told the text, and nothing of
-    /// the change counts as held.
-    fn apply(&mut self, change: Change) -> impl Future<Output = Result<(), String>> + Send;
-}
 
 /// What a sink asks for.
 #[derive(Debug, Clone)]

@@ -12,9 +12,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::client::Updater;
 use super::metrics::Metrics;
 use super::take::take;
+use super::updater::Updater;
 use crate::drain;
 use crate::grpc::mcp::resource_sink_server::{ResourceSink, ResourceSinkServer};
 use crate::mcp::admit::Admission;

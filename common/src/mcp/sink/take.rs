@@ -2,8 +2,8 @@
 
 use istio_api::mcp::v1alpha1::{RequestResources, Resources};
 
-use super::client::Updater;
 use super::metrics::Metrics;
+use super::updater::Updater;
 use mesh_core::mcp::sink::{Machine, Step};
 
 /// Applies what a message changes, and gives the answer to it.

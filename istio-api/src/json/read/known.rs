@@ -3,10 +3,10 @@
 use prost_reflect::MessageDescriptor;
 use serde_json::{Map, Value};
 
-use super::MAX_DEPTH;
-use super::read::Reader;
-use super::scalar::{self, quote, want};
-use super::wire::Wire;
+use super::Reader;
+use crate::json::MAX_DEPTH;
+use crate::json::scalar::{self, quote, want};
+use crate::json::wire::Wire;
 use crate::{any, descriptor, duration};
 
 type Special = fn(&mut Reader, &MessageDescriptor, &Value, usize) -> Vec<u8>;
@@ -68,7 +68,8 @@ fn timestamp(reader: &mut Reader, _: &MessageDescriptor, json: &Value, _: usize)
         }
         _ => None,
     };
-    match parsed.filter(|time| (FIRST_SECOND..=LAST_SECOND).contains(&time.seconds)) {
+    match parsed.filter(|time| (scalar::FIRST_SECOND..=scalar::LAST_SECOND).contains(&time.seconds))
+    {
         Some(time) => seconds_and_nanos(time.seconds, time.nanos),
         None => {
             reader.error(want("time such as \"2006-01-02T15:04:05Z\"", json));
@@ -76,11 +77,6 @@ fn timestamp(reader: &mut Reader, _: &MessageDescriptor, json: &Value, _: usize)
         }
     }
 }
-
-/// 0001-01-01T00:00:00Z
-pub(super) const FIRST_SECOND: i64 = -62_135_596_800;
-/// 9999-12-31T23:59:59Z
-pub(super) const LAST_SECOND: i64 = 253_402_300_799;
 
 #[expect(clippy::cast_sign_loss, reason = "the wire format takes the bits")]
 fn seconds_and_nanos(seconds: i64, nanos: i32) -> Vec<u8> {
