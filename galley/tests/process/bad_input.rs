@@ -171,7 +171,7 @@ async fn a_file_of_50_megabytes() {
     file.set_len(50 << 20).unwrap();
     std::fs::rename(world.path("large"), world.config().join("a.yaml")).unwrap();
     galley
-        .message(&["a.yaml: the file has 52428800 bytes, at most 16777216 are read: split it"])
+        .message(&["a.yaml: the file has 52428800 bytes, the limit is 16777216: split it"])
         .await;
     all_else_goes_on(&world, &galley, &mut sink).await;
     galley.stop().await;
