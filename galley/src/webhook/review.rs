@@ -327,7 +327,7 @@ impl manifest::Native for Istio {
     fn read(_: &str, _: &manifest::Metadata, _: &Value) -> Result<Self, FieldError> {
         Err(FieldError {
             path: "kind".to_owned(),
-            message: "not a kind of Istio".to_owned(),
+            message: "not an Istio kind".to_owned(),
         })
     }
 }

@@ -81,7 +81,7 @@ async fn an_ingress_of_a_cluster_is_served() {
     sink.until("no port", |state| !state.contains_key(ROUTES))
         .await;
     galley
-        .message(&["Ingress shop/web", "no service web with a port named http"])
+        .message(&["Ingress shop/web", "no Service web with a port named http"])
         .await;
     cluster.apply(SERVICES, service(9090));
     sink.until("the port again", |state| port(state) == Some(9090))
