@@ -197,7 +197,7 @@ async fn a_thousand_sinks_at_once() {
     assert_eq!((admitted.len(), refused.len()), (10, SINKS - 10));
     for status in &refused {
         assert_eq!(status.code(), Code::ResourceExhausted);
-        assert_eq!(status.message(), "too many new streams, try again later");
+        assert_eq!(status.message(), "too many new streams: try again later");
     }
     for stream in &mut admitted {
         assert_eq!(receive(stream).await.resources.len(), RESOURCES);
@@ -224,7 +224,7 @@ async fn a_thousand_sinks_at_once() {
         held.push(open(channel.clone()).await.unwrap());
     }
     let refused = open(channel.clone()).await.unwrap_err();
-    assert_eq!(refused.message(), "too many open streams, try again later");
+    assert_eq!(refused.message(), "too many open streams: try again later");
     assert!(source.has("galley_mcp_source_refused_total{reason=\"streams\"} 1"));
     drop(held.pop());
     source

@@ -51,7 +51,9 @@ async fn a_file_of_50_megabytes_costs_no_memory() {
     };
     assert_eq!(*path, Arc::from(Path::new("large.yaml")));
     assert!(
-        problem.message.contains("52428800 bytes, at most 16777216"),
+        problem
+            .message
+            .contains("52428800 bytes, the limit is 16777216"),
         "{problem}"
     );
     assert!(matches!(updates.recv().await, Some(Update::Synced)));

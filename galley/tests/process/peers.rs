@@ -221,7 +221,7 @@ async fn one_that_asks_for_10000_unknown_collections() {
         .unwrap();
     let status = end(&mut stream).await;
     assert!(
-        status.message().contains("has 257 bytes, at most 256"),
+        status.message().contains("has 257 bytes, the limit is 256"),
         "{status}"
     );
     galley.stop().await;
