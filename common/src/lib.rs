@@ -1,6 +1,6 @@
-//! Runtime kit shared by the processes: arguments, logs, metrics, life cycle, TLS and gRPC.
+//! Runtime parts that the processes share: arguments, logs, metrics, life cycle, TLS and gRPC.
 //!
-//! The README of this folder shows how a process is put together from these parts.
+//! The README of this folder shows how a process is built from these parts.
 
 pub mod admin;
 pub mod admission;
