@@ -26,9 +26,10 @@ use anyhow::Result;
 use mesh_common::args::KubeArgs;
 use mesh_common::kubeclient::{self, Client};
 use mesh_common::lease::{self, Leadership};
+use mesh_common::list_watch;
 use mesh_common::owner::Owner;
 use mesh_common::readiness::Gate;
-use mesh_common::{drain, list_watch};
+use mesh_common::tasks::Tasks;
 use tokio::sync::watch;
 
 use crate::authenticate::{Accounts, Reviewer};
@@ -121,13 +122,13 @@ impl Cluster {
     pub(crate) fn follow_accounts(
         &self,
         gate: Option<Gate>,
-        drain: &drain::Watch,
+        tasks: &Tasks,
     ) -> (Arc<Accounts>, watch::Receiver<Owners>) {
         let accounts = Arc::new(Accounts::default());
         let names = COMPONENTS.map(service_account).into();
         let (writer, owners) =
             accounts::Writer::new(Arc::clone(&accounts), self.namespace.clone(), names, gate);
-        until(drain, writer.run(self.api.clone()));
+        tasks.keep_until_drain("accounts", writer.run(self.api.clone()));
         (accounts, owners)
     }
 
@@ -149,13 +150,13 @@ impl Cluster {
         authority: Arc<Authority>,
         leadership: Leadership,
         ticks: futures::stream::BoxStream<'static, ()>,
-        drain: &drain::Watch,
+        tasks: &Tasks,
     ) {
         let (sender, seen) = watch::channel(Seen::Unknown);
         let target = single::target(&self.namespace, "secrets", crate::store::secret::NAME);
         let trouble = Trouble::new(secret.place());
-        until(
-            drain,
+        tasks.keep_until_drain(
+            "root secret",
             single::follow(self.api.clone(), target, trouble, sender),
         );
         let keeper = root::Keeper {
@@ -165,11 +166,11 @@ impl Cluster {
             leadership,
             metrics: self.metrics.clone(),
         };
-        tokio::spawn(root::keep(keeper, ticks, drain.clone()));
+        tasks.keep("root", root::keep(keeper, ticks, tasks.drain().clone()));
     }
 
     /// Takes part in the leader election, under the name of this process, until the drain begins.
-    pub(crate) fn elect(&self, pod: &str, drain: &drain::Watch) -> Leadership {
+    pub(crate) fn elect(&self, pod: &str, tasks: &Tasks) -> Leadership {
         let (announce, leadership) = lease::channel();
         let settings = lease::Settings {
             namespace: self.namespace.clone(),
@@ -179,13 +180,16 @@ impl Cluster {
             owner: self.owner.clone(),
             timing: self.timing.lease,
         };
-        let keep = lease::keep(self.client.clone(), settings, announce, drain.clone());
-        tokio::spawn(keep);
+        let drain = tasks.drain().clone();
+        tasks.keep(
+            "election",
+            lease::keep(self.client.clone(), settings, announce, drain),
+        );
         leadership
     }
 
     /// Performs the leader's duties whenever this process is the leader, until the drain begins.
-    pub(crate) fn lead(&self, duties: Duties, mut leadership: Leadership, drain: &drain::Watch) {
+    pub(crate) fn lead(&self, duties: Duties, mut leadership: Leadership, tasks: &Tasks) {
         let roots = roots::Options {
             client: self.client.clone(),
             api: self.api.clone(),
@@ -207,7 +211,7 @@ impl Cluster {
                 pauses: self.timing.pauses,
             });
         let namespace = self.namespace.clone();
-        until(drain, async move {
+        tasks.keep_until_drain::<()>("duties", async move {
             loop {
                 leadership.gained().await;
                 let all = async {
@@ -233,17 +237,6 @@ impl Cluster {
             }
         });
     }
-}
-
-/// Runs a task until the drain begins.
-fn until(drain: &drain::Watch, task: impl Future<Output = ()> + Send + 'static) {
-    let drain = drain.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            () = drain.signaled() => {}
-            () = task => {}
-        }
-    });
 }
 
 /// Completes at `time`; never if there is none.

@@ -15,4 +15,4 @@ pub mod store;
 
 pub use args::{Args, Command};
 pub use cluster::Timing;
-pub use run::{Listeners, run, serve, start};
+pub use run::{Bound, Listeners, start};

@@ -9,11 +9,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use mesh_common::admin::Admin;
-use mesh_common::metrics::Registry;
+use futures::future::BoxFuture;
+use mesh_common::app::{self, App};
 use mesh_common::owner::Owner;
-use mesh_common::readiness::Readiness;
-use mesh_common::{ctrlz, drain, process};
+use mesh_common::{drain, process};
 use mesh_core::spiffe::Identity;
 use tokio::net::TcpListener;
 
@@ -26,7 +25,7 @@ use crate::metrics::{Expiry, Metrics};
 use crate::server::{self, ServerNames, Signing, TlsIdentity};
 use crate::settings::{Settings, Source};
 use crate::{debug, probe};
-use tasks::Tasks;
+use tasks::Dependencies;
 
 /// Time for calls to complete after a termination signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -44,7 +43,11 @@ pub struct Listeners {
 #[must_use]
 pub fn start(args: Args) -> ExitCode {
     let result = match &args.command {
-        None => return process::run(&args.log.clone(), DRAIN, |drain| run(args, drain)),
+        None => {
+            return process::run(&args.log.clone(), DRAIN, |drain| async {
+                Bound::new(args).await?.run(drain).await
+            });
+        }
         Some(Command::Version(command)) => {
             println!("{}", command.render());
             Ok(())
@@ -62,53 +65,104 @@ pub fn start(args: Args) -> ExitCode {
     }
 }
 
-/// Binds the ports of the flags and serves until the drain begins.
-///
-/// # Errors
-/// If the process cannot start, or a server fails.
-pub async fn run(args: Args, drain: drain::Watch) -> Result<()> {
-    // Validated first, so that a wrong flag is reported before a port in use.
-    let settings = Settings::new(&args)?;
-    let port =
-        u16::try_from(args.serving.grpc_port).context("invalid --grpc-port: want at most 65535")?;
-    let bind = async |port: u16| {
-        let address = SocketAddr::new(args.serving.listen_address, port);
-        TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}"))
-    };
-    let listeners = Listeners {
-        grpc: bind(port).await?,
-        admin: bind(args.serving.monitoring_port).await?,
-    };
-    serve_with(args, settings, listeners, Timing::default(), drain).await
-}
-
-/// Like [`run`], on ports that are bound already.
-///
-/// # Errors
-/// If the process cannot start, or a server fails.
-pub async fn serve(
-    args: Args,
-    listeners: Listeners,
-    timing: Timing,
-    drain: drain::Watch,
-) -> Result<()> {
-    let settings = Settings::new(&args)?;
-    serve_with(args, settings, listeners, timing, drain).await
-}
-
-async fn serve_with(
+/// A citadel with its ports open.
+pub struct Bound {
     args: Args,
     settings: Settings,
     listeners: Listeners,
     timing: Timing,
-    drain: drain::Watch,
-) -> Result<()> {
+    /// A task dependencies its own.
+    extra: Option<BoxFuture<'static, Result<()>>>,
+}
+
+impl std::fmt::Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bound")
+            .field("args", &self.args)
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Bound {
+    /// Checks the arguments and opens the ports that they name.
+    ///
+    /// # Errors
+    /// If a flag is wrong or a port cannot be had.
+    pub async fn new(args: Args) -> Result<Self> {
+        // Checked first, so that a wrong flag is reported before a port that is in use.
+        let settings = Settings::new(&args)?;
+        let port =
+            u16::try_from(args.serving.grpc_port).context("--grpc-port must be at most 65535")?;
+        let bind = async |port: u16| {
+            let address = SocketAddr::new(args.serving.listen_address, port);
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("bind {address}"))
+        };
+        let listeners = Listeners {
+            grpc: bind(port).await?,
+            admin: bind(args.serving.monitoring_port).await?,
+        };
+        Ok(Self::with(args, settings, listeners))
+    }
+
+    /// Checks the arguments, but for their ports: these are open already.
+    ///
+    /// # Errors
+    /// If a flag is wrong.
+    pub fn on(args: Args, listeners: Listeners) -> Result<Self> {
+        let settings = Settings::new(&args)?;
+        Ok(Self::with(args, settings, listeners))
+    }
+
+    fn with(args: Args, settings: Settings, listeners: Listeners) -> Self {
+        Self {
+            args,
+            settings,
+            listeners,
+            timing: Timing::default(),
+            extra: None,
+        }
+    }
+
+    /// Follows the cluster with other times.
+    #[must_use]
+    pub fn with_timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
+        self
+    }
+
+    /// Runs another supervised task, `extra`, which must not end before the process.
+    #[must_use]
+    pub fn with_task(mut self, task: BoxFuture<'static, Result<()>>) -> Self {
+        self.extra = Some(task);
+        self
+    }
+
+    /// Serves until the drain begins.
+    ///
+    /// # Errors
+    /// If the process cannot start, or one of its tasks fails.
+    pub async fn run(self, drain: drain::Watch) -> Result<()> {
+        app::run("citadel", drain, |app| start_tasks(self, app)).await
+    }
+}
+
+async fn start_tasks(bound: Bound, app: App) -> Result<()> {
+    let Bound {
+        args,
+        settings,
+        listeners,
+        timing,
+        extra,
+    } = bound;
+    let (registry, readiness) = (&app.registry, &app.readiness);
+    if let Some(extra) = extra {
+        app.tasks.keep("extra", extra);
+    }
     no_core_dumps();
-    let registry = Registry::new("citadel");
-    let metrics = Metrics::new(&registry);
-    let readiness = Readiness::new();
+    let metrics = Metrics::new(registry);
     let namespace = args.serving.citadel_storage_namespace.clone();
     let own = Identity::new(
         settings.domains.own.clone(),
@@ -144,7 +198,7 @@ async fn serve_with(
         .clone()
         .map(|options| Arc::new(TokenAuthenticator::new(options)));
     match &tokens {
-        Some(tokens) => tokens.follow(readiness.gate("token keys"), &drain),
+        Some(tokens) => tokens.follow(readiness.gate("token keys"), &app.tasks),
         None if cluster.is_none() => tracing::warn!(
             "no cluster and no --jwks-file: only callers with a client certificate are accepted"
         ),
@@ -156,24 +210,18 @@ async fn serve_with(
     let (accounts, owners) = followed
         .map(|cluster| {
             let gate = checks.then(|| readiness.gate("ServiceAccounts"));
-            cluster.follow_accounts(gate, &drain)
+            cluster.follow_accounts(gate, &app.tasks)
         })
         .unzip();
     let files_gate = args.serving.control_plane_certs_dir.as_ref();
     let files_gate = files_gate.map(|_| readiness.gate("control-plane certificates"));
-    tokio::spawn(ctrlz::serve(
-        args.monitoring.clone(),
-        registry.clone(),
-        axum::Router::new(),
-        drain.clone(),
-    ));
+    app.introspect(args.monitoring.clone(), axum::Router::new());
     let shown = Arc::new(OnceLock::new());
-    let admin = Admin::new(registry.clone(), readiness).merge(debug::pages(Arc::clone(&shown)));
-    let admin = tokio::spawn(admin.serve(listeners.admin, drain.clone()));
+    app.monitor(listeners.admin, debug::pages(Arc::clone(&shown)));
 
     let bundle = match &secret {
-        Some(secret) => secret.open(&drain).await?,
-        None => source::open(&source, &drain).await?,
+        Some(secret) => secret.open(app.drain()).await?,
+        None => source::open(&source, app.drain()).await?,
     };
     tracing::info!(
         subject = bundle.subject(),
@@ -189,11 +237,11 @@ async fn serve_with(
     shown.get_or_init(|| Arc::clone(&authority));
     bundle_gate.open();
 
-    let tasks = Tasks {
+    let dependencies = Dependencies {
         args: &args,
         authority: &authority,
         metrics: &metrics,
-        drain: &drain,
+        tasks: &app.tasks,
     };
     let profile = Profile {
         namespace: namespace.clone(),
@@ -204,11 +252,11 @@ async fn serve_with(
         ttl: settings.ttl.default,
     };
     if let Some(gate) = files_gate {
-        tasks.write_files(profile.clone(), gate);
+        dependencies.write_files(profile.clone(), gate);
     }
     match &cluster {
-        Some(cluster) => tasks.join_cluster(cluster, source, secret, profile, owners),
-        None => tasks.follow(source),
+        Some(cluster) => dependencies.join_cluster(cluster, source, secret, profile, owners),
+        None => dependencies.follow(source),
     }
 
     let reviewer = cluster.as_ref().map(|cluster| {
@@ -241,19 +289,19 @@ async fn serve_with(
     };
     let address = listeners.grpc.local_addr()?;
     let incoming = server::accept(listeners.grpc, identity.config())?;
-    tokio::spawn(identity.run(drain.clone()));
+    app.tasks
+        .keep("server certificate", identity.run(app.drain().clone()));
     port_gate.open();
 
-    tasks.probe(loopback(address), own);
+    dependencies.probe(loopback(address), own);
     tracing::info!(address = %address, "serving");
-    server::serve(
+    let serve = server::serve(
         incoming,
         signing,
         args.issuance.enable_legacy_csr_api,
-        drain,
-    )
-    .await?;
-    admin.await??;
+        app.drain().clone(),
+    );
+    app.tasks.keep("certificate service", serve);
     Ok(())
 }
 

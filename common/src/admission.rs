@@ -1,7 +1,7 @@
-//! AdmissionReview, as API servers send it: the envelope, reading it from a request, and serving.
+//! AdmissionReview of API servers: reading it from a request, answering, and serving.
 //!
-//! `admission.k8s.io/v1`, and `v1beta1` for servers that are older; an answer has the version of
-//! its question.
+//! `admission.k8s.io/v1`, and `v1beta1` for older servers; a response has the version of its
+//! request.
 
 mod server;
 
@@ -14,31 +14,31 @@ use serde_json::{Value, json};
 
 pub use server::serve;
 
-/// The version of today.
+/// The current version.
 pub const VERSION: &str = "admission.k8s.io/v1";
 const OLD_VERSION: &str = "admission.k8s.io/v1beta1";
 const KIND: &str = "AdmissionReview";
 const CONTENT_TYPE: &str = "application/json";
 
-/// Why a request has no body that could be an AdmissionReview: a status and a line of text.
+/// Why the body of a request is rejected: a status and a line of text.
 pub type Refusal = (StatusCode, String);
 
-/// The body of a request, of at most `most` bytes of JSON.
+/// The body of a request: JSON of at most `most` bytes.
 ///
 /// # Errors
-/// 400 without a body or when it breaks off, 413 when it is too large, 415 when it is no JSON.
+/// 400 without a body or if it is incomplete, 413 if it is too large, 415 if it is not JSON.
 pub async fn body(request: Request, most: usize) -> Result<Bytes, Refusal> {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
     let body = read(request.into_body(), most).await?;
     if body.is_empty() {
-        let text = "no body found: want an AdmissionReview\n".to_owned();
+        let text = "the request has no body: want an AdmissionReview\n".to_owned();
         return Err((StatusCode::BAD_REQUEST, text));
     }
     let mut parts = content_type.split(';');
     if parts.next().is_none_or(|kind| kind.trim() != CONTENT_TYPE) {
-        let text = format!("content type {content_type:?}: want {CONTENT_TYPE}\n");
+        let text = format!("content type {content_type:?} is not supported: want {CONTENT_TYPE}\n");
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
     Ok(body)
@@ -48,24 +48,24 @@ async fn read(body: Body, most: usize) -> Result<Bytes, Refusal> {
     match Limited::new(body, most).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            let text = format!("the body is larger than {most} bytes\n");
+            let text = format!("the body is too large: the limit is {most} bytes\n");
             Err((StatusCode::PAYLOAD_TOO_LARGE, text))
         }
         Err(error) => {
-            let text = format!("the body broke off: {error}\n");
+            let text = format!("cannot read the body: {error}\n");
             Err((StatusCode::BAD_REQUEST, text))
         }
     }
 }
 
-/// Why bytes are no question.
+/// Why bytes cannot be answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// They are no AdmissionReview.
+    /// They are not an AdmissionReview.
     #[error("{0}")]
     NoReview(String),
-    /// It has no `request`.
-    #[error("{KIND} without a request")]
+    /// The review has no `request`.
+    #[error("the {KIND} has no request")]
     NoRequest {
         /// Version of the review.
         version: &'static str,
@@ -73,7 +73,7 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// The version in which to answer.
+    /// The version of the response.
     #[must_use]
     pub fn version(&self) -> &'static str {
         match self {
@@ -83,7 +83,7 @@ impl ReadError {
     }
 }
 
-/// A question.
+/// A request for admission.
 #[derive(Debug)]
 pub struct Review {
     version: &'static str,
@@ -94,17 +94,18 @@ impl Review {
     /// Reads an AdmissionReview.
     ///
     /// # Errors
-    /// If the bytes are no AdmissionReview, or one without a request.
+    /// If the bytes are not an AdmissionReview, or it has no request.
     pub fn read(bytes: &[u8]) -> Result<Self, ReadError> {
         let mut review: Value = serde_json::from_slice(bytes)
-            .map_err(|error| ReadError::NoReview(format!("not JSON: {error}")))?;
+            .map_err(|error| ReadError::NoReview(format!("invalid JSON: {error}")))?;
         let text = |name: &str| review.get(name).and_then(Value::as_str).unwrap_or_default();
         let version = match (text("apiVersion"), text("kind")) {
             (VERSION, KIND) => VERSION,
             (OLD_VERSION, KIND) => OLD_VERSION,
             (version, kind) => {
-                let text =
-                    format!("apiVersion {version:?} kind {kind:?} is not {KIND} of {VERSION}");
+                let text = format!(
+                    "apiVersion {version:?} kind {kind:?} is unsupported: want {KIND} of {VERSION}"
+                );
                 return Err(ReadError::NoReview(text));
             }
         };
@@ -121,13 +122,13 @@ impl Review {
         value.and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// The object as it is to be; null when it is deleted.
+    /// The new state of the object; null for a deletion.
     #[must_use]
     pub fn object(&self) -> &Value {
         self.request.get("object").unwrap_or(&Value::Null)
     }
 
-    /// Takes the object out.
+    /// Moves the object out.
     #[must_use]
     pub fn take_object(&mut self) -> Value {
         let object = self.request.get_mut("object").map(Value::take);
@@ -140,20 +141,20 @@ impl Review {
         self.request.get("dryRun") == Some(&Value::Bool(true))
     }
 
-    /// The version in which to answer.
+    /// The version of the response.
     #[must_use]
     pub fn version(&self) -> &'static str {
         self.version
     }
 
-    /// What the answer must repeat.
+    /// The `uid` of the request, which the response must repeat.
     #[must_use]
     pub fn uid(&self) -> &str {
         self.text("/uid")
     }
 }
 
-/// The answer as a document. `response` gets the `uid` and the warnings, if there are any.
+/// The response as a document. The `uid` and any warnings are added to `response`.
 #[must_use]
 pub fn answer(version: &str, uid: &str, mut response: Value, warnings: &[String]) -> Value {
     if let Some(members) = response.as_object_mut() {

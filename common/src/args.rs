@@ -1,4 +1,4 @@
-//! Groups of flags that several processes have, named as in Istio 1.1.
+//! Groups of flags that several processes share, with the names of Istio 1.1.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ pub struct LogArgs {
         global = true
     )]
     pub output_level: String,
-    /// Writes each line as a JSON object.
+    /// Write each line as a JSON object.
     #[arg(long = "log_as_json", global = true, default_missing_value = "true", num_args = 0..=1,
           require_equals = true, default_value_t = false, action = clap::ArgAction::Set)]
     pub as_json: bool,
-    /// `stdout`, `stderr` or a file to append to; may be repeated.
+    /// stdout, stderr or a file to append to; may be repeated.
     #[arg(long = "log_target", default_value = "stdout", global = true)]
     pub target: Vec<String>,
-    /// Accepted, without effect: the scope is always shown.
+    /// Accepted without effect: the scope is always shown.
     #[arg(long = "log_caller", default_value = "", global = true, hide = true)]
     pub caller: String,
-    /// Accepted, without effect: no stack traces in logs.
+    /// Accepted without effect: logs have no stack traces.
     #[arg(
         long = "log_stacktrace_level",
         default_value = "default:none",
@@ -35,10 +35,10 @@ pub struct LogArgs {
         hide = true
     )]
     pub stacktrace_level: String,
-    /// Accepted, without effect: rotation is left to whoever reads the log.
+    /// Accepted without effect: rotation is left to the log collector.
     #[arg(long = "log_rotate", default_value = "", global = true, hide = true)]
     pub rotate: String,
-    /// Accepted, without effect.
+    /// Accepted without effect.
     #[arg(
         long = "log_rotate_max_age",
         default_value_t = 30,
@@ -46,7 +46,7 @@ pub struct LogArgs {
         hide = true
     )]
     pub rotate_max_age: u32,
-    /// Accepted, without effect.
+    /// Accepted without effect.
     #[arg(
         long = "log_rotate_max_backups",
         default_value_t = 1000,
@@ -54,7 +54,7 @@ pub struct LogArgs {
         hide = true
     )]
     pub rotate_max_backups: u32,
-    /// Accepted, without effect.
+    /// Accepted without effect.
     #[arg(
         long = "log_rotate_max_size",
         default_value_t = 104_857_600,
@@ -80,13 +80,14 @@ impl Default for LogArgs {
     }
 }
 
-/// Introspection flags. The monitoring port is a flag of each process: its name differs.
+/// Introspection flags. The flag of the monitoring port is defined by each process, as its name
+/// differs.
 #[derive(Args, Clone, Debug)]
 pub struct MonitoringArgs {
-    /// Address of the introspection pages (ControlZ); `*` is every address, for everybody.
+    /// Address of the introspection pages (ControlZ); * for all addresses, open to every client.
     #[arg(long = "ctrlz_address", default_value = "127.0.0.1")]
     pub ctrlz_address: String,
-    /// Port of the introspection pages; 0: none.
+    /// Port of the introspection pages; 0 to disable.
     #[arg(long = "ctrlz_port", default_value_t = 9876)]
     pub ctrlz_port: u16,
 }
@@ -103,13 +104,13 @@ impl Default for MonitoringArgs {
 /// Keep-alive of gRPC servers.
 #[derive(Args, Clone, Debug)]
 pub struct KeepaliveArgs {
-    /// How long a connection may be silent before it is pinged.
+    /// Idle time after which a connection is pinged.
     #[arg(long = "keepaliveInterval", default_value = "30s", value_parser = duration::parse)]
     pub interval: Duration,
-    /// How long the answer to a ping may take.
+    /// Time to wait for the answer to a ping.
     #[arg(long = "keepaliveTimeout", default_value = "10s", value_parser = duration::parse)]
     pub timeout: Duration,
-    /// Age at which a connection is closed gracefully; the default stands for never.
+    /// Age at which a connection is closed gracefully; the default means never.
     #[arg(long = "keepaliveMaxServerConnectionAge", default_value = "2562047h47m16.854775807s",
           value_parser = duration::parse)]
     pub max_connection_age: Duration,
@@ -125,21 +126,21 @@ impl Default for KeepaliveArgs {
     }
 }
 
-/// Which API server of Kubernetes.
+/// The API server of Kubernetes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct KubeArgs {
-    /// File with the address of the API server and credentials; empty: those that Kubernetes gives
-    /// to every container.
-    // Text, because charts of 1.1 write `--kubeconfig=` and a path may not be empty.
+    /// File with the address of the API server and credentials; empty for those that Kubernetes
+    /// provides in every container.
+    // Not a path, because charts of 1.1 write `--kubeconfig=` and clap rejects empty paths.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub kubeconfig: String,
 }
 
-/// Who owns what a process makes in a cluster.
+/// Owner of the objects that a process creates in a cluster.
 #[derive(Args, Clone, Debug, Default)]
 pub struct OwnerArgs {
-    /// ClusterRole that owns the objects which this process makes, so that they go when it is
-    /// uninstalled; empty: nobody, and they stay.
+    /// ClusterRole that owns the objects which this process creates, so that they are deleted when
+    /// it is uninstalled; empty for no owner, so that they stay.
     #[arg(
         long = "owner-cluster-role",
         default_value = "",
@@ -148,11 +149,11 @@ pub struct OwnerArgs {
     pub cluster_role: String,
 }
 
-/// The longest duration that Go knows, Istio's word for "never".
+/// The longest duration in Go, which means "never" in Istio.
 const NEVER: Duration = Duration::from_nanos(i64::MAX as u64);
 
 impl KeepaliveArgs {
-    /// The maximal connection age, `None` for never.
+    /// The maximum connection age; `None` means never.
     #[must_use]
     pub fn connection_age(&self) -> Option<Duration> {
         (self.max_connection_age < NEVER && !self.max_connection_age.is_zero())

@@ -1,10 +1,10 @@
-//! Delays between attempts: doubling, with jitter that is drawn.
+//! Delays between attempts: exponential, with random jitter.
 
 use std::time::Duration;
 
 use mesh_core::backoff::Steps;
 
-/// The delays of [`Steps`], each drawn by chance.
+/// The delays of [`Steps`] with random jitter.
 #[derive(Clone, Debug)]
 pub struct Backoff(Steps);
 
@@ -24,7 +24,7 @@ impl Backoff {
         self.0.next(rand::random_range(0.0..=1.0))
     }
 
-    /// After a success: the next delay is about the shortest again.
+    /// After a success: resets the delay to the shortest one.
     pub fn reset(&mut self) {
         self.0.reset();
     }

@@ -1,7 +1,7 @@
-//! ControlZ of 1.1: pages for people and scripts on a loopback port, as JSON.
+//! ControlZ of 1.1: introspection pages for people and scripts on a loopback port, as JSON.
 //!
-//! Levels of the log, environment, arguments, memory, process, version and metrics; a process adds
-//! pages of its own.
+//! They show log levels, environment, arguments, memory, process, version and metrics; a process
+//! may add pages.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,11 +21,11 @@ use crate::args::MonitoringArgs;
 use crate::metrics::Registry;
 use crate::{drain, log, version};
 
-/// Values of variables whose names hold one of these are not shown.
+/// Values of variables whose names contain one of these words are hidden.
 const SECRET: [&str; 4] = ["TOKEN", "KEY", "SECRET", "PASS"];
 
-/// Serves the pages until the process drains. A port that cannot be had is told of and done
-/// without, as in 1.1; port 0 means none is wanted.
+/// Serves the pages until the process drains. As in 1.1, a port that cannot be opened is logged and
+/// not fatal; port 0 disables the pages.
 pub async fn serve(args: MonitoringArgs, registry: Registry, extra: Router, drain: drain::Watch) {
     if args.ctrlz_port == 0 {
         return;
@@ -38,7 +38,7 @@ pub async fn serve(args: MonitoringArgs, registry: Registry, extra: Router, drai
         Ok(listener) => listener,
         Err(error) => {
             let port = args.ctrlz_port;
-            tracing::warn!("introspection is not served at {address}:{port}: {error}");
+            tracing::warn!("cannot serve introspection at {address}:{port}: {error}");
             return;
         }
     };
@@ -51,11 +51,11 @@ pub async fn serve(args: MonitoringArgs, registry: Registry, extra: Router, drai
         .with_graceful_shutdown(drain.signaled())
         .await;
     if let Err(error) = served {
-        tracing::warn!("introspection is not served any more: {error}");
+        tracing::warn!("serving introspection failed: {error}");
     }
 }
 
-/// The pages that every process has.
+/// Pages of every process.
 fn pages(registry: Registry) -> Router {
     Router::new()
         .route("/scopej/", get(scopes))
@@ -77,7 +77,7 @@ fn pages(registry: Registry) -> Router {
         .layer(middleware::from_fn(with_slash))
 }
 
-/// `/memj` leads to `/memj/`, as in 1.1.
+/// Redirects `/memj` to `/memj/`, as in 1.1.
 async fn with_slash(uri: Uri, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let path = uri.path();
@@ -88,7 +88,7 @@ async fn with_slash(uri: Uri, request: Request, next: Next) -> Response {
     response
 }
 
-/// One scope of the log. There are no stack traces and callers, so the rest is constant.
+/// A log scope. Stack traces and callers are not supported, so that their fields are constant.
 #[derive(Debug, Serialize, Deserialize)]
 struct Scope {
     #[serde(default)]
@@ -114,7 +114,7 @@ impl Scope {
     }
 }
 
-/// Level by scope: `default`, and those that have one of their own.
+/// Levels by scope: `default`, and the scopes with a level of their own.
 fn levels(handle: &log::Handle) -> BTreeMap<String, String> {
     let levels = handle.levels();
     let pairs = levels.split(',').filter_map(|pair| pair.split_once(':'));
@@ -161,7 +161,7 @@ async fn set_scope(Path(name): Path<String>, Json(wanted): Json<Scope>) -> Respo
 }
 
 async fn environment() -> Json<Vec<Value>> {
-    // Names or values that are no UTF-8 are shown as far as they are.
+    // Names and values that are not UTF-8 are converted lossily.
     let mut variables: Vec<(String, String)> = std::env::vars_os()
         .map(|(name, value)| {
             let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
@@ -175,7 +175,7 @@ async fn environment() -> Json<Vec<Value>> {
     Json(shown.collect())
 }
 
-/// The value of a variable, unless its name says that it is nobody's business.
+/// The value of a variable, unless its name suggests a secret.
 fn shown<'a>(name: &str, value: &'a str) -> &'a str {
     let upper = name.to_uppercase();
     if SECRET.iter().any(|word| upper.contains(word)) {
@@ -184,7 +184,7 @@ fn shown<'a>(name: &str, value: &'a str) -> &'a str {
     value
 }
 
-/// Lines `Name: value` of a page of `/proc/self`.
+/// The lines `Name: value` of a page in `/proc/self`.
 fn proc_lines(page: &str) -> BTreeMap<String, String> {
     let text = std::fs::read_to_string(format!("/proc/self/{page}")).unwrap_or_default();
     let lines = text.lines().filter_map(|line| line.split_once(':'));
@@ -312,7 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn secrets_are_not_shown() {
-        // Cargo sets the first for tests.
+        // Cargo sets the first one for tests.
         let (_, variables) = page("/envj/").await;
         let variables = variables.as_array().unwrap();
         let value = |name: &str| {

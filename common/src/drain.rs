@@ -1,17 +1,17 @@
-//! Graceful end: one [`Trigger`], and a [`Watch`] in every task that must finish its work first.
+//! Graceful shutdown: one [`Trigger`], and a [`Watch`] in every task that must finish its work.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-/// Starts the end of the process and waits for those who hold a [`Watch`].
+/// Starts the shutdown and waits for the owners of a [`Watch`].
 #[derive(Debug)]
 pub struct Trigger {
     signal: watch::Sender<bool>,
     gone: mpsc::Receiver<()>,
 }
 
-/// Tells when the process is to end. While any clone lives, [`Trigger::drain`] waits.
+/// Signals the shutdown to a task. [`Trigger::drain`] waits while any clone exists.
 #[derive(Clone, Debug)]
 pub struct Watch {
     signal: watch::Receiver<bool>,
@@ -33,15 +33,15 @@ pub fn channel() -> (Trigger, Watch) {
 }
 
 impl Trigger {
-    /// Wakes all who wait on [`Watch::signaled`]. May be called again.
+    /// Wakes everything that waits on [`Watch::signaled`]. May be called again.
     pub fn signal(&self) {
         self.signal.send_replace(true);
     }
 
-    /// Signals, then waits until the last [`Watch`] is dropped. False when `deadline` came first.
+    /// Signals, then waits until the last [`Watch`] is dropped. Returns false at the `deadline`.
     pub async fn drain(mut self, deadline: Duration) -> bool {
         self.signal();
-        // Nothing is ever sent: the answer is `None`, when the last sender is gone.
+        // Nothing is ever sent: `None` means that the last sender was dropped.
         tokio::time::timeout(deadline, self.gone.recv())
             .await
             .is_ok()
@@ -49,19 +49,19 @@ impl Trigger {
 }
 
 impl Watch {
-    /// Returns when the end has begun; at once if it has, or if the trigger is gone.
+    /// Returns when the shutdown has begun, or the trigger is dropped; at once if it has happened.
     ///
-    /// The future owns what it needs and is cancel-safe.
+    /// The future owns its data and is cancel-safe.
     pub fn signaled(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut signal = self.signal.clone();
         async move {
-            // An error means that the trigger was dropped: nobody is left to wait for.
+            // An error means that the trigger was dropped, so that there is nothing to wait for.
             let _: Result<_, watch::error::RecvError> =
                 signal.wait_for(|set| *set).await.map(|_| ());
         }
     }
 
-    /// Whether the end has begun.
+    /// Whether the shutdown has begun.
     #[must_use]
     pub fn is_signaled(&self) -> bool {
         *self.signal.borrow() || self.signal.has_changed().is_err()

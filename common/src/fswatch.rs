@@ -1,9 +1,9 @@
-//! Tells when files may have changed, also when they are replaced through symbolic links.
+//! Signals when files may have changed, also when they are replaced through symbolic links.
 //!
-//! Kubernetes updates a mounted volume by swapping a link beside the files, editors by renaming;
-//! both are events in a directory. So directories are watched: those of the given paths and,
-//! where links lead elsewhere, those of their targets. A signal is a hint only; receivers
-//! compare contents. One is also sent every minute, since some volumes have no events.
+//! Kubernetes updates a mounted volume by swapping a link beside the files, and editors rename
+//! files; both are events in a directory. So directories are watched: those of the given paths and,
+//! where links lead elsewhere, those of their targets. A signal is only a hint; receivers compare
+//! contents. It is also sent every minute, as some volumes have no events.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,25 +17,25 @@ mod files;
 
 pub use files::{Changed, watch_files};
 
-/// Period of the signal without an event.
+/// Interval of signals without an event.
 const POLL: Duration = Duration::from_secs(60);
 
-/// The same when the system gives no more watches.
+/// The interval when the system has no more watches.
 const POLL_WITHOUT_EVENTS: Duration = Duration::from_secs(5);
 
-/// Watches files and directories (with all below), which need not exist yet. After a change, one
-/// signal comes when nothing more happened for `debounce`, but not later than ten times that.
-/// Signals that are not taken are merged. Ends when the receiver is dropped.
+/// Watches files and directories (recursively), which need not exist yet. After a change, a signal
+/// is sent when nothing has happened for `debounce`, at the latest after ten times that. Signals
+/// that have not been received are merged. Ends when the receiver is dropped.
 ///
 /// Must be called in a tokio runtime.
 pub fn watch(paths: Vec<PathBuf>, debounce: Duration) -> mpsc::Receiver<()> {
     let (signal_tx, signal_rx) = mpsc::channel(1);
     let (event_tx, event_rx) = mpsc::channel(1);
     let watched = Watched::new(paths, move |event| {
-        // Reading the files is an event as well, and not one of interest.
+        // Reading files causes events as well, which are not of interest.
         let relevant = event.map_or(true, |event| !matches!(event.kind, EventKind::Access(_)));
         if relevant {
-            // Full means that the loop has yet to look at the one before.
+            // A full channel means that an earlier event is still waiting.
             let _ = event_tx.try_send(());
         }
     });
@@ -56,7 +56,7 @@ async fn run(
     };
     let mut poll = tokio::time::interval_at(Instant::now() + period, period);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Without a watcher there are no events, which must not look like a stream of them.
+    // Without a watcher the channel is closed, which must not be taken for events.
     let has_events = watched.has_events();
     loop {
         tokio::select! {
@@ -67,12 +67,12 @@ async fn run(
             }
         }
         watched.refresh();
-        // Full means that the receiver has not yet taken the one before.
+        // A full channel means that an earlier signal is still waiting.
         let _ = signal.try_send(());
     }
 }
 
-/// Returns when no event came for `quiet`, at the latest after ten times that.
+/// Returns when there was no event for `quiet`, at the latest after ten times that.
 async fn settle(events: &mut mpsc::Receiver<()>, quiet: Duration) {
     let end = Instant::now() + quiet * 10;
     while Instant::now() < end {
@@ -90,7 +90,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Starts watching at once: what the caller does after this is seen.
+    /// Starts watching at once: later changes are not missed.
     fn new(
         paths: Vec<PathBuf>,
         on_event: impl FnMut(notify::Result<notify::Event>) + Send + 'static,
@@ -98,7 +98,7 @@ impl Watched {
         let watcher = match notify::recommended_watcher(on_event) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
-                tracing::warn!(error = %error, "no file events, files are polled");
+                tracing::warn!(error = %error, "cannot watch files for events; polling them");
                 None
             }
         };
@@ -115,18 +115,18 @@ impl Watched {
         self.watcher.is_some()
     }
 
-    /// Follows links anew and brings the watches in line with where they lead now.
+    /// Resolves links again and updates the watches accordingly.
     fn refresh(&mut self) {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
         let wanted: BTreeSet<PathBuf> = self.paths.iter().flat_map(|path| places(path)).collect();
         for gone in self.current.difference(&wanted) {
-            // The system forgets removed directories by itself; then this fails.
+            // The system removes watches of deleted directories itself; then this fails.
             let _ = watcher.unwatch(gone);
         }
-        // A directory that was removed and made again needs a new watch, under the old name:
-        // asking again is harmless.
+        // A directory that was deleted and created again needs a new watch under its old name;
+        // adding one again is harmless.
         self.current = wanted
             .into_iter()
             .filter(|place| {
@@ -139,7 +139,7 @@ impl Watched {
     }
 }
 
-/// Directories whose events concern `path`.
+/// Directories whose events may affect `path`.
 fn places(path: &Path) -> Vec<PathBuf> {
     let mut out = Vec::new();
     let target = path.canonicalize();
@@ -156,7 +156,7 @@ fn places(path: &Path) -> Vec<PathBuf> {
     out
 }
 
-/// The directory, or the closest existing one above it.
+/// The directory, or its closest existing ancestor.
 fn nearest(path: &Path) -> Option<PathBuf> {
     let path = if path.as_os_str().is_empty() {
         Path::new(".")
@@ -168,7 +168,7 @@ fn nearest(path: &Path) -> Option<PathBuf> {
         .map(Path::to_path_buf)
 }
 
-/// Deepest directory tree that is followed; links inside are not.
+/// Maximum depth of directories that are watched; links inside are not followed.
 const MAX_DEPTH: usize = 16;
 
 fn add_tree(root: &Path, out: &mut Vec<PathBuf>) {

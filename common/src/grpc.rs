@@ -76,7 +76,7 @@ pub mod health {
         unreachable_pub
     )]
 
-    /// Asks for one service, or with an empty name for the server.
+    /// Asks about one service or, with an empty name, about the server.
     #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
     pub struct HealthCheckRequest {
         /// Full name of a gRPC service, or empty.
@@ -84,7 +84,7 @@ pub mod health {
         pub service: String,
     }
 
-    /// State of what was asked for.
+    /// Answer of a health check.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
     pub struct HealthCheckResponse {
         /// See [`ServingStatus`].
@@ -96,11 +96,11 @@ pub mod health {
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
     #[repr(i32)]
     pub enum ServingStatus {
-        /// Not said.
+        /// Not set.
         Unknown = 0,
-        /// Requests are answered.
+        /// Requests are served.
         Serving = 1,
-        /// Requests are refused.
+        /// Requests are rejected.
         NotServing = 2,
         /// Only in answers to `Watch`.
         ServiceUnknown = 3,

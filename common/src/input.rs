@@ -1,4 +1,4 @@
-//! Files that commands read: single ones, directories, standard input.
+//! Files that commands read: single files, directories, standard input.
 
 use std::fs;
 use std::io::Read as _;
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use mesh_core::limit::FILE_BYTES;
 
-/// Directories nest at most this deep: a link may lead back up.
+/// Maximum depth of directories: a link may lead to an ancestor.
 const MAX_DEPTH: usize = 32;
 
-/// A text and its name in messages.
+/// A text, and its name for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// Path as it was given, or `standard input`.
+    /// Path as given, or `standard input`.
     pub name: String,
-    /// The text, or why there is none.
+    /// The text, or why it cannot be read.
     pub text: Result<String, String>,
 }
 
@@ -28,9 +28,9 @@ impl Input {
     }
 }
 
-/// Reads `paths` in order: `-` is standard input, a directory stands for its YAML and JSON files
-/// in order of name, with `recursive` also those of its directories. What cannot be read is an
-/// input with the reason.
+/// Reads `paths` in order: `-` is standard input; a directory stands for its YAML and JSON files,
+/// ordered by name, with `recursive` also for those of its subdirectories. An unreadable path
+/// becomes an input with the reason.
 #[must_use]
 pub fn read(paths: &[PathBuf], recursive: bool) -> Vec<Input> {
     let mut inputs = Vec::new();
@@ -66,11 +66,13 @@ fn bounded(source: impl std::io::Read) -> Result<String, String> {
         .read_to_end(&mut bytes)
         .map_err(|error| format!("the file cannot be read: {error}"))?;
     if bytes.len() as u64 > FILE_BYTES {
-        return Err(format!("more than {FILE_BYTES} bytes: split the file"));
+        return Err(format!(
+            "the file is too large, the limit is {FILE_BYTES} bytes: split it"
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        format!("the file is not UTF-8 text: byte {at}")
+        format!("the file is not UTF-8 text: byte {at} is invalid")
     })
 }
 
@@ -78,7 +80,7 @@ fn directory(path: &Path, recursive: bool, depth: usize, inputs: &mut Vec<Input>
     let entries = fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
     let mut entries = match entries {
         Ok(entries) if depth > 0 => entries,
-        Ok(_) => return unreadable(path, "directories nest too deep", inputs),
+        Ok(_) => return unreadable(path, "the directory is nested too deep", inputs),
         Err(error) => {
             return unreadable(
                 path,

@@ -1,4 +1,4 @@
-//! The client of the API server: from a kubeconfig file, or from what Kubernetes gives to every
+//! The client of the API server: from a kubeconfig file, or from what Kubernetes provides in every
 //! container.
 
 use std::path::Path;
@@ -12,35 +12,35 @@ pub use kube::{Client, Config};
 use crate::args::KubeArgs;
 use crate::version;
 
-/// To establish a connection.
+/// Time to establish a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// To send a request.
+/// Time to send a request.
 const WRITE: Duration = Duration::from_secs(30);
-/// Between two pieces of an answer. Longer than a watch without events lasts (five minutes):
-/// requests that should be answered sooner have deadlines of their own.
+/// Time between two parts of a response. Longer than a watch may be without events (five minutes):
+/// requests that should be answered sooner have their own deadlines.
 const READ: Duration = Duration::from_secs(330);
 
-/// Why there is no client. The texts are complete: the errors of the client repeat their causes,
-/// which would be told twice as sources.
+/// Why there is no client. The texts include the causes, because the errors of the client do and
+/// sources would repeat them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be read, or says something impossible.
-    #[error("kubeconfig {path}: {problem}")]
+    /// The file cannot be read, or is invalid.
+    #[error("cannot use the kubeconfig {path}: {problem}")]
     Kubeconfig {
         /// The file.
         path: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// No file was given, and this is no container of Kubernetes.
-    #[error("no --kubeconfig is given, and this is no container of Kubernetes: {0}")]
+    /// No file was given, and the process does not run in a container of Kubernetes.
+    #[error("want --kubeconfig outside of a container of Kubernetes: {0}")]
     InCluster(String),
-    /// The address, the certificates or the credentials cannot be used.
-    #[error("the client of the API server cannot be made: {0}")]
+    /// The address, the certificates or the credentials are invalid.
+    #[error("cannot create a client of the API server: {0}")]
     Client(String),
 }
 
-/// Reads address and credentials, and adds timeouts and the name of the process.
+/// Reads address and credentials, and sets timeouts and the user agent.
 ///
 /// # Errors
 /// If the file, or the credentials of the container, cannot be read.
@@ -51,7 +51,7 @@ pub async fn config(args: &KubeArgs, component: &str) -> Result<Config, Error> {
         let wrong = |error| Error::Kubeconfig {
             path: args.kubeconfig.clone(),
             problem: match error {
-                // It names the file once more.
+                // It repeats the path of the file.
                 KubeconfigError::ReadConfig(error, _) => error.to_string(),
                 other => other.to_string(),
             },
@@ -64,7 +64,7 @@ pub async fn config(args: &KubeArgs, component: &str) -> Result<Config, Error> {
     config.connect_timeout = Some(CONNECT);
     config.write_timeout = Some(WRITE);
     config.read_timeout = Some(READ);
-    // The time that a pooled connection was idle is no part of the answer to its next request.
+    // Idle time of a pooled connection must not count for the response to its next request.
     config.reset_reader_on_write = true;
     if let Ok(agent) = HeaderValue::from_str(&format!("{component}/{}", version::INFO.tag)) {
         config.headers.push((USER_AGENT, agent));
@@ -72,11 +72,11 @@ pub async fn config(args: &KubeArgs, component: &str) -> Result<Config, Error> {
     Ok(config)
 }
 
-/// The client. Nothing is connected yet; the caller sees to retries unless
-/// [`Config::default_retry`] is set. To be called within a runtime, which it needs for a task.
+/// The client. It does not connect yet; the caller does retries unless [`Config::default_retry`] is
+/// set. Must be called in a runtime, as it spawns a task.
 ///
 /// # Errors
-/// If the certificates or the credentials cannot be used.
+/// If the certificates or the credentials are invalid.
 pub fn client(config: Config) -> Result<Client, Error> {
     crate::process::install_crypto();
     Client::try_from(config).map_err(|error| Error::Client(error.to_string()))
@@ -116,14 +116,17 @@ users: [{name: u, user: {token: t}}]
     #[tokio::test]
     async fn an_error_names_the_file_or_the_flag() {
         let error = read("current-context: none\n").await.unwrap_err();
-        assert!(error.to_string().starts_with("kubeconfig /"), "{error}");
+        assert!(
+            error.to_string().starts_with("cannot use the kubeconfig /"),
+            "{error}"
+        );
         let missing = KubeArgs {
             kubeconfig: "/not/there".to_owned(),
         };
         let error = config(&missing, "x").await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "kubeconfig /not/there: No such file or directory (os error 2)"
+            "cannot use the kubeconfig /not/there: No such file or directory (os error 2)"
         );
         let error = config(&KubeArgs::default(), "x").await.unwrap_err();
         assert!(error.to_string().contains("--kubeconfig"), "{error}");

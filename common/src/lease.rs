@@ -1,14 +1,14 @@
-//! Which one of several replicas acts: leader election by a Lease of `coordination.k8s.io`.
+//! Leader election among replicas by a Lease of `coordination.k8s.io`.
 //!
 //! ```text
-//! API server ◄── get, create, replace ── keep (a task) ──watch──► Leadership (who acts asks it)
+//! API server ◄── get, create, replace ── keep (a task) ──watch──► Leadership (asked before acting)
 //!                                           │
 //!                                        Election: whether to claim, until when it is ours
 //! ```
 //!
-//! Own code, because the crate for it (`kube-lease-manager`) takes an expired lease by a patch
-//! that no version guards, and compares clocks of different machines. Here every write names the
-//! version that it replaces, and the age of somebody else's claim is measured by our own clock.
+//! Not the crate `kube-lease-manager`: it takes an expired Lease by a patch that no version guards,
+//! and compares clocks of different machines. Here every write names the version that it replaces,
+//! and the age of another process's claim is measured by our own clock.
 
 mod election;
 
@@ -25,14 +25,14 @@ use crate::owner::Owner;
 use election::Election;
 use mesh_core::rate::LogLimit;
 
-/// The times of an election; others than the defaults are for tests.
+/// Timing of an election; only tests change the defaults.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     /// How long a claim that is not renewed keeps others away. Whole seconds.
     pub duration: Duration,
-    /// How long the holder acts on a claim after it asked for it; less than `duration`.
+    /// How long the holder relies on a claim after requesting it; less than `duration`.
     pub certain: Duration,
-    /// Between two looks.
+    /// Interval between two looks at the Lease.
     pub period: Duration,
 }
 
@@ -46,32 +46,32 @@ impl Default for Timing {
     }
 }
 
-/// What is claimed, and by whom.
+/// The Lease, and who claims it.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Namespace of the Lease.
     pub namespace: String,
     /// Name of the Lease.
     pub name: String,
-    /// Name of this process, unlike that of every other one.
+    /// Name of this process, unique among all replicas.
     pub identity: String,
-    /// Who owns the Lease, if this process makes it.
+    /// Owner of the Lease, if this process creates it.
     pub owner: Owner,
-    /// Times.
+    /// Timing.
     pub timing: Timing,
 }
 
-/// Whether this process is the leader. It is not before [`keep`] says so.
+/// Whether this process is the leader; not before [`keep`] announces it.
 #[derive(Debug, Clone)]
 pub struct Leadership(watch::Receiver<Option<Instant>>);
 
-/// Where [`keep`] says who leads.
+/// Announces leadership on behalf of [`keep`].
 #[derive(Debug)]
 pub struct Announce(watch::Sender<Option<Instant>>);
 
 #[cfg(feature = "testing")]
 impl Announce {
-    /// Says until when the lease is held, in place of [`keep`].
+    /// Announces until when the Lease is held, for tests and others in place of [`keep`].
     pub fn say(&self, until: Option<Instant>) {
         self.0.send_replace(until);
     }
@@ -85,15 +85,15 @@ pub fn channel() -> (Announce, Leadership) {
 }
 
 impl Leadership {
-    /// Whether it leads at this moment.
+    /// Whether this process is the leader now.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        // What nobody keeps is not held.
+        // Without the task that renews it, the Lease counts as not held.
         let is_kept = self.0.has_changed().is_ok();
         is_kept && self.0.borrow().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Returns when it leads, if it did not, or does not lead any more, if it did.
+    /// Returns when leadership differs from `was_leader`.
     pub async fn changed(&mut self, was_held: bool) {
         if was_held {
             self.lost().await;
@@ -102,7 +102,7 @@ impl Leadership {
         }
     }
 
-    /// Returns when it leads. Never, if nobody keeps the lease any more.
+    /// Returns when this process is the leader. Never returns if nothing renews the Lease any more.
     pub async fn gained(&mut self) {
         let is_held = |until: &Option<Instant>| until.is_some_and(|until| Instant::now() < until);
         let came = self.0.wait_for(is_held).await.is_ok();
@@ -111,7 +111,7 @@ impl Leadership {
         }
     }
 
-    /// Returns when it does not lead; at once if it does not now.
+    /// Returns when this process is not the leader; at once if it is not now.
     pub async fn lost(&mut self) {
         loop {
             let until = *self.0.borrow_and_update();
@@ -128,8 +128,8 @@ impl Leadership {
     }
 }
 
-/// Takes part in the election until the process drains; then lets go, so that another one need
-/// not wait.
+/// Takes part in the election until the process drains; then releases the Lease, so that another
+/// process need not wait.
 pub async fn keep(client: Client, settings: Settings, announce: Announce, drain: drain::Watch) {
     let mut keeper = Keeper {
         api: Api::namespaced(client.clone(), &settings.namespace),
@@ -155,9 +155,9 @@ pub async fn keep(client: Client, settings: Settings, announce: Announce, drain:
     keeper.release().await;
 }
 
-/// Between two log lines about a lease that cannot be kept.
+/// Interval between two log messages about a Lease that cannot be renewed.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
-/// A process that ends does not wait longer for the API server.
+/// Time that a process waits for the API server when it ends.
 const RELEASE: Duration = Duration::from_secs(1);
 
 struct Keeper {
@@ -166,16 +166,16 @@ struct Keeper {
     election: Election,
     announce: watch::Sender<Option<Instant>>,
     settings: Settings,
-    /// As we wrote it last: as long as it is so it need not be read before it is renewed.
+    /// As we last wrote it: until it changes, it need not be read before it is renewed.
     known: Option<Lease>,
     trouble: LogLimit,
 }
 
 impl Keeper {
-    /// One look and at most one write.
+    /// Reads the Lease at most once and writes it at most once.
     async fn round(&mut self) {
         let start = Instant::now();
-        // An answer that is late says nothing about now.
+        // A late response says nothing about the present.
         let result = tokio::time::timeout(self.settings.timing.certain, self.claim(start)).await;
         match result {
             Ok(Ok(Some(lease))) => {
@@ -184,14 +184,17 @@ impl Keeper {
                 self.announce.send_replace(Some(until));
                 self.known = Some(lease);
                 if !was_held {
-                    tracing::info!(lease = self.settings.name, "this process leads");
+                    tracing::info!(
+                        lease = self.settings.name,
+                        "this process has become the leader"
+                    );
                 }
             }
             Ok(Ok(None)) => self.lose(),
             Ok(Err(error)) => self.failed(&error.to_string()),
             Err(_) => self.failed("the API server does not answer"),
         }
-        // Announced or not, what is not certain any more is lost.
+        // Leadership that is no longer certain is lost, whether announced or not.
         if self
             .announce
             .borrow()
@@ -204,7 +207,10 @@ impl Keeper {
     fn lose(&mut self) {
         self.known = None;
         if self.announce.send_replace(None).is_some() {
-            tracing::info!(lease = self.settings.name, "this process leads no more");
+            tracing::info!(
+                lease = self.settings.name,
+                "this process is no longer the leader"
+            );
         }
     }
 
@@ -215,17 +221,17 @@ impl Keeper {
             tracing::warn!(
                 lease,
                 left_out,
-                "the lease cannot be kept: {error}; the account needs get, create and update of \
-                 leases (coordination.k8s.io), and get of the ClusterRole that owns it, if one does"
+                "cannot renew the Lease: {error}; the ServiceAccount needs get, create and update \
+                 of leases (coordination.k8s.io), and get of the ClusterRole that owns it, if any"
             );
         }
     }
 
-    /// The lease as it is after our claim; `None` if it is somebody else's.
+    /// The Lease after our claim; `None` if another process holds it.
     async fn claim(&mut self, now: Instant) -> kube::Result<Option<Lease>> {
         if let Some(known) = self.known.take() {
             match self.write(Some(&known), now).await {
-                // Somebody else wrote it: that decides whose it is.
+                // Another process wrote it first, which decides who holds it.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 other => return other,
             }
@@ -256,18 +262,18 @@ impl Keeper {
         if self.announce.send_replace(None).is_none() {
             return;
         }
-        // Others wait for the end of the claim if this fails.
+        // If this fails, others wait until the claim expires.
         match tokio::time::timeout(RELEASE, self.let_go()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!("the lease is not released: {error}"),
-            Err(_) => tracing::debug!("the lease is not released in time"),
+            Ok(Err(error)) => tracing::debug!("cannot release the Lease: {error}"),
+            Err(_) => tracing::debug!("cannot release the Lease in time"),
         }
     }
 
     async fn let_go(&self) -> kube::Result<()> {
         let (name, params) = (&self.settings.name, PostParams::default());
         loop {
-            // What is known may be out of date: a claim may have been on its way.
+            // The known state may be outdated: a claim may have been in flight.
             let found = self.api.get_opt(name).await?;
             let Some(released) = found.and_then(|lease| self.election.released(lease)) else {
                 return Ok(());

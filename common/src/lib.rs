@@ -1,9 +1,10 @@
-//! Runtime kit shared by the processes: arguments, logs, metrics, life cycle, TLS and gRPC.
+//! Runtime parts that the processes share: arguments, logs, metrics, life cycle, TLS and gRPC.
 //!
-//! The README of this folder shows how a process is put together from these parts.
+//! The README of this folder shows how a process is built from these parts.
 
 pub mod admin;
 pub mod admission;
+pub mod app;
 pub mod args;
 pub mod backoff;
 pub mod ctrlz;
@@ -21,6 +22,7 @@ pub mod owner;
 pub mod process;
 pub mod readiness;
 pub mod signal;
+pub mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tls;

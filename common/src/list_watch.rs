@@ -1,12 +1,12 @@
-//! Lists objects of the API server in pages, then watches them, for ever.
+//! Lists objects of the API server in pages, then watches them, until stopped.
 //!
 //! ```text
-//! API server ── list, watch ──► Api::follow ── Event ──► Follower (what is kept is its business)
+//! API server ── list, watch ──► Api::follow ── Event ──► Follower (keeps what it needs)
 //! ```
 //!
-//! Not `kube::runtime::watcher`: it tries a watch that is answered with 410 again at the same
-//! version for ever, opens a watch that the server closes at once again without a delay, and waits
-//! for a list without end. The requests and the stream of events are the crate's.
+//! Not `kube::runtime::watcher`: after status 410 it repeats the watch at the same version forever,
+//! it reopens a watch that the server closes at once without a delay, and its lists have no
+//! deadline. The requests and the stream of events are those of the crate.
 
 use std::fmt;
 use std::pin::pin;
@@ -22,19 +22,19 @@ use crate::backoff::Backoff;
 use crate::kubeclient::Client;
 use crate::metrics::{IntCounter, IntCounterVec};
 
-/// A watch that lasted this long was worth opening, even if it told nothing.
+/// A watch that lasted this long was successful, even without events.
 const LONG: Duration = Duration::from_secs(10);
-/// The end of a watch may be late by this.
+/// Tolerance for the end of a watch.
 const WATCH_MARGIN: Duration = Duration::from_secs(15);
 
-/// The times that matter; others than the defaults are for tests.
+/// Timing; only tests change the defaults.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// Before the second attempt; it doubles.
+    /// Delay before the second attempt; it doubles.
     pub min_backoff: Duration,
-    /// Between attempts at most.
+    /// Maximum delay between attempts.
     pub max_backoff: Duration,
-    /// How long an answer may take to begin, and a page of a list to arrive.
+    /// Time for a response to begin, and for a page of a list to arrive.
     pub request: Duration,
     /// How long the server keeps a watch open.
     pub watch: Duration,
@@ -51,94 +51,96 @@ impl Default for Timing {
     }
 }
 
-/// What is counted; the process registers the families.
+/// Counters; the process registers the families.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Objects, and ends of objects, that the server told of.
+    /// Objects and deletions received.
     pub events: IntCounter,
     /// Failed attempts, by class of failure.
     pub errors: IntCounterVec,
 }
 
-/// Which objects.
+/// Selects objects.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Path of all of them in the API.
+    /// Their path in the API.
     pub url: String,
-    /// Objects of a page of a list.
+    /// Number of objects per page of a list.
     pub page: u32,
-    /// Only those whose fields are so (`metadata.name=a`).
+    /// Field selector, such as `metadata.name=a`.
     pub fields: Option<String>,
 }
 
-/// Nobody wants to know any more.
+/// The follower is closed.
 #[derive(Debug)]
 pub struct Closed;
 
-/// Objects as they come.
+/// A page of a list.
 pub trait Listed: Clone + DeserializeOwned + Send + 'static {
     /// `metadata.resourceVersion`
     fn version(&self) -> &str;
 }
 
-/// What happened.
+/// An event for the follower.
 #[derive(Debug)]
 pub enum Event<'a, T> {
     /// A list begins.
     Started,
-    /// Some of its objects.
+    /// A page of objects.
     Page(Vec<T>),
-    /// It is complete: what was not in it is gone.
+    /// The list is complete: other objects have been deleted.
     Complete,
-    /// An object is new or changed.
+    /// An object was added or changed.
     Applied(T),
-    /// An object is gone.
+    /// An object was deleted.
     Deleted(T),
-    /// It did not work, and is tried again later.
+    /// A request failed, and will be repeated later.
     Failed(&'a Failure),
-    /// It works: a watch is open.
+    /// A watch is open: requests work.
     Works,
 }
 
-/// Who wants to know.
+/// Receives the events.
 pub trait Follower<T>: Send {
-    /// An event. An error ends [`Api::follow`].
+    /// Handles an event. An error ends [`Api::follow`].
     fn take(&mut self, event: Event<'_, T>) -> impl Future<Output = Result<(), Closed>> + Send;
 
-    /// After a failure the next attempt is not later than this.
+    /// After a failure the next attempt comes at this time at the latest.
     fn wake(&self) -> Option<Instant> {
         None
     }
 }
 
-/// Why it does not work.
+/// Why a request failed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// There is no connection.
+    /// No connection.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
-    /// There was no answer in time.
+    /// No response in time.
     #[error("the API server does not answer")]
     Silent,
-    /// The account may not do it (status and message).
-    #[error("the API server refuses it ({0}): {1}; the account needs get, list and watch")]
+    /// The account lacks the permission (status and message).
+    #[error(
+        "the API server denies access ({0}): {1}; the ServiceAccount needs get, list and watch"
+    )]
     Refused(u16, String),
     /// The kind is not served.
-    #[error("the API server does not have it: {0}")]
+    #[error("the API server does not serve the kind: {0}")]
     NotFound(String),
-    /// Only a new list helps.
-    #[error("the API server has forgotten the version")]
+    /// The version is too old; a new list is needed.
+    #[error("the API server no longer has the resource version")]
     Gone,
     /// Another status, with its message.
-    #[error("the API server answers {0}: {1}")]
+    #[error("the API server responded with status {0}: {1}")]
     Status(u16, String),
-    /// The answer is no such object.
-    #[error("the answer of the API server cannot be read: {0}")]
+    /// The response is invalid.
+    #[error("cannot read the response of the API server: {0}")]
     Unreadable(String),
 }
 
 impl Failure {
-    /// A label.
+    /// A class, for labels.
     #[must_use]
     pub fn class(&self) -> &'static str {
         match self {
@@ -154,13 +156,13 @@ impl Failure {
         }
     }
 
-    /// It is about the server, not about a kind.
+    /// Whether it concerns the server rather than a kind.
     #[must_use]
     pub fn is_of_server(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Silent)
     }
 
-    /// The server answered that this kind is not for us.
+    /// Whether the server refuses or does not serve this kind.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused(..) | Self::NotFound(_))
@@ -186,7 +188,7 @@ impl From<kube::Error> for Failure {
             kube::Error::SerdeError(error) => Self::Unreadable(error.to_string()),
             kube::Error::Auth(error) => Self::Refused(401, error.to_string()),
             error => {
-                // The innermost error says what happened, the others where.
+                // The innermost error says what happened, the outer ones where.
                 let mut cause: &dyn std::error::Error = error;
                 while let Some(inner) = cause.source() {
                     cause = inner;
@@ -197,7 +199,7 @@ impl From<kube::Error> for Failure {
     }
 }
 
-/// Why a request came to its end.
+/// Why a request ended.
 enum Stop {
     Closed,
     Failed(Failure),
@@ -251,7 +253,7 @@ impl fmt::Debug for Api {
 }
 
 impl Api {
-    /// Nothing is asked yet.
+    /// Does not send requests yet.
     #[must_use]
     pub fn new(client: Client, timing: Timing, metrics: Metrics) -> Self {
         Self {
@@ -261,8 +263,8 @@ impl Api {
         }
     }
 
-    /// Follows objects until nobody wants to know any more. May be dropped at any time: a follower
-    /// sees each event whole or not at all.
+    /// Follows objects until the follower is closed. May be dropped at any time: the follower gets
+    /// each event completely or not at all.
     pub async fn follow<T: Listed>(
         &self,
         target: &Target,
@@ -270,7 +272,7 @@ impl Api {
     ) -> Closed {
         let mut backoff = Backoff::new(self.timing.min_backoff, self.timing.max_backoff);
         let mut position: Option<String> = None;
-        // A list that is forgotten before anything came after it is not made again at once.
+        // If a new list is needed before any event came, it is delayed.
         let mut is_fresh = false;
         loop {
             let mut was_useful = false;
@@ -291,7 +293,7 @@ impl Api {
                 backoff.reset();
             }
             match result {
-                // Servers close watches as a matter of course, after some minutes.
+                // Servers close watches regularly, after some minutes.
                 Ok(()) => {
                     if was_useful {
                         continue;
@@ -302,7 +304,7 @@ impl Api {
                 Err(Stop::Failed(failure)) => {
                     self.count(failure.class());
                     if matches!(failure, Failure::Gone | Failure::Unreadable(_)) {
-                        // From this position the same would come again.
+                        // Watching from this version again would fail in the same way.
                         position = None;
                     }
                     if failure == Failure::Gone && was_watch && !is_fresh {
@@ -325,7 +327,7 @@ impl Api {
         self.metrics.errors.with_label_values(&[class]).inc();
     }
 
-    /// The version of the list, from which to watch.
+    /// Lists all objects; returns the version from which to watch.
     async fn list<T: Listed>(
         &self,
         target: &Target,
@@ -378,7 +380,7 @@ impl Api {
         follower.take(Event::Works).await?;
         let limit = self.timing.watch + WATCH_MARGIN;
         let ended = loop {
-            // Without a limit a connection that broke silently would never be missed.
+            // Without a limit, a connection that broke silently would never be noticed.
             let event = tokio::time::timeout(limit, events.next()).await;
             let event = match event {
                 Err(_) => break Err(Stop::Failed(Failure::Silent)),

@@ -1,8 +1,8 @@
-//! Logging in Istio's form: levels by scope, text or JSON lines, changeable at run time.
+//! Logging in the form of Istio: levels by scope, text or JSON lines, changeable at run time.
 //!
-//! The scope of a line is the top-level module it comes from (`pilot_discovery::xds::push` →
-//! `xds`), or the target when that is a plain word. Lines of libraries have the library's name
-//! as scope, and only warnings of them are shown unless the level names that scope.
+//! The scope of a line is the top-level module that it comes from (`pilot_discovery::xds::push` →
+//! `xds`), or its target if that is a single word. Lines of libraries have the library's name as
+//! scope; only their warnings are shown unless a level names that scope.
 
 mod layer;
 mod levels;
@@ -20,7 +20,7 @@ use sink::Sink;
 
 static HANDLE: OnceLock<Handle> = OnceLock::new();
 
-/// Changes levels at run time and flushes what is waiting to be written.
+/// Changes levels at run time and flushes waiting lines.
 #[derive(Clone, Debug)]
 pub struct Handle {
     levels: Arc<ArcSwap<Levels>>,
@@ -28,16 +28,16 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Current levels, as `--log_output_level` takes them.
+    /// Current levels, in the form of `--log_output_level`.
     #[must_use]
     pub fn levels(&self) -> String {
         self.levels.load().to_string()
     }
 
-    /// Sets the levels of the scopes that `spec` names; others keep theirs.
+    /// Sets the levels of the scopes in `spec`; others keep theirs.
     ///
     /// # Errors
-    /// If a level is not known. Nothing is changed then.
+    /// If a level is unknown; nothing is changed then.
     pub fn set_levels(&self, spec: &str) -> anyhow::Result<()> {
         let mut levels = Levels::clone(&self.levels.load());
         levels.update(spec)?;
@@ -46,13 +46,13 @@ impl Handle {
         Ok(())
     }
 
-    /// Lines dropped because the writer could not keep up.
+    /// Number of lines dropped because the writer could not keep up.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.sink.dropped()
     }
 
-    /// Waits, for a second at most, until all lines are written.
+    /// Waits until all lines are written, at most for a second.
     pub fn flush(&self) {
         self.sink.flush();
     }
@@ -61,7 +61,7 @@ impl Handle {
 /// Installs the subscriber of the process. A second call only sets the levels.
 ///
 /// # Errors
-/// If a level is not known, a target cannot be opened, or another subscriber is installed.
+/// If a level is unknown, a target cannot be opened, or another subscriber is installed.
 pub fn init(args: &LogArgs) -> anyhow::Result<Handle> {
     if let Some(handle) = HANDLE.get() {
         handle.set_levels(&args.output_level)?;

@@ -1,22 +1,22 @@
 //! The Mesh Configuration Protocol (`istio.mcp.v1alpha1`), both ends.
 //!
 //! A *source* (galley) serves collections of configuration; a *sink* (pilot-discovery) subscribes
-//! to them on one long-lived stream, accepts or refuses every message, and is told of changes.
+//! to them on one long-lived stream, accepts or rejects every message, and receives changes.
 //!
-//! * [`mesh_core::mcp`] is the protocol: plain state, no IO, no clock.
-//! * [`source::Server`] and [`sink::Client`] put it on tonic. The server has the service of 1.0,
-//!   too. [`source::Client`] calls a sink that cannot call, for example a [`sink::Server`].
+//! * [`mesh_core::mcp`] is the protocol: plain state, without IO and clock.
+//! * [`source::Server`] and [`sink::Client`] run it on tonic. The server also has the service
+//!   of 1.0. [`source::Client`] calls a sink that cannot call, such as a [`sink::Server`].
 //!
 //! # Using the sink
 //!
-//! Implement [`sink::Updater`]; its `apply` receives one [`Change`](mesh_core::mcp::sink::Change) at a time. A change is
-//! always a *difference* (`added`, `removed`), whatever the message on the wire was: full messages
-//! are compared with what was applied before, so a source that restarts and sends everything again
-//! causes no call at all. `apply` is asynchronous so that it can wait for a bounded channel; the
-//! stream is not read while it runs, and that bounds memory: one message at a time, plus a
-//! fingerprint per resource. `Err(reason)` refuses the whole message: the source shows the reason,
-//! and sends again when it has something newer. A single bad object is no reason to refuse; keep
-//! its last good form and return `Ok`.
+//! Implement [`sink::Updater`]; its `apply` receives one [`Change`](mesh_core::mcp::sink::Change)
+//! at a time. A change is always a *difference* (`added`, `removed`), whatever the message on the
+//! wire was: full messages are compared with what was applied before, so that a source that
+//! restarts and sends everything again causes no call at all. `apply` is asynchronous so that it
+//! can wait for a bounded channel; the stream is not read while it runs, which bounds memory: one
+//! message at a time, plus a fingerprint per resource. `Err(reason)` rejects the whole message: the
+//! source shows the reason, and sends again when it has something newer. Do not reject a message
+//! for a single bad object; keep its last good form and return `Ok`.
 //!
 //! ```text
 //! let tls = ReloadingClientConfig::load(files, Verify::Dns)?;
@@ -32,9 +32,9 @@
 //!
 //! Deltas on request, names and versions sent on reconnect, unknown collections answered as empty
 //! instead of ending the stream (not in the service of 1.0), one-second limit on repeated
-//! subscriptions, bounds for all that a peer makes us keep. A source that calls takes
-//! subscriptions also before the answer to its opening message: sinks of 1.1 send them so, and
-//! sources of 1.1 do not understand it.
+//! subscriptions, bounds for everything that a peer makes us store. A source that calls also
+//! accepts subscriptions before the answer to its opening message: sinks of 1.1 send them in this
+//! order, and sources of 1.1 do not understand it.
 
 mod admit;
 mod dial;

@@ -1,4 +1,4 @@
-//! Metrics under the exact names of Istio, in Prometheus text form.
+//! Metrics under the names of Istio, in the Prometheus text format.
 
 mod process;
 
@@ -13,15 +13,15 @@ use crate::version;
 
 /// The metrics of one process. Clones share them.
 ///
-/// The methods that make a metric register it, too. They panic when the name is invalid or taken:
-/// names are constants, so that a start of the process finds it.
+/// The methods that create a metric also register it. They panic if the name is invalid or taken:
+/// names are constants, so that any start of the process finds the mistake.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     inner: prometheus::Registry,
 }
 
 impl Registry {
-    /// Without any metric; for tests and libraries.
+    /// Without any metrics; for tests and libraries.
     #[must_use]
     pub fn empty() -> Self {
         Self::default()
@@ -43,7 +43,7 @@ impl Registry {
         registry
     }
 
-    /// The registry of the `prometheus` crate, for collectors of one's own.
+    /// The registry of the `prometheus` crate, for custom collectors.
     #[must_use]
     pub fn prometheus(&self) -> &prometheus::Registry {
         &self.inner
@@ -65,7 +65,7 @@ impl Registry {
                 self.register(metric.clone());
                 metric
             }
-            Err(error) => panic!("metric {name} cannot be made: {error}"),
+            Err(error) => panic!("metric {name} cannot be created: {error}"),
         }
     }
 
@@ -75,44 +75,44 @@ impl Registry {
         self.add(name, IntCounter::new(name, help))
     }
 
-    /// Counters by label.
+    /// Counters with labels.
     #[must_use]
     pub fn counter_vec(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add(name, IntCounterVec::new(Opts::new(name, help), labels))
     }
 
-    /// A gauge of real numbers.
+    /// A gauge of floating-point numbers.
     #[must_use]
     pub fn gauge(&self, name: &str, help: &str) -> Gauge {
         self.add(name, Gauge::new(name, help))
     }
 
-    /// Gauges by label.
+    /// Gauges with labels.
     #[must_use]
     pub fn gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
         self.add(name, GaugeVec::new(Opts::new(name, help), labels))
     }
 
-    /// A gauge of whole numbers.
+    /// A gauge of integers.
     #[must_use]
     pub fn int_gauge(&self, name: &str, help: &str) -> IntGauge {
         self.add(name, IntGauge::new(name, help))
     }
 
-    /// Gauges of whole numbers by label.
+    /// Gauges of integers with labels.
     #[must_use]
     pub fn int_gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.add(name, IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
-    /// A histogram; `buckets` are upper bounds in rising order, in the unit of the metric.
+    /// A histogram; `buckets` are ascending upper bounds, in the unit of the metric.
     #[must_use]
     pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         self.add(name, Histogram::with_opts(opts))
     }
 
-    /// Histograms by label.
+    /// Histograms with labels.
     #[must_use]
     pub fn histogram_vec(
         &self,
@@ -130,8 +130,8 @@ impl Registry {
     pub fn text(&self) -> String {
         let mut out = String::new();
         if let Err(error) = TextEncoder::new().encode_utf8(&self.inner.gather(), &mut out) {
-            // Only a collector that gives inconsistent families gets here.
-            tracing::error!(error = %error, "metrics cannot be written");
+            // Only collectors with inconsistent families cause this.
+            tracing::error!(error = %error, "cannot encode metrics");
         }
         out
     }

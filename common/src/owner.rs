@@ -1,4 +1,5 @@
-//! Who owns what a process makes in a cluster: Kubernetes removes it together with its owner.
+//! Owner of the objects that a process creates in a cluster: Kubernetes deletes them together with
+//! it.
 
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -7,7 +8,7 @@ use kube::api::Api;
 use crate::args::OwnerArgs;
 use crate::kubeclient::Client;
 
-/// The owner by its name: a ClusterRole, as an object of a namespace cannot own others elsewhere.
+/// The owner by name: a ClusterRole, as namespaced objects cannot own objects elsewhere.
 #[derive(Clone, Debug, Default)]
 pub struct Owner(Option<String>);
 
@@ -18,13 +19,13 @@ impl From<&OwnerArgs> for Owner {
 }
 
 impl Owner {
-    /// What the metadata of an object says that is made now; nothing without an owner.
+    /// The owner references of an object that is about to be created; empty without an owner.
     ///
-    /// Asked anew for each object: under an owner that is gone it would be removed at once.
+    /// Read again for each object: Kubernetes would at once delete an object whose owner is gone.
     ///
     /// # Errors
-    /// When there is an owner and the API server does not tell of it. The object must not be made
-    /// then, as nobody would remove it.
+    /// If there is an owner and it cannot be read. The object must then not be created, as nothing
+    /// would delete it.
     pub async fn references(&self, client: &Client) -> kube::Result<Option<Vec<OwnerReference>>> {
         let Some(name) = &self.0 else {
             return Ok(None);

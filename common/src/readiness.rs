@@ -11,7 +11,7 @@ pub struct Readiness {
     gates: Arc<Mutex<BTreeMap<String, bool>>>,
 }
 
-/// One named condition. Dropping it leaves it as it is.
+/// A named condition. Dropping it does not change it.
 #[derive(Clone, Debug)]
 pub struct Gate {
     name: String,
@@ -19,13 +19,13 @@ pub struct Gate {
 }
 
 impl Readiness {
-    /// Without gates, hence ready.
+    /// Without gates, and so ready.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a closed gate, or returns the one of that name as it is.
+    /// Adds a closed gate, or returns the existing one of that name.
     #[must_use]
     pub fn gate(&self, name: &str) -> Gate {
         self.gates.lock().entry(name.to_owned()).or_insert(false);
@@ -54,12 +54,12 @@ impl Readiness {
 }
 
 impl Gate {
-    /// The condition holds.
+    /// Opens the gate: the condition holds.
     pub fn open(&self) {
         self.gates.lock().insert(self.name.clone(), true);
     }
 
-    /// The condition no longer holds.
+    /// Closes the gate: the condition no longer holds.
     pub fn close(&self) {
         self.gates.lock().insert(self.name.clone(), false);
     }

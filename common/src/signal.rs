@@ -2,10 +2,10 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Exit status after a second signal: as if the first had killed the process.
+/// Exit status after a second signal, as if the first had killed the process.
 const FORCED: i32 = 1;
 
-/// Returns at the first SIGTERM or SIGINT. From then on a second one ends the process at once.
+/// Returns at the first SIGTERM or SIGINT. A second one then ends the process at once.
 ///
 /// # Errors
 /// If the handlers cannot be installed.

@@ -19,7 +19,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::tls::CertFiles;
 
-/// Signs certificates that tests need.
+/// Signs certificates for tests.
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -30,14 +30,14 @@ pub struct Authority {
 pub struct Issued {
     /// Leaf certificate.
     pub cert: String,
-    /// Its key in PKCS#8.
+    /// Its private key in PKCS#8.
     pub key: String,
     /// Certificate of the authority.
     pub root: String,
 }
 
 impl Authority {
-    /// A new root with a key of its own.
+    /// A new root with its own key.
     #[must_use]
     pub fn new(organization: &str) -> Self {
         let mut params = CertificateParams::default();

@@ -1,4 +1,5 @@
-//! TLS of the mesh: configurations that follow their files, SPIFFE checks, accept loop, channel.
+//! TLS of the mesh: configurations that follow their files, SPIFFE verification, accept loop,
+//! channel.
 
 mod channel;
 mod client;
@@ -24,40 +25,40 @@ pub const H2: &[u8] = b"h2";
 /// ALPN of plain HTTPS.
 pub const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// Why a TLS configuration cannot be made.
+/// Why a TLS configuration cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read.
-    #[error("read {path}: {source}")]
+    #[error("cannot read {path}: {source}")]
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A file does not hold what it must.
+    /// The content of a file is invalid.
     #[error("{path}: {reason}")]
     Content {
         /// The file.
         path: String,
-        /// What was found, or not found.
+        /// What is wrong with it.
         reason: String,
     },
-    /// Certificate and key are not a pair, or rustls refuses them for another reason.
-    #[error("certificate {path}: {source}")]
+    /// Certificate and key do not match, or rustls rejects them for another reason.
+    #[error("cannot use the certificate {path}: {source}")]
     Pair {
         /// File of the certificate.
         path: String,
-        /// What rustls said.
+        /// Error of rustls.
         source: rustls::Error,
     },
-    /// The trust anchors cannot be used.
-    #[error("trust anchors: {0}")]
+    /// The trust anchors are invalid.
+    #[error("invalid trust anchors: {0}")]
     Verifier(String),
 }
 
-/// URI names of the first certificate: the identities of the peer. Empty without a certificate.
-/// The chain must have been verified by TLS.
+/// URI names of the first certificate: the identities of the peer. Empty without a certificate. TLS
+/// must have verified the chain.
 #[must_use]
 pub fn peer_identities(chain: &[CertificateDer<'_>]) -> Vec<String> {
     chain

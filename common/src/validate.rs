@@ -1,4 +1,5 @@
-//! The command `validate` of istioctl and of galley: files against the rules, without a cluster.
+//! The command `validate` of istioctl and galley: checks files with the validation rules, without a
+//! cluster.
 
 mod args;
 mod check;
@@ -14,19 +15,19 @@ use crate::process::USAGE;
 pub use args::{Args, Form};
 pub use check::{Finding, Level, Scope};
 
-/// Exit code when something is refused, as that of Istio 1.30.
+/// Exit code if an object is rejected, as in Istio 1.30.
 pub const REFUSED: u8 = 1;
-/// Exit code when an input could not be read or is no YAML.
+/// Exit code if an input cannot be read or is not YAML.
 pub const UNREADABLE: u8 = 65;
 
 /// Checks every input; returns the exit code: 0, [`REFUSED`], [`UNREADABLE`], or [`USAGE`].
 ///
 /// # Errors
-/// When the answer cannot be written.
+/// If the output cannot be written.
 pub fn run(scope: &Scope<'_>, args: &Args) -> Result<u8> {
     let paths = [args.filename.as_slice(), args.files.as_slice()].concat();
     if paths.is_empty() {
-        eprintln!("Error: name what to check: validate -f FILE, a directory, or -");
+        eprintln!("Error: no files to check: want -f FILE, a directory, or - for standard input");
         return Ok(USAGE);
     }
     let mut findings = Vec::new();
@@ -40,8 +41,9 @@ pub fn run(scope: &Scope<'_>, args: &Args) -> Result<u8> {
     }
     match args.output {
         Form::Json => {
-            let text = serde_json::to_string_pretty(&findings).context("encode the answer")?;
-            writeln!(std::io::stdout(), "{text}").context("write the answer")?;
+            let text =
+                serde_json::to_string_pretty(&findings).context("cannot encode the output")?;
+            writeln!(std::io::stdout(), "{text}").context("cannot write the output")?;
         }
         Form::Text => print(&findings, &valid)?,
     }
@@ -59,14 +61,14 @@ fn print(findings: &[Finding], valid: &[String]) -> Result<()> {
         .partition(|finding| finding.level == Level::Warning);
     let mut answer = std::io::stdout().lock();
     for name in valid {
-        writeln!(answer, "{name:?} is valid").context("write the answer")?;
+        writeln!(answer, "{name:?} is valid").context("cannot write the output")?;
     }
     let mut complaints = std::io::stderr().lock();
     for warning in warnings {
-        writeln!(complaints, "Warning: {warning}").context("write the warnings")?;
+        writeln!(complaints, "Warning: {warning}").context("cannot write the warnings")?;
     }
     let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
     complaints
         .write_all(output::errors(&errors).as_bytes())
-        .context("write the errors")
+        .context("cannot write the errors")
 }

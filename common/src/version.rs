@@ -1,25 +1,26 @@
-//! What was built, as `/version` and the `version` command show it.
+//! Build information, as shown by `/version` and the `version` command.
 
 use serde::Serialize;
 
-/// Build facts, with the field names of Istio. Set at compile time through `BUILD_*` variables.
+/// Build information, with the field names of Istio. Set at compile time through `BUILD_*`
+/// variables.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Info {
     /// Version of the workspace, e.g. `0.1.0`.
     pub version: &'static str,
-    /// Commit that was built, `unknown` in a plain build.
+    /// Commit of the build, `unknown` in a plain build.
     pub revision: &'static str,
     /// Who built it.
     pub user: &'static str,
     /// Where it was built.
     pub host: &'static str,
-    /// Always empty; readers of Istio's form expect the field.
+    /// Always empty, as readers of Istio's format expect the field.
     pub golang_version: &'static str,
     /// Image registry.
     pub hub: &'static str,
-    /// `Clean`, or `Modified` when the sources were not those of `revision`.
+    /// `Clean`, or `Modified` if the sources differed from `revision`.
     pub status: &'static str,
-    /// Tag that was built.
+    /// Tag of the build.
     pub tag: &'static str,
 }
 
@@ -30,7 +31,7 @@ const fn or_default(value: Option<&'static str>, default: &'static str) -> &'sta
     }
 }
 
-/// Facts of this build.
+/// Information about this build.
 pub const INFO: Info = Info {
     version: env!("CARGO_PKG_VERSION"),
     revision: or_default(option_env!("BUILD_REVISION"), "unknown"),
@@ -85,16 +86,16 @@ pub fn json() -> serde_json::Value {
 /// Options of the `version` subcommand, the same in every process.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Command {
-    /// Prints the version alone.
+    /// Print the version only.
     #[arg(short, long)]
     pub short: bool,
-    /// `json` or `yaml` instead of text.
+    /// Output format: json or yaml instead of text.
     #[arg(short, long, value_parser = ["json", "yaml"])]
     pub output: Option<String>,
 }
 
 impl Command {
-    /// What the command prints, without the last line end.
+    /// Output of the command, without the final newline.
     #[must_use]
     pub fn render(&self) -> String {
         match self.output.as_deref() {
@@ -102,7 +103,7 @@ impl Command {
             Some(_) => {
                 let mut out = String::from("clientVersion:");
                 for (key, value) in json().as_object().into_iter().flatten() {
-                    // JSON strings are YAML strings.
+                    // JSON strings are also valid YAML.
                     out.push_str(&format!("\n  {key}: {value}"));
                 }
                 out

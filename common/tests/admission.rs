@@ -1,4 +1,4 @@
-//! The end of a webhook, as an API server sees it on a connection that it keeps.
+//! The shutdown of a webhook, as an API server sees it on a kept connection.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl Server {
     }
 }
 
-/// Head and body of the answer, which is shorter than a record.
+/// Head and body of the response, which is shorter than a TLS record.
 async fn ask(stream: &mut TlsStream<TcpStream>) -> String {
     let question = format!("GET / HTTP/1.1\r\nhost: {NAME}\r\n\r\n");
     stream.write_all(question.as_bytes()).await.unwrap();
@@ -83,7 +83,7 @@ async fn ask(stream: &mut TlsStream<TcpStream>) -> String {
 
 async fn is_closed(stream: &mut TlsStream<TcpStream>) {
     let read = tokio::time::timeout(LIMIT, stream.read(&mut [0])).await;
-    // With or without the alert of TLS.
+    // With or without the close_notify alert of TLS.
     assert!(!matches!(read.unwrap(), Ok(1..)));
 }
 
@@ -93,7 +93,7 @@ async fn a_question_on_a_kept_connection_is_answered_and_is_its_last() {
     let mut kept = server.connect().await;
     assert!(!ask(&mut kept).await.contains("connection: close"));
     server.trigger.signal();
-    // Others, too, that do not know yet.
+    // Also on connections of clients that do not know yet.
     let mut new = server.connect().await;
     for stream in [&mut kept, &mut new] {
         assert!(ask(stream).await.contains("connection: close"));

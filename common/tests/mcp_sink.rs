@@ -1,4 +1,4 @@
-//! A sink on a real connection, with sources that are old or sick.
+//! A sink on a real connection, with old or faulty sources.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,10 +22,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-/// Nothing that is waited for takes this long unless it never comes.
+/// Maximum time to wait for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A source that answers each subscription with nothing, as a galley of 1.1 without objects does.
+/// A source that answers each subscription with an empty collection, as galley 1.1 without objects
+/// does.
 #[derive(Debug, Clone)]
 struct Source {
     known: Vec<&'static str>,

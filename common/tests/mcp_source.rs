@@ -1,4 +1,4 @@
-//! A source under load: a thousand sinks at once. Alone in its process: it measures memory.
+//! A source under load: a thousand sinks at once. In a process of its own, as it measures memory.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,10 +32,10 @@ const CONNECTIONS: usize = 20;
 const RESOURCES: usize = 20;
 const RESOURCE_BYTES: usize = 10 << 10;
 const COLLECTION: &str = "istio/networking/v1alpha3/sidecars";
-/// Of a stream and its sink, which are both in this process: a response that is not read, in a
-/// buffer that may have grown by doubling, and the rest.
+/// Memory of a stream and its sink, which are both in this process: an unread response, in a buffer
+/// that may have grown by doubling, and the rest.
 const BYTES_PER_STREAM: usize = 2 * RESOURCES * RESOURCE_BYTES + (200 << 10);
-/// Nothing that is waited for takes this long unless it never comes.
+/// Maximum time to wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Everybody;
@@ -46,7 +46,7 @@ impl Authorize for Everybody {
     }
 }
 
-/// More than the flow-control window of a stream takes: what is not read stays at the source.
+/// More than the flow-control window of a stream: what is not read stays at the source.
 fn snapshot(version: usize) -> Arc<Snapshot> {
     let resource = |i: usize| {
         let name: Arc<str> = format!("shop/s{i:03}").into();
@@ -158,7 +158,7 @@ async fn receive(stream: &mut Stream) -> Resources {
     message.unwrap().unwrap().unwrap()
 }
 
-/// Opens all streams at once; those that were let in, and the refusals.
+/// Opens all streams at once; returns the admitted ones and the rejections.
 async fn wave(source: &Source) -> (Vec<Stream>, Vec<Status>) {
     let channels = source.channels();
     let attempts = (0..SINKS).map(|i| open(channels[i % CONNECTIONS].clone()));
@@ -186,7 +186,7 @@ fn resident() -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_sinks_at_once() {
-    // One token an hour: none comes back while the test runs.
+    // One token per hour: none is added while the test runs.
     let scarce = Options {
         connect_interval: Duration::from_secs(3600),
         connect_burst: 10,
@@ -197,7 +197,7 @@ async fn a_thousand_sinks_at_once() {
     assert_eq!((admitted.len(), refused.len()), (10, SINKS - 10));
     for status in &refused {
         assert_eq!(status.code(), Code::ResourceExhausted);
-        assert_eq!(status.message(), "too many new streams, try again later");
+        assert_eq!(status.message(), "too many new streams: try again later");
     }
     for stream in &mut admitted {
         assert_eq!(receive(stream).await.resources.len(), RESOURCES);
@@ -224,7 +224,7 @@ async fn a_thousand_sinks_at_once() {
         held.push(open(channel.clone()).await.unwrap());
     }
     let refused = open(channel.clone()).await.unwrap_err();
-    assert_eq!(refused.message(), "too many open streams, try again later");
+    assert_eq!(refused.message(), "too many open streams: try again later");
     assert!(source.has("galley_mcp_source_refused_total{reason=\"streams\"} 1"));
     drop(held.pop());
     source
@@ -233,7 +233,7 @@ async fn a_thousand_sinks_at_once() {
     assert!(open(channel).await.is_ok());
     assert!(source.trigger.drain(PATIENCE).await);
 
-    // All of them are let in, and none answers or reads: what a stream keeps is bounded.
+    // All are admitted, and none answers or reads: the memory of a stream is bounded.
     let unlimited = Options {
         connect_interval: Duration::ZERO,
         ..Options::default()
@@ -258,7 +258,7 @@ async fn a_thousand_sinks_at_once() {
         honest.0.send(ack).await.unwrap();
         let wanted = (21 + 20 * round).to_string();
         assert_eq!(receive(&mut honest).await.system_version_info, wanted);
-        // What an earlier round left behind would count again.
+        // Memory left by an earlier round would be counted again.
         let grown = resident().saturating_sub(before);
         eprintln!("round {round}: {} bytes a stream", grown / SINKS);
         assert!(

@@ -1,4 +1,4 @@
-//! TLS over real sockets: identities, reload, refusals.
+//! TLS over real sockets: identities, reload, rejections.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 use std::path::Path;
@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SERVER: &str = "spiffe://cluster.local/ns/istio-system/sa/istio-pilot-service-account";
 const CLIENT: &str = "spiffe://cluster.local/ns/foo/sa/bar";
 
-/// Answers with SERVING and the peer's identity in the metadata `peer`.
+/// Responds with SERVING and the peer's identity in the metadata `peer`.
 struct Echo;
 
 #[tonic::async_trait]
@@ -160,7 +160,7 @@ async fn another_server_is_refused() {
             .await
             .is_err()
     );
-    // The right identity, but signed by somebody else.
+    // The right identity, but signed by another authority.
     let foreign = Authority::new("cluster.local")
         .issue(&[SERVER], &[])
         .write(&dir(&fixture.dir, "foreign"));
@@ -180,7 +180,7 @@ async fn clients_without_certificate() {
         call(&optional, &fixture.anonymous(), None).await.unwrap(),
         ""
     );
-    // One that is given must be good even where none is needed.
+    // A certificate must be valid even if it is optional.
     let expired = fixture
         .authority
         .issue_for(&[CLIENT], &[], time::Duration::minutes(-5))
@@ -212,7 +212,7 @@ async fn new_files_are_used_and_bad_files_are_not() {
             .contains("cert-chain.pem")
     );
 
-    // Certificate and key of two pairs.
+    // Certificate and key of different pairs.
     let other = fixture.authority.issue(&[SERVER], &[]);
     std::fs::write(&fixture.server_files.cert_chain, &other.cert).unwrap();
     assert!(!server.reload());
@@ -235,7 +235,7 @@ async fn a_change_is_followed_and_new_connections_see_it() {
     let client = fixture.client(Verify::Identities(vec![SERVER.to_owned()]));
     assert!(call(&address, &client, None).await.is_ok());
 
-    // Another root: the old client is a stranger now.
+    // Another root: the old client is not trusted any more.
     let mut status = server.status();
     status.mark_unchanged();
     let _ = Authority::new("other")
@@ -280,7 +280,12 @@ async fn files_that_are_wrong_from_the_start_are_named() {
         root: huge,
         ..fixture.server_files
     };
-    assert!(load(&huge).unwrap_err().to_string().contains("at most"));
+    assert!(
+        load(&huge)
+            .unwrap_err()
+            .to_string()
+            .contains("the limit is")
+    );
 }
 
 #[tokio::test]

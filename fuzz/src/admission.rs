@@ -1,8 +1,8 @@
-//! AdmissionReview bytes, from whoever can reach the webhook.
+//! AdmissionReview bytes, which anything that can reach the webhook may send.
 
 use galley::webhook::review::{self, Outcome};
 
-/// There is an answer that an API server understands and that agrees with what is counted.
+/// The response is valid for an API server, and consistent with the metrics.
 pub(crate) fn review(bytes: &[u8]) {
     let Ok(answer) = review::answer(bytes) else {
         return;

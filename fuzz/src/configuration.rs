@@ -1,4 +1,4 @@
-//! A file of configuration, from whoever may write into the directory.
+//! A configuration file, from anyone who may write to the directory.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use galley_engine::content;
 use galley_engine::object::Item;
 use istio_api::json::{self, Unknown};
 
-/// Most problems that are kept of a file, and the one that says how many more there are.
+/// The maximum number of problems kept per file, and the one with the number of others.
 const MOST_PROBLEMS: usize = 101;
 
-/// The first byte decides between YAML and JSON. Whatever is in force can be shown as JSON and
-/// read again, unchanged.
+/// The first byte selects YAML or JSON. Every accepted object can be written as JSON and read again
+/// without changes.
 pub(crate) fn file(bytes: &[u8]) {
     let Some((first, text)) = bytes.split_first() else {
         return;

@@ -1,22 +1,22 @@
-//! One function a way in for bytes of somebody else. Each holds for every input: it returns, in
-//! bounded time and memory, and what it promises is asserted.
+//! One function per entry point for untrusted bytes. For every input it returns in bounded time and
+//! memory, and asserts what the entry point guarantees.
 //!
-//! `libfuzzer/` feeds them with inputs that it makes up, `tests/corpus.rs` with those in `corpus/`.
+//! `libfuzzer/` calls them with generated inputs, `tests/corpus.rs` with those in `corpus/`.
 
 mod admission;
 mod configuration;
 mod mcp;
 
-/// A way in.
+/// A fuzz target.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     /// Name of the target, of its folder in `corpus/` and of its program in `libfuzzer/`.
     pub name: &'static str,
-    /// Takes an input.
+    /// Runs an input.
     pub run: fn(&[u8]),
 }
 
-/// Every way in.
+/// All fuzz targets.
 pub const TARGETS: [Target; 4] = [
     Target {
         name: "admission",

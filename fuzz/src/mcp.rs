@@ -1,4 +1,4 @@
-//! Messages of the configuration protocol, from a peer that may say anything.
+//! Messages of the configuration protocol, from an untrusted peer.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use mesh_core::mcp::{Collection, Snapshot, sink, source};
 use prost::Message;
 use prost_types::Any;
 
-/// More messages than this are not taken from one input.
+/// Maximum number of messages in one input.
 const MESSAGES: usize = 64;
 
-/// The messages of an input: each is preceded by its length as two bytes.
+/// The messages in an input: each is preceded by its length in two bytes.
 fn messages<T: Message + Default>(mut bytes: &[u8]) -> Vec<T> {
     let mut found = Vec::new();
     while let Some((length, rest)) = bytes.split_at_checked(2) {
@@ -55,8 +55,8 @@ fn snapshot(version: usize) -> Snapshot {
     snapshot
 }
 
-/// A sink says anything, of either service: at most one response of a collection is under way, none
-/// is a delta that was not asked for, and the stream ends or its memory is bounded.
+/// Arbitrary messages of a sink, of either service: each collection has at most one outstanding
+/// response, deltas are only sent on request, and the stream ends or its memory is bounded.
 pub(crate) fn source(bytes: &[u8]) {
     let requests: Vec<RequestResources> = messages(bytes);
     for dialect in [Dialect::Resources, Dialect::Aggregated] {
@@ -73,7 +73,7 @@ fn stream(dialect: Dialect, requests: &[RequestResources]) {
         let verdict = machine.request(request.clone(), Some(&snapshot), now);
         let is_stale = match verdict {
             Verdict::TooMany | Verdict::LongName => return,
-            // What a stale request wants does not count.
+            // What a stale request asks for does not count.
             Verdict::Stale { .. } => true,
             Verdict::Subscribe | Verdict::Ack { .. } | Verdict::Nack { .. } => false,
         };
@@ -85,7 +85,7 @@ fn stream(dialect: Dialect, requests: &[RequestResources]) {
                 && (message.collection != request.collection || request.incremental || is_stale);
             assert!(
                 !message.incremental || wants_delta,
-                "a delta of {:?} that was not asked for",
+                "an unrequested delta of {:?}",
                 message.collection
             );
         }
@@ -93,20 +93,20 @@ fn stream(dialect: Dialect, requests: &[RequestResources]) {
     }
 }
 
-/// What a pilot says is refused, or is about an object of configuration and possible.
+/// A report of a pilot is rejected, or is plausible and about an Istio object.
 fn report(resource: &Resource) {
     let Ok((key, said)) = Distribution::from_mcp(resource) else {
         return;
     };
     let Some(row) = by_gvk(key.group, key.kind) else {
-        panic!("{key:?} is no kind of configuration");
+        panic!("{key:?} is not an Istio kind");
     };
     let name = distribution::resource_name(row, &key.namespace, &key.name);
     assert_eq!(name, self::name(resource));
     assert!(said.held <= said.reached);
 }
 
-/// A source says anything: every message is answered, and what is held is what was accepted.
+/// Arbitrary messages of a source: each is answered, and what is held is what was accepted.
 pub(crate) fn sink(bytes: &[u8]) {
     let received: Vec<Resources> = messages(bytes);
     received

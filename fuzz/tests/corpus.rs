@@ -1,4 +1,4 @@
-//! Every input that was ever of interest, through the function that it was found for.
+//! Runs every input in the corpus through the target that it was found for.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
@@ -14,7 +14,7 @@ fn every_input_is_taken() {
         let mut count = 0;
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            // Said before, so that an input that ends the process is known.
+            // Printed before the run, so that an input that aborts the process is known.
             println!("{}", path.display());
             (target.run)(&std::fs::read(&path).unwrap());
             count += 1;

@@ -1,4 +1,4 @@
-//! Who may receive configuration.
+//! The access list: who may receive configuration.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,19 +12,19 @@ use mesh_core::yaml;
 
 use istio_api::manifest::{Field, FieldError};
 
-/// Largest access list that is read, in bytes.
+/// Maximum size of an access list, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// The list of 1.1: identities that are allowed, or with `isblacklist` those that are not.
+/// The access list of 1.1: identities that are allowed or, with `isblacklist`, those that are not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum AccessList {
-    /// Everybody whose certificate is verified.
+    /// Every peer with a verified certificate.
     #[default]
     Open,
-    /// These.
+    /// Only these identities.
     Allowed(BTreeSet<String>),
-    /// Everybody but these.
+    /// All identities but these.
     Blocked(BTreeSet<String>),
 }
 
@@ -49,7 +49,7 @@ impl AccessList {
             {
                 if !matches!(name.as_str(), "allowed" | "isblacklist") {
                     return Err(format!(
-                        "{name}: unknown field, want allowed or isblacklist"
+                        "{name}: unknown field: want allowed or isblacklist"
                     ));
                 }
             }
@@ -97,8 +97,8 @@ impl AccessList {
     }
 }
 
-/// An access list that follows its file. A file that cannot be read or is gone changes nothing:
-/// access is never opened by an accident.
+/// An access list that follows its file. If the file becomes unreadable or is deleted, the last
+/// list stays in force, so that a mistake never opens access.
 #[derive(Debug, Clone)]
 pub struct Access {
     list: Arc<ArcSwap<AccessList>>,
@@ -106,7 +106,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Reads the list once; without the file access is open.
+    /// Reads the list once; without the file every verified peer may connect.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let list = match read(path) {
             Ok(Some(list)) => list,
@@ -117,7 +117,7 @@ impl Access {
                 );
                 AccessList::Open
             }
-            Err(error) => anyhow::bail!("access list {}: {error}", path.display()),
+            Err(error) => anyhow::bail!("cannot read the access list {}: {error}", path.display()),
         };
         Ok(Self {
             list: Arc::new(ArcSwap::from_pointee(list)),
@@ -142,7 +142,7 @@ impl Access {
                 Err(error) => tracing::warn!(
                     file = %self.path.display(),
                     error,
-                    "the access list cannot be read; the last one stays in force"
+                    "cannot read the access list; the last one stays in force"
                 ),
             }
         }
@@ -155,7 +155,7 @@ fn read(path: &Path) -> Result<Option<AccessList>, String> {
         Err(error) => return Err(error.to_string()),
         Ok(metadata) if metadata.len() > MAX_BYTES => {
             return Err(format!(
-                "it has {} bytes, at most {MAX_BYTES} are read",
+                "the file has {} bytes, the limit is {MAX_BYTES}",
                 metadata.len()
             ));
         }
@@ -172,7 +172,7 @@ impl Authorize for Access {
     }
 }
 
-/// Everybody, for plain text.
+/// Every peer, for plaintext.
 #[derive(Debug, Clone, Copy)]
 pub struct Insecure;
 

@@ -1,4 +1,4 @@
-//! Command line. Names and spelling are those of 1.1.
+//! Command line, with the names and spelling of 1.1.
 
 mod sink;
 mod status;
@@ -25,10 +25,10 @@ pub use validation::ValidationArgs;
     args_override_self = true
 )]
 pub struct Args {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
-    /// Logging.
+    /// Logging flags.
     #[command(flatten)]
     pub log: LogArgs,
 }
@@ -36,11 +36,11 @@ pub struct Args {
 /// Subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serves configuration to its sinks.
+    /// Serves configuration to its sinks over MCP, and the admission webhook.
     Server(Box<ServerArgs>),
-    /// Checks the age of a probe file: exit status 0 when it is fresh.
+    /// Checks the age of a probe file: exits 0 if it is fresh, else 1.
     Probe(ProbeArgs),
-    /// Checks files, without a cluster, by the rules of `server`.
+    /// Checks files with the rules of `server`, without a cluster.
     Validate(ValidateArgs),
     /// Prints the version.
     Version(version::Command),
@@ -49,114 +49,115 @@ pub enum Command {
 /// `galley validate`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct ValidateArgs {
-    /// Namespace of objects that name none.
+    /// Namespace of objects that do not name one.
     #[arg(short, long, default_value = "default")]
     pub namespace: String,
     /// Namespace of the control plane.
     #[arg(short, long, default_value = "istio-system")]
     pub istio_namespace: String,
-    /// What to check.
+    /// Files to check.
     #[command(flatten)]
     pub inputs: validate::Args,
 }
 
-/// `galley server`. Of a flag that is given twice the last one counts.
+/// Arguments of `galley server`. If a flag is given twice, the last one counts.
 #[derive(Debug, Clone, ClapArgs)]
 #[command(args_override_self = true)]
 pub struct ServerArgs {
-    /// Directory (or single file) that configuration is read from, instead of Kubernetes.
+    /// Directory (or single file) with configuration, instead of Kubernetes.
     #[arg(long = "configPath", default_value = "", hide_default_value = true,
           value_parser = any_path)]
     pub config_path: PathBuf,
-    /// API server that configuration is read from.
+    /// Connection to the API server with the configuration.
     #[command(flatten)]
     pub kube: KubeArgs,
     /// Kinds that are not read from Kubernetes, comma separated.
-    // 1.1 left out Service, Pod and Node too, which pilot read itself. EndpointSlices say what
-    // Endpoints do.
+    // 1.1 also excluded Service, Pod and Node, which its pilot read itself. EndpointSlices hold
+    // what Endpoints do.
     #[arg(
         long = "excludedResourceKinds",
         default_value = "Endpoints",
         value_delimiter = ','
     )]
     pub excluded_resource_kinds: Vec<String>,
-    /// Accepted, without effect: watches are resumed, nothing is read again for its age.
+    /// Accepted without effect: watches are resumed and need no periodic lists.
     #[arg(long = "resyncPeriod", default_value = "0s", value_parser = duration::parse, hide = true)]
     pub resync_period: Duration,
-    /// Accepted, without effect: a kind that the cluster does not have is never waited for.
+    /// Accepted without effect: kinds that the cluster does not have are never waited for.
     #[arg(long = "disableResourceReadyCheck", default_value_t = false,
           default_missing_value = "true", num_args = 0..=1, require_equals = true,
           action = ArgAction::Set, hide = true)]
     pub disable_resource_ready_check: bool,
-    /// Where to serve: tcp://host:port, or unix:///path together with --insecure.
+    /// Address of the server: tcp://host:port, or unix:///path together with --insecure.
     #[arg(long = "server-address", default_value = "tcp://0.0.0.0:9901")]
     pub server_address: String,
-    /// Serves plain text to everybody.
+    /// Serve plaintext to every client.
     #[arg(long, default_value_t = false, default_missing_value = "true", num_args = 0..=1,
           require_equals = true, action = ArgAction::Set)]
     pub insecure: bool,
     /// Certificate chain of the server.
     #[arg(long = "tlsCertFile", default_value = "/etc/certs/cert-chain.pem")]
     pub tls_cert_file: PathBuf,
-    /// Key of the certificate.
+    /// Private key of the certificate.
     #[arg(long = "tlsKeyFile", default_value = "/etc/certs/key.pem")]
     pub tls_key_file: PathBuf,
-    /// Trust anchors that sinks are verified against.
+    /// CA certificates that verify the certificates of sinks.
     #[arg(long = "caCertFile", default_value = "/etc/certs/root-cert.pem")]
     pub ca_cert_file: PathBuf,
-    /// YAML list of the identities that may connect; without the file every verified one may.
+    /// YAML file with the identities that may connect; without it, every client with a verified
+    /// certificate may.
     #[arg(long = "accessListFile", default_value = "/etc/config/accesslist.yaml")]
     pub access_list_file: PathBuf,
-    /// Largest request in bytes.
+    /// Maximum size of a request, in bytes.
     #[arg(long = "server-maxReceivedMessageSize", default_value_t = 1 << 20)]
     pub max_received_message_size: usize,
-    /// Streams per connection.
+    /// Maximum number of concurrent streams per connection.
     #[arg(long = "server-maxConcurrentStreams", default_value_t = 1024)]
     pub max_concurrent_streams: u32,
-    /// How long a connection may be silent before it is pinged.
+    /// Idle time after which a connection is pinged.
     #[arg(long = "keepaliveInterval", default_value = "30s", value_parser = duration::parse)]
     pub keepalive_interval: Duration,
-    /// How long the answer to a ping may take.
+    /// Time to wait for the answer to a ping.
     #[arg(long = "keepaliveTimeout", default_value = "10s", value_parser = duration::parse)]
     pub keepalive_timeout: Duration,
-    /// A stream ends at this age, give or take a tenth, so that sinks spread over replicas.
+    /// Maximum age of a stream, ± 10 %, so that sinks spread over replicas.
     #[arg(long = "keepaliveMaxServerConnectionAge", default_value = "30m",
           value_parser = duration::parse)]
     pub max_connection_age: Duration,
-    /// Mesh configuration; defaults are used without it.
+    /// Mesh configuration file; without it, the defaults apply.
     #[arg(long = "meshConfigFile", default_value = "/etc/mesh-config/mesh")]
     pub mesh_config_file: PathBuf,
     /// DNS suffix of services.
     #[arg(long, default_value = "cluster.local")]
     pub domain: String,
-    /// Port of metrics, readiness and debug pages; 0 is none.
+    /// Port of metrics, readiness and debug pages; 0 to disable.
     #[arg(long = "monitoringPort", default_value_t = 15014)]
     pub monitoring_port: u16,
-    /// Serves configuration.
+    /// Serve configuration.
     #[arg(long = "enable-server", default_value_t = true, default_missing_value = "true",
           num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub enable_server: bool,
-    /// A sink that is called.
+    /// A sink that galley calls.
     #[command(flatten)]
     pub sink: SinkArgs,
-    /// The admission webhook.
+    /// Flags of the admission webhook.
     #[command(flatten)]
     pub validation: ValidationArgs,
-    /// Statuses.
+    /// Flags of statuses.
     #[command(flatten)]
     pub status: StatusArgs,
-    /// File whose age says that the process lives; empty is none.
+    /// File that is touched while the process is alive; empty for none.
     #[arg(long = "livenessProbePath", default_value = "", hide_default_value = true,
           value_parser = any_path)]
     pub liveness_probe_path: PathBuf,
-    /// It is written every half of this.
+    /// Maximum age of the file; it is written twice in this time.
     #[arg(long = "livenessProbeInterval", default_value = "2s", value_parser = duration::parse)]
     pub liveness_probe_interval: Duration,
-    /// File whose age says that configuration is served; empty is none.
+    /// File that is touched while configuration is served; empty for none.
     #[arg(long = "readinessProbePath", default_value = "", hide_default_value = true,
           value_parser = any_path)]
     pub readiness_probe_path: PathBuf,
-    /// It is written every half of this.
+    /// Maximum age of the file; it is written twice in this time.
     #[arg(long = "readinessProbeInterval", default_value = "2s", value_parser = duration::parse)]
     pub readiness_probe_interval: Duration,
     /// Introspection flags of 1.1.
@@ -165,25 +166,25 @@ pub struct ServerArgs {
 }
 
 impl ServerArgs {
-    /// Whether configuration is in files, not in Kubernetes.
+    /// Whether configuration is read from files instead of Kubernetes.
     #[must_use]
     pub fn reads_files(&self) -> bool {
         !self.config_path.as_os_str().is_empty()
     }
 }
 
-/// A path that may be empty.
+/// A path; the empty string is `None`.
 fn any_path(text: &str) -> Result<PathBuf, Infallible> {
     Ok(PathBuf::from(text))
 }
 
-/// `galley probe`.
+/// Arguments of `galley probe`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct ProbeArgs {
-    /// File to look at.
+    /// Path of the probe file.
     #[arg(long = "probe-path")]
     pub probe_path: PathBuf,
-    /// How old it may be.
+    /// Maximum age of the file.
     #[arg(long, value_parser = duration::parse)]
     pub interval: Duration,
 }

@@ -1,4 +1,4 @@
-//! Readiness and metrics of a server follow its certificate.
+//! Keeps readiness and metrics of a server in line with its certificate.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,11 +6,11 @@ use mesh_common::drain;
 use mesh_common::readiness::Gate;
 use mesh_common::tls::{ReloadingServerConfig, Status};
 
-/// How often the expiry is looked at.
+/// Interval at which the expiry is checked.
 const CHECK: Duration = Duration::from_secs(10);
 
-/// Keeps `gate` open while the certificate is good, and shows `observe` its state: when it ends in
-/// seconds since 1970 (if it is known), and what became of its files.
+/// Keeps `gate` open while the certificate is valid, and passes its state to `observe`: the expiry
+/// in seconds since 1970, if known, and the results of reloading its files.
 pub(crate) async fn watch(
     config: ReloadingServerConfig,
     gate: Gate,

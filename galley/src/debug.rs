@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use crate::state::QueryHandle;
 use galley_engine::problem::Problem;
 
-/// Of more files than this (in a cluster each object is one) only those are listed that there is
-/// something to say of.
+/// With more files than this (in a cluster each object is one), only those with problems or other
+/// remarks are listed.
 const LISTED_FILES: usize = 1000;
 
 #[derive(Debug, Clone)]
@@ -26,8 +26,8 @@ struct Pages {
     connections: Connections,
 }
 
-/// `/debug/sources`, `/debug/snapshot`, `/debug/connections`, and the latter two under the names
-/// that the introspection port of 1.1 would give them.
+/// `/debug/sources`, `/debug/snapshot`, `/debug/connections`, and the latter two also under the
+/// names on the introspection port of 1.1.
 pub fn pages(queries: QueryHandle, snapshots: Snapshots, connections: Connections) -> Router {
     let pages = Pages {
         queries,

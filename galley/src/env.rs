@@ -1,24 +1,24 @@
-//! Environment variables. A value that cannot be read counts as not set.
+//! Environment variables. Invalid values are treated as unset.
 
 use std::time::Duration;
 
 use mesh_core::duration;
 
-/// Refusals of sinks logged at once.
+/// Burst of logged rejections of sinks.
 const REFUSAL_LOG_BURST: &str = "AUTHZ_FAILURE_LOG_BURST_SIZE";
-/// Then one per this time.
+/// Interval between further ones after the burst.
 const REFUSAL_LOG_INTERVAL: &str = "AUTHZ_FAILURE_LOG_FREQ";
-/// Streams that may be opened at once.
+/// Burst of new streams.
 const CONNECT_BURST: &str = "NEW_CONNECTION_BURST_SIZE";
-/// Then one per this time.
+/// Interval between further ones after the burst.
 const CONNECT_INTERVAL: &str = "NEW_CONNECTION_FREQ";
 
-/// Name of this Pod …
+/// Name of this Pod; if unset …
 const POD: &str = "POD_NAME";
-/// … which is the host's name in its containers.
+/// … the host name, which is the same in its containers.
 const HOST: &str = "HOSTNAME";
 
-/// Name of this Pod, or of the process where there is none.
+/// Name of this Pod, or else of the host or process.
 pub fn pod_name() -> String {
     let set = |name: &&str| std::env::var(name).is_ok_and(|value| !value.is_empty());
     let name = [POD, HOST].into_iter().find(|name| set(name));
@@ -26,7 +26,7 @@ pub fn pod_name() -> String {
         .unwrap_or_else(|| format!("galley-{}", std::process::id()))
 }
 
-/// What the environment says, over the defaults of `options`.
+/// The settings of the environment, merged over the defaults of `options`.
 pub fn over(mut options: mesh_common::mcp::source::Options) -> mesh_common::mcp::source::Options {
     options.refusal_log_burst = number(REFUSAL_LOG_BURST).unwrap_or(options.refusal_log_burst);
     options.refusal_log_interval =

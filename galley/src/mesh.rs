@@ -1,4 +1,4 @@
-//! The part of the mesh configuration that galley needs, followed as its file changes.
+//! The part of the mesh configuration that galley uses, updated as its file changes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,18 +12,18 @@ use tokio::sync::watch;
 use galley_engine::processing::synthesis::Names;
 use galley_engine::settings::Settings;
 
-/// Largest file that is read, in bytes.
+/// Maximum size of the file, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 const SETTLE: Duration = Duration::from_millis(50);
 const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
 
-/// Reads the settings from the mesh configuration. Unknown fields are logged and ignored; a missing
-/// file gives the defaults.
+/// Reads the settings from the mesh configuration. Unknown fields are logged and ignored; without
+/// the file the defaults apply.
 pub fn load(path: &Path, domain: &str) -> Result<Settings, String> {
     parse(path, contents(path)?.as_deref(), domain)
 }
 
-/// The text of the file; `None` if there is none.
+/// The text of the file; `None` if it does not exist.
 fn contents(path: &Path) -> Result<Option<String>, String> {
     let metadata = match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -31,7 +31,7 @@ fn contents(path: &Path) -> Result<Option<String>, String> {
     };
     if metadata.len() > MAX_BYTES {
         return Err(format!(
-            "it has {} bytes, at most {MAX_BYTES} are read",
+            "the file has {} bytes, the limit is {MAX_BYTES}",
             metadata.len()
         ));
     }
@@ -45,7 +45,10 @@ fn parse(path: &Path, text: Option<&str>, domain: &str) -> Result<Settings, Stri
         trust_domain: DEFAULT_TRUST_DOMAIN.to_owned(),
     });
     let Some(text) = text else {
-        tracing::info!(file = %path.display(), "there is no mesh configuration, using defaults");
+        tracing::info!(
+            file = %path.display(),
+            "the mesh configuration file does not exist; using defaults"
+        );
         return Ok(settings);
     };
     let Some(document) = yaml::split(text).first().copied() else {
@@ -66,15 +69,15 @@ fn parse(path: &Path, text: Option<&str>, domain: &str) -> Result<Settings, Stri
             file = %path.display(),
             field = issue.path,
             error = issue.message,
-            "a field of the mesh configuration is ignored"
+            "ignored a field of the mesh configuration"
         );
     }
     settings.take(&mesh);
     Ok(settings)
 }
 
-/// Sends the settings again whenever they change, until the process drains. A file that cannot be
-/// read keeps the last ones.
+/// Sends the settings after every change until the process drains. If the file cannot be read, the
+/// last settings stay in force.
 pub async fn follow(
     path: PathBuf,
     domain: String,
@@ -88,7 +91,7 @@ pub async fn follow(
             () = drain.signaled() => return,
             change = changes.recv() => if change.is_none() { return },
         }
-        // Whatever happens in the file's directory is a change.
+        // Any change in the directory of the file is reported.
         let contents = contents(&path);
         if last.as_ref() == Some(&contents) {
             continue;
@@ -108,7 +111,7 @@ pub async fn follow(
             Err(error) => tracing::warn!(
                 file = %path.display(),
                 error,
-                "the mesh configuration cannot be read; the last one stays in force"
+                "cannot read the mesh configuration; the last one stays in force"
             ),
         }
     }

@@ -1,11 +1,11 @@
-//! Metric families of galley itself. Those of its MCP side are `mesh_common::mcp::source::Metrics`.
+//! Metric families of galley itself; `mesh_common::mcp::source::Metrics` has those of MCP.
 
 use std::collections::BTreeMap;
 
 use mesh_common::metrics::Registry;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-/// Families under the names of 1.1 where 1.1 had them.
+/// Metric families, under the names of 1.1 where 1.1 had them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     pub(crate) on_change: IntCounter,
@@ -26,12 +26,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the families; those of the source are named after it.
+    /// Registers the metric families, including those of the configured source.
     pub fn register(registry: &Registry, is_kubernetes: bool) -> Self {
         let [files, help, problems, problems_total] = if is_kubernetes {
             [
                 "galley_source_kube_objects",
-                "Objects of the cluster that are read.",
+                "Objects read from the cluster.",
                 "galley_source_kube_problems",
                 "galley_source_kube_problems_total",
             ]
@@ -55,15 +55,15 @@ impl Metrics {
             ),
             max_time_reached: registry.counter(
                 "galley_runtime_strategy_timer_max_time_reached_total",
-                "Snapshots published because changes did not end.",
+                "Snapshots published at the maximum delay, while changes went on.",
             ),
             quiesce_reached: registry.counter(
                 "galley_runtime_strategy_timer_quiesce_reached_total",
-                "Snapshots published because changes ended.",
+                "Snapshots published after changes had ended.",
             ),
             timer_resets: registry.counter(
                 "galley_runtime_strategy_timer_resets_total",
-                "Changes that moved a waiting publication.",
+                "Changes that delayed a pending snapshot.",
             ),
             event_span: registry.histogram(
                 "galley_runtime_processor_event_span_duration_milliseconds",
@@ -94,10 +94,7 @@ impl Metrics {
                 &["collection"],
             ),
             files: registry.int_gauge(files, help),
-            problems: registry.int_gauge(
-                problems,
-                "Problems that there are now; /debug/sources lists them.",
-            ),
+            problems: registry.int_gauge(problems, "Present problems; /debug/sources lists them."),
             problems_total: registry.counter_vec(
                 problems_total,
                 "Problems reported, by severity.",
@@ -105,16 +102,16 @@ impl Metrics {
             ),
             withheld: registry.int_gauge(
                 "galley_processing_endpoints_with_no_pods",
-                "Endpoints withheld because the Pod that they name is not known.",
+                "Endpoints withheld because their Pod is not known.",
             ),
             last_change: registry.int_gauge(
                 "galley_runtime_last_publish_timestamp_seconds",
-                "When a snapshot was last published.",
+                "Time of the last published snapshot, in seconds since the epoch.",
             ),
         }
     }
 
-    /// Sets the objects held; collections that are gone from `counts` become 0.
+    /// Sets the number of objects by collection; collections that are missing in `counts` become 0.
     pub(crate) fn instances(
         &self,
         counts: &BTreeMap<&str, usize>,

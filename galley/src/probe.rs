@@ -1,4 +1,4 @@
-//! Probe files: their age tells another process in the container that this one is well.
+//! Probe files: their age shows another process in the container whether this one is healthy.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -8,21 +8,21 @@ use mesh_common::readiness::Readiness;
 
 use crate::args::ProbeArgs;
 
-/// A file may be older than its interval by this much.
+/// Tolerance beyond the interval.
 const SLACK: Duration = Duration::from_millis(10);
 
-/// Checks a probe file: `galley probe`.
+/// `galley probe`: checks the age of a probe file.
 pub fn check(args: &ProbeArgs, now: SystemTime) -> Result<(), String> {
     let path = args.probe_path.display();
     let metadata = std::fs::metadata(&args.probe_path)
-        .map_err(|error| format!("probe file {path} cannot be looked at: {error}"))?;
+        .map_err(|error| format!("cannot read probe file {path}: {error}"))?;
     let modified = metadata
         .modified()
-        .map_err(|error| format!("probe file {path}: {error}"))?;
+        .map_err(|error| format!("cannot get the age of probe file {path}: {error}"))?;
     let age = now.duration_since(modified).unwrap_or_default();
     if age > args.interval + SLACK {
         return Err(format!(
-            "probe file {path} is {} ms old, at most {} ms are wanted",
+            "the probe file {path} is {} ms old: want at most {} ms",
             age.as_millis(),
             args.interval.as_millis()
         ));
@@ -30,7 +30,7 @@ pub fn check(args: &ProbeArgs, now: SystemTime) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes the file twice in each interval while `ready` is, and removes it otherwise and in the
+/// Writes the file twice per interval while `ready` is open, and removes it otherwise and at the
 /// end. `None` is always ready.
 pub async fn keep(
     path: PathBuf,
@@ -57,13 +57,17 @@ pub async fn keep(
             Ok(()) => failed = false,
             Err(error) if !failed => {
                 failed = true;
-                tracing::warn!(file = %path.display(), error = %error, "probe file");
+                tracing::warn!(
+                    file = %path.display(),
+                    error = %error,
+                    "cannot write the probe file"
+                );
             }
             Err(_) => {}
         }
     }
     if let Err(error) = remove(&path) {
-        tracing::warn!(file = %path.display(), error = %error, "probe file not removed");
+        tracing::warn!(file = %path.display(), error = %error, "cannot remove the probe file");
     }
 }
 
@@ -88,7 +92,7 @@ mod tests {
         assert!(
             check(&args, SystemTime::now())
                 .unwrap_err()
-                .contains("cannot be looked at")
+                .contains("cannot read probe file")
         );
         std::fs::write(&args.probe_path, "").unwrap();
         let written = std::fs::metadata(&args.probe_path)

@@ -10,14 +10,13 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail};
 use axum::Router;
-use mesh_common::admin::Admin;
+use futures::future::BoxFuture;
+use mesh_common::app::{self, App};
+use mesh_common::drain;
 use mesh_common::kubeclient::{self, Client};
 use mesh_common::metrics::Registry;
-use mesh_common::readiness::Readiness;
 use mesh_common::tls::CertFiles;
-use mesh_common::{ctrlz, drain};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
 use configuration::Configuration;
 use listen::Listener;
@@ -40,6 +39,8 @@ pub struct Server {
     client: Option<Client>,
     timing: kube::Timing,
     status_timing: StatusTiming,
+    /// A task beside its own.
+    extra: Option<BoxFuture<'static, anyhow::Result<()>>>,
 }
 
 impl std::fmt::Debug for Server {
@@ -89,6 +90,7 @@ impl Server {
             client,
             timing: kube::Timing::default(),
             status_timing: StatusTiming::default(),
+            extra: None,
         })
     }
 
@@ -113,6 +115,13 @@ impl Server {
         self
     }
 
+    /// Runs another supervised task, `extra`, which must not end before the process.
+    #[must_use]
+    pub fn with_task(mut self, task: BoxFuture<'static, anyhow::Result<()>>) -> Self {
+        self.extra = Some(task);
+        self
+    }
+
     /// Where configuration is served; `None` on a Unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.as_ref().and_then(Listener::address)
@@ -126,6 +135,10 @@ impl Server {
 
     /// Runs until the process drains, or something fails that it cannot do without.
     pub async fn run(self, drain: drain::Watch) -> anyhow::Result<()> {
+        app::run("galley", drain, |app| async move { self.start(&app) }).await
+    }
+
+    fn start(self, app: &App) -> anyhow::Result<()> {
         let Self {
             args,
             listener,
@@ -134,32 +147,29 @@ impl Server {
             client,
             timing,
             status_timing,
+            extra,
         } = self;
         tracing::info!(version = mesh_common::version::text(), "galley");
         tracing::info!(config = ?args, "effective configuration");
-        let registry = Registry::new("galley");
-        let readiness = Readiness::new();
-        let mut tasks = JoinSet::new();
+        let (registry, readiness) = (&app.registry, &app.readiness);
+        let (tasks, drain) = (&app.tasks, app.drain());
+        if let Some(extra) = extra {
+            tasks.keep("extra", extra);
+        }
 
-        let mut configuration = None;
         let mut pages = Router::new();
         if let Some(listener) = listener {
             let source = client.clone().filter(|_| !args.reads_files());
-            let started = Configuration::start(
-                &args,
-                source,
-                (timing, status_timing),
-                &registry,
-                &readiness,
-                &mut tasks,
-                &drain,
-            )?;
-            pages = started.pages.clone();
-            configuration = Some((started, listener));
+            let configuration = Configuration::start(&args, source, (timing, status_timing), app)?;
+            pages = configuration.pages.clone();
+            let serve =
+                configuration.serve(args.clone(), listener, registry.clone(), tasks.clone());
+            tasks.keep("configuration server", serve);
         }
-        let admission = webhook.map(|listener| {
+        if let Some(listener) = webhook {
             if let Some(client) = client {
-                tasks.spawn(register(&args, client, &registry, drain.clone()));
+                let register = register(&args, client, registry, drain.clone());
+                tasks.keep("registration", register);
             } else {
                 tracing::info!(
                     target: "validation",
@@ -171,59 +181,30 @@ impl Server {
                 key: args.tls_key_file.clone(),
                 root: args.ca_cert_file.clone(),
             };
-            let metrics = webhook::Metrics::register(&registry);
+            let metrics = webhook::Metrics::register(registry);
             let ready = readiness.gate("webhook");
-            webhook::server::serve(listener, files, metrics, ready, drain.clone())
-        });
-        tasks.spawn(ctrlz::serve(
-            args.introspection.clone(),
-            registry.clone(),
-            pages.clone(),
-            drain.clone(),
-        ));
-        if let Some(listener) = monitoring {
-            let admin = Admin::new(registry.clone(), readiness.clone()).merge(pages);
-            let serve = admin.serve(listener, drain.clone());
-            tasks.spawn(async move {
-                if let Err(error) = serve.await {
-                    tracing::error!(error = %error, "the monitoring port has failed");
-                }
-            });
+            let admit = webhook::server::serve(listener, files, metrics, ready, drain.clone());
+            tasks.keep("webhook", admit);
         }
-        tasks.spawn(probe::keep(
-            args.liveness_probe_path.clone(),
+        app.introspect(args.introspection.clone(), pages.clone());
+        if let Some(listener) = monitoring {
+            app.monitor(listener, pages);
+        }
+        let liveness = probe::keep(
+            args.liveness_probe_path,
             args.liveness_probe_interval,
             None,
             drain.clone(),
-        ));
-        tasks.spawn(probe::keep(
-            args.readiness_probe_path.clone(),
+        );
+        tasks.once("liveness file", liveness);
+        let readiness = probe::keep(
+            args.readiness_probe_path,
             args.readiness_probe_interval,
             Some(readiness.clone()),
             drain.clone(),
-        ));
-        let serve = async {
-            match configuration {
-                Some((configuration, listener)) => {
-                    configuration
-                        .serve(&args, listener, &registry, &drain)
-                        .await
-                }
-                None => Ok(()),
-            }
-        };
-        let admit = async {
-            match admission {
-                Some(admission) => admission.await,
-                None => Ok(()),
-            }
-        };
-        let served = tokio::try_join!(serve, admit);
-        // On a failure nobody signals the drain; the tasks then end with the set.
-        if served.is_ok() {
-            while tasks.join_next().await.is_some() {}
-        }
-        served.map(|_| ())
+        );
+        tasks.once("readiness file", readiness);
+        Ok(())
     }
 }
 

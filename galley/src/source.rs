@@ -1,7 +1,7 @@
-//! Where configuration comes from.
+//! Sources of configuration.
 //!
-//! A source sends [`Update`](galley_engine::update::Update)s; the first ones are followed by
-//! `Synced`. [`fs`] reads a directory; [`kube`] reads a cluster and sends the same updates.
+//! A source sends [`Update`](galley_engine::update::Update)s, and `Synced` after the initial ones.
+//! [`fs`] reads a directory; [`kube`] reads a cluster and sends the same kind of updates.
 
 pub mod fs;
 pub mod kube;
@@ -10,8 +10,8 @@ mod settle;
 
 /// Limits of the file source.
 pub mod limit {
-    /// More files than this are an error, and the surplus is not read.
+    /// Maximum number of files; the surplus is reported and not read.
     pub const FILES: usize = 10_000;
-    /// Files read before their contents are handed on together.
+    /// Maximum number of files whose contents are sent in one update.
     pub const BATCH_FILES: usize = 64;
 }

@@ -1,4 +1,4 @@
-//! The task that owns the engine: updates in, snapshots out.
+//! The task that owns the engine: takes updates and publishes snapshots.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,25 +17,25 @@ use galley_engine::settings::Settings;
 use galley_engine::update::Update;
 use mesh_core::debounce::Reason;
 
-/// Asks the task something about the engine.
+/// A question about the engine.
 pub type Query = Box<dyn FnOnce(&Engine) + Send>;
 
-/// Questions waiting.
+/// Maximum number of waiting questions.
 const QUERIES: usize = 8;
 
-/// Where debug pages ask.
+/// Sends the questions of debug pages.
 #[derive(Debug, Clone)]
 pub struct QueryHandle(mpsc::Sender<Query>);
 
 impl QueryHandle {
-    /// Runs `question` on the engine; `None` when the task has ended.
+    /// Runs `question` on the engine; `None` if the task has ended.
     pub async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Engine) -> T + Send + 'static,
     ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         let query: Query = Box::new(move |engine| {
-            // Whoever asked may be gone.
+            // The client may have disconnected.
             let _ = answer.send(question(engine));
         });
         self.0.send(query).await.ok()?;
@@ -56,7 +56,7 @@ pub struct Task {
     last_event: Option<Instant>,
     last_publish: Option<Instant>,
     counted: BTreeMap<String, ()>,
-    /// Who is told what becomes of objects.
+    /// Receives what updates mean for statuses.
     observer: Option<mpsc::Sender<Vec<Observation>>>,
 }
 
@@ -95,7 +95,7 @@ impl Task {
         (task, QueryHandle(queries_tx))
     }
 
-    /// Tells of every object what became of it. The receiver must not wait for anything else: all
+    /// Sends observations about every object. The receiver must not block on anything else: all
     /// updates wait for it.
     #[must_use]
     pub fn observed_by(mut self, observer: mpsc::Sender<Vec<Observation>>) -> Self {
@@ -106,7 +106,7 @@ impl Task {
     async fn tell(&mut self, update: &Update) {
         if let Some(observer) = &self.observer {
             let seen = status::observe(update);
-            // Without statuses the rest goes on.
+            // Without its receiver the task goes on.
             if !seen.is_empty() && observer.send(seen).await.is_err() {
                 self.observer = None;
             }
@@ -131,7 +131,7 @@ impl Task {
                         self.tell(&update).await;
                         let first = self.update(update);
                         if first {
-                            // Whoever waits for the first snapshot need not wait longer.
+                            // The first snapshot is published without waiting for more changes.
                             self.publish();
                         }
                         check_references = Some(Instant::now());
@@ -158,7 +158,7 @@ impl Task {
         }
     }
 
-    /// True when this update made the first synchronisation.
+    /// Returns whether this update completed the first synchronisation.
     fn update(&mut self, update: Update) -> bool {
         let now = Instant::now();
         if let Some(last) = self.last_event.replace(now) {
@@ -184,7 +184,7 @@ impl Task {
             failures,
         } = report;
         for (service, error) in &failures {
-            tracing::error!(service = %service, error, "not synthesised");
+            tracing::error!(service = %service, error, "cannot synthesise a ServiceEntry");
         }
         self.changes += changes;
         self.metrics.events_processed.inc_by(changes as u64);
@@ -204,7 +204,7 @@ impl Task {
                 file = %problem.file.display(),
                 object = problem.object,
                 field = problem.field,
-                "a configuration problem is gone: {}",
+                "configuration problem solved: {}",
                 problem.message
             );
         }
@@ -279,7 +279,7 @@ impl Task {
     }
 }
 
-/// Writes a problem to the log: one line, everything that is needed to find the place.
+/// Logs a problem: one line, with everything that is needed to find the place.
 fn log(problem: &Problem) {
     tracing::warn!(
         severity = ?problem.severity,

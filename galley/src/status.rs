@@ -1,5 +1,5 @@
-//! What becomes of each configuration object, told in its `status`: accepted or not, by how many
-//! proxies held, what the analysis of the whole configuration says, since when.
+//! The `status` of each configuration object: whether it is accepted, how many proxies hold it,
+//! what the analysis of the whole configuration found, and since when.
 //!
 //! ```text
 //! pilots ─► reception ──reports────────────┐
@@ -11,9 +11,9 @@
 //!                         writer: while this replica holds the lease, at a bounded rate
 //! ```
 //!
-//! A status that is right already is not written, whoever wrote it: what should be is compared
-//! with what the API server shows. Objects of files have no status; `/debug/status` shows what it
-//! would be.
+//! A status that is already right is not written, whoever wrote it: the desired status is compared
+//! with the one that the API server shows. Objects in files have no status; `/debug/status` shows
+//! what it would be.
 
 mod analysis;
 mod board;

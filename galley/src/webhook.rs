@@ -1,4 +1,4 @@
-//! The admission webhook: what validation refuses never reaches the API server's store.
+//! The admission webhook: the API server does not store what validation rejects.
 //!
 //! ```text
 //! API server ──AdmissionReview──► server ──► review (pure) ──► istio_rules::validation

@@ -1,5 +1,5 @@
-//! A file that is far too large costs next to no memory. Alone in its process: it measures the
-//! peak.
+//! A file that is far too large must cost almost no memory. In a process of its own, as it measures
+//! the peak.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,7 +35,7 @@ async fn a_file_of_50_megabytes_costs_no_memory() {
         .unwrap()
         .set_len(50 << 20)
         .unwrap();
-    // As large as is allowed, and one document too large for one.
+    // A file of the maximum size, with one document that is too large.
     let most = usize::try_from(limit::FILE_BYTES).unwrap();
     let text = format!("a: {}\n", "x".repeat(limit::DOCUMENT_BYTES));
     let before = peak();
@@ -51,7 +51,9 @@ async fn a_file_of_50_megabytes_costs_no_memory() {
     };
     assert_eq!(*path, Arc::from(Path::new("large.yaml")));
     assert!(
-        problem.message.contains("52428800 bytes, at most 16777216"),
+        problem
+            .message
+            .contains("52428800 bytes, the limit is 16777216"),
         "{problem}"
     );
     assert!(matches!(updates.recv().await, Some(Update::Synced)));

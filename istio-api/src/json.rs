@@ -4,7 +4,6 @@
 //! or snake_case. Reading collects every mistake with its path instead of stopping at the first,
 //! and equal input gives equal bytes, `Any` inside maps inside `Any` included.
 
-mod known;
 mod read;
 mod scalar;
 mod wire;

@@ -10,6 +10,7 @@ pub mod binary;
 pub mod config;
 pub mod generate;
 pub mod netlink;
+mod replace;
 pub mod ruleset;
 pub mod state;
 pub mod validate;

@@ -4,11 +4,16 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::bail;
-use mesh_common::metrics::Registry;
-use tokio::{sync::watch, task::JoinSet};
+use mesh_common::{
+    drain,
+    metrics::Registry,
+    tasks::{Supervisor, supervise},
+};
+use tokio::sync::watch;
 
 use self::plan::Plan;
 use crate::{
@@ -27,6 +32,9 @@ use crate::{
 mod launch;
 mod parts;
 mod plan;
+
+/// Time that tasks have to end after Envoy did.
+const TASKS: Duration = Duration::from_secs(1);
 
 /// Inputs other than flags and environment.
 #[derive(Debug, Clone, Default)]
@@ -54,18 +62,15 @@ pub async fn run(
     let registry = Registry::new("pilot-agent");
     let metrics = Metrics::new(&registry);
     let secrets = watch::Sender::new(Secrets::default());
-    let mut tasks = JoinSet::new();
+    let (trigger, watch) = drain::channel();
+    let (tasks, mut supervisor) = supervise(&registry, watch);
 
     let server =
         Arc::new(plan.status_server(&registry, &metrics, secrets.subscribe(), &lifecycle)?);
     let drain = server.drain;
     let listener = status::listen(plan.families.wildcard(), plan.config().status_port).await?;
-    tasks.spawn(async move {
-        if let Err(error) = status::serve(listener, server).await {
-            tracing::error!(%error, "the status server failed");
-        }
-    });
-    plan.start_secrets(secrets, &metrics, &mut tasks).await?;
+    tasks.keep_until_drain("status server", status::serve(listener, server));
+    plan.start_secrets(secrets, &metrics, &tasks).await?;
 
     let bootstrap = plan.write_bootstrap()?;
     let arguments = plan.arguments(&bootstrap)?;
@@ -76,25 +81,28 @@ pub async fn run(
         arguments = arguments.join(" "),
         "Envoy started"
     );
-    tasks.spawn(reap_orphans(envoy.pid()));
+    tasks.keep_until_drain("orphans", reap_orphans(envoy.pid()));
+    drop(tasks);
 
-    let result = supervise(&mut envoy, &lifecycle, &drain, &mut tasks, shutdown).await;
+    let result = follow(&mut envoy, &lifecycle, &drain, &mut supervisor, shutdown).await;
     if plan.config().custom_config_file.is_empty()
         && let Err(error) = fs::remove_file(&bootstrap)
     {
         tracing::debug!(%error, "cannot remove the bootstrap file");
     }
+    trigger.drain(TASKS).await;
     result
 }
 
-async fn supervise(
+/// Waits until Envoy has ended, by itself or because the agent must end.
+async fn follow(
     envoy: &mut Envoy,
     lifecycle: &Lifecycle,
     drain: &Drain,
-    tasks: &mut JoinSet<()>,
+    supervisor: &mut Supervisor,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let mut lost = false;
+    let mut failure = None;
     tokio::select! {
         status = envoy.wait() => {
             let status = status?;
@@ -108,7 +116,7 @@ async fn supervise(
         () = shutdown => tracing::info!("terminating"),
         () = lifecycle.ending() => {}
         // The other tasks run as long as Envoy does.
-        _ = tasks.join_next() => lost = true,
+        error = supervisor.failed() => failure = Some(error),
     }
     if lifecycle.advance(Phase::Ending) == Phase::Running {
         tokio::select! {
@@ -121,9 +129,8 @@ async fn supervise(
     }
     envoy.kill().await?;
     tracing::info!("Envoy killed");
-    if lost {
-        bail!("a task of the agent failed, so Envoy was killed")
-    } else {
-        Ok(())
+    match failure {
+        Some(error) => Err(error.context("a task of the agent failed, so Envoy was killed")),
+        None => Ok(()),
     }
 }

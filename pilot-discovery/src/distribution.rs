@@ -2,8 +2,8 @@
 //! (`--statusReportAddr`).
 //!
 //! ```text
-//! world::writer ──Look, once a second──► ledger (pure): which classes an object reaches (reach),
-//! xds::registry ──what proxies took────►   │            how many of their proxies hold it (crowd)
+//! world::writer ──WorldState, once a second──► ledger (pure): which classes an object reaches (reach),
+//! xds::registry ──what proxies took────►   │            how many of their proxies hold it (population)
 //!                                          ▼
 //!                 watch of MCP resources, one an object ──► galleys: a stream to each of them
 //! ```
@@ -12,10 +12,10 @@
 //! change costs what it touches, in each class once. Of a proxy only the versions count that it
 //! took, five numbers.
 
-mod crowd;
 pub mod galleys;
 pub mod ledger;
-mod reach;
+mod population;
+mod reached;
 pub mod report;
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use pilot_networking::class::{
     group::{ClassState, ProxyId},
 };
 
-use crate::world::writer::Writer;
+use crate::world::state::World;
 use pilot_networking::kind::Kind;
 
 /// A number for each type of resource.
@@ -37,16 +37,16 @@ pub type Taken = ByKind<Option<u64>>;
 
 /// What the writer has at one moment.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct WorldState {
     pub snapshot: Arc<Snapshot>,
     pub classes: Vec<ClassState>,
     /// Proxies by connection.
     pub members: Vec<(ProxyId, Membership)>,
 }
 
-impl Look {
+impl WorldState {
     /// Costs a few pointers for each class and each proxy.
-    pub fn of(writer: &Writer) -> Self {
+    pub fn of(writer: &World) -> Self {
         Self {
             snapshot: writer.snapshot.clone(),
             classes: writer.fleet.class_states(),

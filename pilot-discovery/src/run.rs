@@ -7,10 +7,9 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use mesh_common::{
-    admin::{Admin, loopback_only},
-    ctrlz, drain, mcp,
-    metrics::Registry,
-    readiness::Readiness,
+    admin::loopback_only,
+    app::{self, App},
+    drain, mcp,
     tls::{self, CertFiles, ClientAuth, ReloadingServerConfig, ServerOptions},
 };
 use tokio::{net::TcpListener, sync::oneshot};
@@ -51,10 +50,13 @@ pub async fn run_reporting(
     drain: drain::Watch,
     bound: oneshot::Sender<Bound>,
 ) -> anyhow::Result<()> {
-    let registry = Registry::new("pilot");
-    let metrics = Metrics::register(&registry);
-    let readiness = Readiness::new();
-    let config_gate = readiness.gate("configuration");
+    app::run("pilot", drain, |app| start(args, app, bound)).await
+}
+
+async fn start(args: Args, app: App, bound: oneshot::Sender<Bound>) -> anyhow::Result<()> {
+    let drain = app.drain();
+    let metrics = Metrics::register(&app.registry);
+    let config_gate = app.readiness.gate("configuration");
     check_registries(&args.registries)?;
 
     let defaults = config::mesh::Defaults {
@@ -78,13 +80,7 @@ pub async fn run_reporting(
         pilot: format!("{}.{}", args.pod_name, args.namespace).into(),
         secrets: secrets.clone(),
     }));
-    let introspection = args.introspection.clone();
-    tokio::spawn(ctrlz::serve(
-        introspection,
-        registry.clone(),
-        axum::Router::new(),
-        drain.clone(),
-    ));
+    app.introspect(args.introspection.clone(), axum::Router::new());
     for (flag, slot) in [
         (&args.http, &mut bound_at.http),
         (&args.monitoring, &mut bound_at.monitoring),
@@ -92,26 +88,30 @@ pub async fn run_reporting(
         if let Some(address) = listen_address(flag) {
             let listener = listen(&address).await?;
             *slot = Some(listener.local_addr()?);
-            let admin = Admin::new(registry.clone(), readiness.clone()).merge(pages.clone());
-            tokio::spawn(admin.serve(listener, drain.clone()));
+            app.monitor(listener, pages.clone());
         }
     }
 
-    tokio::spawn(config::mesh::follow(
+    let follow = config::mesh::follow(
         args.mesh_config.clone(),
         defaults,
         world.clone(),
         drain.clone(),
-    ));
-    secrets::start(&args, &registry, &world, secrets, &drain).await?;
-    start_sources(&args, &registry, &world, &drain).await?;
+    );
+    app.tasks.keep("mesh configuration", follow);
+    secrets::start(&args, &app, &world, secrets).await?;
+    start_sources(&args, &app, &world).await?;
     world.send(Command::Synced).await?;
     // The snapshot with all of that is published when this comes back.
     world.inspect(|_| ()).await?;
 
-    reports::start(&args, &registry, &world, &streams, &drain)?;
+    reports::start(&args, &app, &world, &streams)?;
 
     let writer = world.clone();
+    app.tasks.keep_until_drain("writer", async move {
+        writer.ended().await;
+        Err::<(), _>(anyhow::anyhow!("the writer thread ended"))
+    });
     let context = Context {
         world,
         registry: streams,
@@ -124,13 +124,12 @@ pub async fn run_reporting(
         limit => limit,
     };
     let service = |authenticated| Ads::new(context.clone(), authenticated, per_second);
-    let mut servers = tokio::task::JoinSet::new();
     if let Some(address) = listen_address(&args.grpc) {
         let listener = listen(&address).await?;
         bound_at.grpc = Some(listener.local_addr()?);
         let server = server(&args).add_service(service(false));
         let signaled = drain.signaled();
-        servers.spawn(async move {
+        app.tasks.keep("discovery", async move {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             server
                 .serve_with_incoming_shutdown(incoming, signaled)
@@ -150,11 +149,11 @@ pub async fn run_reporting(
             () = drain.signaled() => return Ok(()),
             config = ReloadingServerConfig::wait(&files, options) => config,
         };
-        config.follow(&drain);
+        config.follow(drain);
         let incoming = tls::incoming(listener, config, tls::Limits::default())?;
         let server = server(&args).add_service(service(true));
         let signaled = drain.signaled();
-        servers.spawn(async move {
+        app.tasks.keep("secure discovery", async move {
             server
                 .serve_with_incoming_shutdown(incoming, signaled)
                 .await
@@ -164,22 +163,7 @@ pub async fn run_reporting(
     tracing::info!(addresses = ?bound_at, "serving discovery");
     // Only tests listen to this.
     let _nobody = bound.send(bound_at);
-    let served = async {
-        if servers.is_empty() {
-            drain.signaled().await;
-        }
-        while let Some(ended) = servers.join_next().await {
-            ended
-                .context("discovery server")?
-                .context("discovery server")?;
-        }
-        Ok(())
-    };
-    tokio::select! {
-        result = served => result,
-        // Whoever restarts the process gets a working one.
-        () = writer.ended() => anyhow::bail!("the writer thread ended"),
-    }
+    Ok(())
 }
 
 fn check_registries(registries: &[String]) -> anyhow::Result<()> {
@@ -211,29 +195,22 @@ fn server(args: &Args) -> Server {
 }
 
 /// Starts every source and waits until each has delivered what it holds now.
-async fn start_sources(
-    args: &Args,
-    registry: &Registry,
-    world: &world::Handle,
-    drain: &drain::Watch,
-) -> anyhow::Result<()> {
+async fn start_sources(args: &Args, app: &App, world: &world::Handle) -> anyhow::Result<()> {
+    let drain = app.drain();
     let mut waiting = Vec::new();
     if let Some(dir) = args.secrets_dir.clone() {
         let (first_tx, first) = oneshot::channel();
-        tokio::spawn(config::secrets::directory::follow(
-            dir,
-            world.clone(),
-            drain.clone(),
-            first_tx,
-        ));
+        let follow =
+            config::secrets::directory::follow(dir, world.clone(), drain.clone(), first_tx);
+        app.tasks.keep("secrets directory", follow);
         waiting.push(("secrets".to_owned(), first));
     }
     if let Some(dir) = args.config_dir.clone() {
-        let first = start_dir(dir, world, drain);
+        let first = start_dir(dir, world, app);
         waiting.push(("configuration directory".to_owned(), first));
     }
     let mut mcp_handles = Vec::new();
-    let metrics = mcp::sink::Metrics::register(registry, "pilot");
+    let metrics = mcp::sink::Metrics::register(&app.registry, "pilot");
     for server in args.mcp_servers.iter().filter(|server| !server.is_empty()) {
         let server = config::mcp::Server::parse(server)?;
         let files = config::mcp::Files {
@@ -250,7 +227,8 @@ async fn start_sources(
             metrics.clone(),
             world.clone(),
         );
-        tokio::spawn(client.run(drain.clone()));
+        app.tasks
+            .keep("configuration over MCP", client.run(drain.clone()));
         mcp_handles.push((server.address, handle));
     }
     for (what, first) in waiting {
@@ -269,13 +247,9 @@ async fn start_sources(
     Ok(())
 }
 
-fn start_dir(dir: PathBuf, world: &world::Handle, drain: &drain::Watch) -> oneshot::Receiver<()> {
+fn start_dir(dir: PathBuf, world: &world::Handle, app: &App) -> oneshot::Receiver<()> {
     let (first_tx, first) = oneshot::channel();
-    tokio::spawn(config::dir::follow(
-        dir,
-        world.clone(),
-        drain.clone(),
-        first_tx,
-    ));
+    let follow = config::dir::follow(dir, world.clone(), app.drain().clone(), first_tx);
+    app.tasks.keep("configuration directory", follow);
     first
 }

@@ -15,12 +15,14 @@
 pub mod command;
 pub mod handle;
 pub mod pace;
+pub mod state;
 pub mod views;
 pub mod writer;
 
 pub use command::{Batch, Command, FromCluster};
-pub use handle::{Connection, Handle, Published};
+pub use handle::{Connection, Handle};
 pub use pilot_networking::class::fleet::Accounts;
+pub use state::{Published, World};
 
 #[cfg(test)]
 mod tests;

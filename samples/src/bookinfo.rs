@@ -2,6 +2,7 @@
 
 pub mod details;
 mod page;
+mod part;
 pub mod productpage;
 pub mod ratings;
 pub mod reviews;

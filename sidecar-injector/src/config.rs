@@ -1,9 +1,8 @@
 //! Configuration of the injector: the injection file, its values, and the mesh configuration.
 
 mod images;
-mod mesh;
 
-use crate::policy::Selector;
+use crate::selector::Selector;
 use crate::template::Template;
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,7 +10,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use mesh::Mesh;
+pub use crate::mesh_config::Mesh;
 
 /// Default template of sidecars.
 pub const SIDECAR_TEMPLATE: &str = include_str!("../templates/sidecar.yaml");

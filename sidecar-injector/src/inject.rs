@@ -6,7 +6,6 @@ mod order;
 mod probes;
 mod prometheus;
 mod reinjection;
-mod workload;
 
 use crate::config::Config;
 use crate::patch::{self, Operation};
@@ -15,8 +14,9 @@ use crate::policy::{self, Skip};
 use crate::template::{self, Data};
 use serde_json::Value;
 
+pub use crate::refusal::Refusal;
+pub use crate::workload::Workload;
 pub use merge::strategic_merge;
-pub use workload::Workload;
 
 const NETWORK_LABEL: &str = "topology.istio.io/network";
 const TEMPLATES: &str = "inject.istio.io/templates";
@@ -60,55 +60,6 @@ pub struct Injected {
     pub warnings: Vec<String>,
 }
 
-/// Why a Pod is rejected.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The object is not a Pod.
-    #[error("the object is a {0}, not a Pod")]
-    NotAPod(String),
-    /// A field has the wrong type.
-    #[error("not a Pod: {path} must be {wanted}")]
-    Shape {
-        /// Path of the field.
-        path: String,
-        /// Expected type.
-        wanted: &'static str,
-    },
-    /// All annotations with invalid values.
-    #[error("{}", .0.join("; "))]
-    Annotations(Vec<String>),
-    /// Templates that are not configured.
-    #[error("annotation inject.istio.io/templates: unknown template {unknown:?}; known: {known}")]
-    UnknownTemplate {
-        /// The requested name.
-        unknown: String,
-        /// The configured templates.
-        known: String,
-    },
-    /// A template cannot be rendered for this Pod.
-    #[error("template {name:?}: {message}")]
-    Template {
-        /// Name of the template.
-        name: String,
-        /// Error of the template engine.
-        message: String,
-    },
-    /// The Pod has only the proxy container, and the templates make it a sidecar.
-    #[error(
-        "the Pod has no container besides the proxy, and the template is that of a sidecar; for a \
-         gateway, set the annotation inject.istio.io/templates: gateway"
-    )]
-    NoApplication,
-    /// An annotation of an earlier injection was modified and cannot be parsed.
-    #[error("annotation {annotation} was modified and can no longer be parsed: {message}")]
-    Record {
-        /// Name of the annotation.
-        annotation: &'static str,
-        /// Parse error.
-        message: String,
-    },
-}
-
 /// Injects the proxy into a Pod, leaves the Pod unchanged, or rejects it. Injecting the result
 /// again does not change it.
 ///
@@ -143,11 +94,17 @@ pub fn inject(pod: &Value, request: &Request<'_>, config: &Config) -> Result<Out
         None => Workload::of(&stripped, &namespace),
     };
     let (uid, gid) = reinjection::proxy_ids(&stripped).unwrap_or((PROXY_ID, PROXY_ID));
+    let variant = pod::annotation(&stripped, "sidecar.istio.io/proxyImageType");
     let data = Data::new(&template::Input {
         pod: &stripped,
         workload: &workload,
         proxy_config: &proxy_config,
-        config,
+        mesh: &config.mesh,
+        values: &config.values,
+        revision: config.revision_name(),
+        native_sidecars: config.settings.native_sidecars,
+        proxy_image: &config.proxy_image(variant),
+        proxy_init_image: &config.proxy_init_image(variant),
         uid,
         gid,
     });

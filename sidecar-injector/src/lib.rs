@@ -7,16 +7,20 @@
 pub mod args;
 pub mod config;
 pub mod inject;
+mod mesh_config;
 mod metrics;
 pub mod offline;
 pub mod patch;
 pub mod pod;
 pub mod policy;
+mod refusal;
 mod registration;
 pub mod review;
 mod run;
+pub mod selector;
 pub mod template;
 mod webhook;
+mod workload;
 
 pub use args::Args;
-pub use run::{Bound, run, serve};
+pub use run::{Bound, run};

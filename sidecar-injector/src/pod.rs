@@ -1,6 +1,6 @@
 //! Access to a Pod that is kept as JSON, so that unknown fields are preserved.
 
-use crate::inject::Refusal;
+use crate::refusal::Refusal;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 

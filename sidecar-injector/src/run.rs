@@ -8,11 +8,11 @@ use crate::metrics::Metrics;
 use crate::registration;
 use crate::webhook::{self, Webhook};
 use anyhow::Context as _;
-use mesh_common::admin::Admin;
-use mesh_common::metrics::Registry;
+use mesh_common::app::{self, App};
 use mesh_common::readiness::{Gate, Readiness};
+use mesh_common::tasks::Tasks;
 use mesh_common::tls::{CertFiles, Limits, ReloadingServerConfig, ServerOptions, incoming};
-use mesh_common::{admission, ctrlz, drain, fswatch, kubeclient};
+use mesh_common::{admission, drain, fswatch, kubeclient};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -24,9 +24,10 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How often the configuration files are compared in case events are missing.
 const COMPARE: Duration = Duration::from_secs(10);
 
-/// Sockets of the process, bound before it serves.
+/// An injector with its ports open.
 #[derive(Debug)]
 pub struct Bound {
+    args: Serve,
     /// The webhook, TLS.
     pub webhook: TcpListener,
     /// The monitoring port.
@@ -38,11 +39,20 @@ impl Bound {
     ///
     /// # Errors
     /// If a port is in use or may not be bound.
-    pub async fn new(args: &Serve) -> anyhow::Result<Self> {
+    pub async fn new(args: Serve) -> anyhow::Result<Self> {
         Ok(Self {
             webhook: bind(args.port).await?,
             monitoring: bind(args.monitoring_port).await?,
+            args,
         })
+    }
+
+    /// Serves until `shutdown`.
+    ///
+    /// # Errors
+    /// When the process cannot start, or one of its tasks fails.
+    pub async fn run(self, shutdown: drain::Watch) -> anyhow::Result<()> {
+        app::run("sidecar-injector", shutdown, |app| start(self, app)).await
     }
 }
 
@@ -68,61 +78,49 @@ pub async fn run(args: Args, shutdown: drain::Watch) -> anyhow::Result<()> {
             Ok(())
         }
         Some(Command::Render(render)) => commands::render(&render),
-        None => {
-            let bound = Bound::new(&args.serve).await?;
-            serve(args.serve, bound, shutdown).await
-        }
+        None => Bound::new(args.serve).await?.run(shutdown).await,
     }
 }
 
-/// Serves on sockets that are bound already, until `shutdown`.
-///
-/// # Errors
-/// If a socket fails.
-pub async fn serve(args: Serve, bound: Bound, shutdown: drain::Watch) -> anyhow::Result<()> {
+async fn start(bound: Bound, app: App) -> anyhow::Result<()> {
+    let Bound {
+        args,
+        webhook: listener,
+        monitoring,
+    } = bound;
     tracing::info!(
-        webhook = %bound.webhook.local_addr()?,
-        monitoring = %bound.monitoring.local_addr()?,
+        webhook = %listener.local_addr()?,
+        monitoring = %monitoring.local_addr()?,
         version = mesh_common::version::text(),
         "starting"
     );
-    let registry = Registry::new("sidecar-injector");
-    let readiness = Readiness::new();
-    let webhook = Arc::new(Webhook::new(Metrics::new(&registry)));
-    let configured = readiness.gate("configuration");
-    let certified = readiness.gate("certificates");
-    tokio::spawn(ctrlz::serve(
-        args.monitoring.clone(),
-        registry.clone(),
-        axum::Router::new(),
-        shutdown.clone(),
-    ));
-    keep_registration(&args, &registry, &shutdown).await?;
-    let admin = Admin::new(registry, readiness.clone());
-
-    let follow = follow_configuration(
-        args.clone(),
-        Arc::clone(&webhook),
-        configured,
-        shutdown.clone(),
+    let webhook = Arc::new(Webhook::new(Metrics::new(&app.registry)));
+    let configured = app.readiness.gate("configuration");
+    let certified = app.readiness.gate("certificates");
+    app.introspect(args.monitoring.clone(), axum::Router::new());
+    keep_registration(&args, &app).await?;
+    app.monitor(monitoring, axum::Router::new());
+    let drain = app.drain();
+    app.tasks.keep(
+        "configuration",
+        follow_configuration(
+            args.clone(),
+            Arc::clone(&webhook),
+            configured,
+            drain.clone(),
+        ),
     );
-    let health = write_health(&args, readiness, shutdown.clone());
-    let answer = serve_webhook(&args, bound.webhook, webhook, certified, shutdown.clone());
-    tokio::try_join!(follow, health, answer, async {
-        admin
-            .serve(bound.monitoring, shutdown)
-            .await
-            .context("monitoring port failed")
-    },)?;
+    app.tasks.once(
+        "health file",
+        write_health(args.clone(), app.readiness.clone(), drain.clone()),
+    );
+    let serve = serve_webhook(args, listener, webhook, certified, app.tasks.clone());
+    app.tasks.keep("webhook", serve);
     Ok(())
 }
 
 /// Outside of a cluster and without a kubeconfig there is no registration to update.
-async fn keep_registration(
-    args: &Serve,
-    registry: &Registry,
-    shutdown: &drain::Watch,
-) -> anyhow::Result<()> {
+async fn keep_registration(args: &Serve, app: &App) -> anyhow::Result<()> {
     if !args.reconcile_webhook_config {
         return Ok(());
     }
@@ -140,23 +138,27 @@ async fn keep_registration(
         revision: args.revision.clone(),
         ca_file: args.ca_cert_file.clone(),
     };
-    let metrics = registration::Metrics::new(registry);
-    tokio::spawn(registration::keep(
-        kubeclient::client(config)?,
-        settings,
-        metrics,
-        shutdown.clone(),
-    ));
+    let metrics = registration::Metrics::new(&app.registry);
+    app.tasks.keep(
+        "registration",
+        registration::keep(
+            kubeclient::client(config)?,
+            settings,
+            metrics,
+            app.drain().clone(),
+        ),
+    );
     Ok(())
 }
 
 async fn serve_webhook(
-    args: &Serve,
+    args: Serve,
     listener: TcpListener,
     webhook: Arc<Webhook>,
     certified: Gate,
-    shutdown: drain::Watch,
+    tasks: Tasks,
 ) -> anyhow::Result<()> {
+    let shutdown = tasks.drain().clone();
     let files = CertFiles {
         cert_chain: args.tls_cert_file.clone(),
         key: args.tls_key_file.clone(),
@@ -169,7 +171,8 @@ async fn serve_webhook(
     tls.follow(&shutdown);
     let mut status = tls.status();
     let expiry = webhook.metrics.cert_expiry.clone();
-    tokio::spawn(async move {
+    // Ends with the certificates, which the server has.
+    tasks.once("expiry metric", async move {
         loop {
             let end = status.borrow_and_update().not_after;
             let end = end.and_then(|end| end.duration_since(UNIX_EPOCH).ok());
@@ -246,7 +249,7 @@ async fn follow_configuration(
 
 /// Writes the health file while the process is ready, for probes that check its age.
 async fn write_health(
-    args: &Serve,
+    args: Serve,
     readiness: Readiness,
     shutdown: drain::Watch,
 ) -> anyhow::Result<()> {

@@ -4,9 +4,8 @@
 mod functions;
 mod go_value;
 
-use crate::config::Config;
-use crate::inject::Workload;
-use crate::pod;
+use crate::mesh_config::Mesh;
+use crate::workload::Workload;
 use gotmpl::Value as GoValue;
 use regex::Regex;
 use serde_json::{Map, Value, json};
@@ -50,8 +49,18 @@ pub struct Input<'i> {
     pub workload: &'i Workload,
     /// Configuration of its proxy.
     pub proxy_config: &'i Value,
-    /// Configuration of the injector.
-    pub config: &'i Config,
+    /// Configuration of the mesh.
+    pub mesh: &'i Mesh,
+    /// Values of the injector.
+    pub values: &'i Value,
+    /// Revision that the Pod will belong to.
+    pub revision: &'i str,
+    /// Whether the proxy is to be a native sidecar.
+    pub native_sidecars: bool,
+    /// Image of the proxy.
+    pub proxy_image: &'i str,
+    /// Image of the init container.
+    pub proxy_init_image: &'i str,
     /// User id of the proxy.
     pub uid: i64,
     /// Group id of the proxy.
@@ -160,12 +169,15 @@ impl Data {
             pod,
             workload,
             proxy_config,
-            config,
+            mesh,
+            values,
+            revision,
+            native_sidecars,
+            proxy_image,
+            proxy_init_image,
             uid,
             gid,
         } = input;
-        let annotation = |name| pod::annotation(pod, name);
-        let variant = annotation("sidecar.istio.io/proxyImageType");
         let member = |name: &str| pod.get(name).cloned().unwrap_or_else(|| json!({}));
         let mut meta = with_defaults(
             member("metadata"),
@@ -186,7 +198,7 @@ impl Data {
             }
         }
         let proxy_config = with_defaults((*proxy_config).clone(), json!({"proxyMetadata": {}}));
-        let mesh = config.mesh.config();
+        let mesh = mesh.config();
         let inbound = mesh
             .pointer("/inboundTrafficPolicy/mode")
             .and_then(Value::as_str);
@@ -199,14 +211,11 @@ impl Data {
             ("TypeMeta", go_value::structure(&kind)),
             ("ProxyConfig", go_value::structure(&proxy_config)),
             ("MeshConfig", go_value::structure(&mesh)),
-            ("Values", go_value::plain(&config.values)),
-            ("Revision", text(config.revision_name())),
-            (
-                "NativeSidecars",
-                GoValue::Bool(config.settings.native_sidecars),
-            ),
-            ("ProxyImage", text(&config.proxy_image(variant))),
-            ("ProxyInitImage", text(&config.proxy_init_image(variant))),
+            ("Values", go_value::plain(values)),
+            ("Revision", text(revision)),
+            ("NativeSidecars", GoValue::Bool(*native_sidecars)),
+            ("ProxyImage", text(proxy_image)),
+            ("ProxyInitImage", text(proxy_init_image)),
             ("ProxyUID", GoValue::Int(*uid)),
             ("ProxyGID", GoValue::Int(*gid)),
             (

@@ -12,7 +12,7 @@ use mesh_common::drain;
 use mesh_common::testing::Authority;
 use serde_json::{Value, json};
 use sidecar_injector::config::default_injection;
-use sidecar_injector::{Args, Bound, serve};
+use sidecar_injector::{Args, Bound};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -68,13 +68,13 @@ async fn start(with_certificates: bool) -> Process {
         "--healthCheckInterval",
         "20ms",
     ]);
-    let bound = Bound::new(&args.serve).await.unwrap();
+    let bound = Bound::new(args.serve).await.unwrap();
     let local = |listener: &tokio::net::TcpListener| {
         SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()))
     };
     let (webhook, monitoring) = (local(&bound.webhook), local(&bound.monitoring));
     let (trigger, watch) = drain::channel();
-    let task = tokio::spawn(serve(args.serve, bound, watch));
+    let task = tokio::spawn(bound.run(watch));
     Process {
         dir,
         authority,

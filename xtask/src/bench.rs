@@ -6,30 +6,30 @@ use anyhow::{Context as _, ensure};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which one.
+    /// Benchmark to run
     #[arg(default_value = "push")]
     name: Name,
-    /// Prints JSON instead of a table.
+    /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
-    /// Arguments for the benchmark itself, after `--`; see its `--help`.
+    /// Arguments for the benchmark after `--`; see its `--help`
     #[arg(last = true)]
     rest: Vec<String>,
 }
 
-/// Each loads one process.
+/// Benchmarks, each of which loads one process.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Name {
-    /// galley: from files to sinks.
+    /// galley: from files to sinks
     Config,
-    /// sidecar-injector: a Pod.
+    /// sidecar-injector: injection of Pods
     Inject,
-    /// pilot-discovery: from a change to sidecars.
+    /// pilot-discovery: from changes to sidecars
     Push,
 }
 
 impl Name {
-    /// Its program, and the package and program that it loads.
+    /// The program of the benchmark, and the package and program under load.
     fn programs(self) -> (&'static str, &'static str) {
         match self {
             Self::Config => ("bench-config", "galley"),
@@ -39,22 +39,25 @@ impl Name {
     }
 }
 
-/// Builds in release mode and runs.
+/// Builds in release mode and runs the benchmark.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let (bench, loaded) = args.name.programs();
-    // Both in one build: apart they would get other features of shared libraries, and everything
-    // would be compiled twice. What cargo says goes to standard error.
+    // Built together: separate builds would use different features of shared libraries and compile
+    // everything twice. The messages of cargo go to standard error.
     let built = Command::new(&cargo)
         .args(["build", "--release", "--locked"])
         .args(["--package", loaded, "--bin", loaded])
-        .args(["--package", "e2e", "--bin", bench])
+        .args(["--package", "bench", "--bin", bench])
         .status()
-        .context("starting cargo")?;
+        .context("cannot start cargo")?;
     ensure!(built.success(), "the build failed");
     // <target>/<profile>/xtask
-    let own = std::env::current_exe().context("finding the own program")?;
-    let target = own.ancestors().nth(2).context("the target directory")?;
+    let own = std::env::current_exe().context("cannot find the path of this program")?;
+    let target = own
+        .ancestors()
+        .nth(2)
+        .context("cannot find the target directory")?;
     let program = target.join("release").join(bench);
     let mut command = Command::new(&program);
     if args.json {
@@ -63,7 +66,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let ran = command
         .args(&args.rest)
         .status()
-        .with_context(|| format!("starting {}", program.display()))?;
+        .with_context(|| format!("cannot start {}", program.display()))?;
     ensure!(ran.success(), "the benchmark failed");
     Ok(())
 }

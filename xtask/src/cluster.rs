@@ -1,5 +1,5 @@
-//! `cargo xtask cluster` and `cargo xtask images`: builds the workspace and becomes the `cluster`
-//! that came out.
+//! `cargo xtask cluster` and `cargo xtask images`: builds the workspace and runs its program
+//! `cluster`.
 
 use std::{
     convert::Infallible, ffi::OsString, os::unix::process::CommandExt as _, process::Command,
@@ -14,9 +14,9 @@ pub(crate) struct Args {
     rest: Vec<OsString>,
 }
 
-/// Builds, then replaces this process; `first` comes before the arguments.
+/// Builds, then replaces this process; `first` is inserted before the arguments.
 pub(crate) fn run(first: Option<&str>, args: &Args) -> anyhow::Result<Infallible> {
     let program = crate::mesh::build()?.with_file_name("cluster");
     let error = Command::new(&program).args(first).args(&args.rest).exec();
-    Err(error).with_context(|| format!("starting {}", program.display()))
+    Err(error).with_context(|| format!("cannot start {}", program.display()))
 }

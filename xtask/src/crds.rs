@@ -4,17 +4,17 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-/// Where the chart has them.
+/// Directory of the definitions in the chart.
 const FOLDER: &str = "helm/istio-init/files";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Writes nothing; fails when a file is not what it would be.
+    /// Write nothing, and fail if a file is outdated
     #[arg(long)]
     check: bool,
 }
 
-/// Has the definitions written or checked by the crate that makes them.
+/// Lets the crate that generates the definitions write or check them.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -28,7 +28,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         .arg(FOLDER)
         .current_dir(folder)
         .status()
-        .context("running cargo")?;
-    ensure!(status.success(), "the definitions are not up to date");
+        .context("cannot run cargo")?;
+    ensure!(
+        status.success(),
+        "the definitions are not up to date: cargo xtask crds writes them"
+    );
     Ok(())
 }

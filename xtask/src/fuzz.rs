@@ -1,33 +1,33 @@
-//! `cargo xtask fuzz`: libFuzzer on every target, without a nightly compiler.
+//! `cargo xtask fuzz`: runs libFuzzer on every target, without a nightly compiler.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
-/// One program each in `fuzz/libfuzzer`, one folder each in `fuzz/corpus`.
+/// Each target has a program in `fuzz/libfuzzer` and a folder in `fuzz/corpus`.
 const TARGETS: &[&str] = &["admission", "configuration", "mcp-sink", "mcp-source"];
 
-/// Coverage counters and comparisons for libFuzzer; options of LLVM that the stable compiler has.
+/// Coverage counters and comparisons for libFuzzer; LLVM options that the stable compiler accepts.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
      -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Cforce-frame-pointers";
 
-/// Only for programs, not for what runs while they are built.
+/// Only for the programs, not for build scripts and macros.
 const HOST: &str = "x86_64-unknown-linux-gnu";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only these targets.
+    /// Run only these targets
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(TARGETS))]
     targets: Vec<String>,
-    /// How long each target runs.
+    /// Seconds per target
     #[arg(long, default_value_t = 60)]
     seconds: u64,
 }
 
-/// Builds the programs and runs one after the other, also after one that found something.
+/// Builds the programs and runs them one after the other, also after a failure.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = root.join("target/fuzz");
@@ -55,7 +55,7 @@ fn build(root: &Path, target: &Path) -> anyhow::Result<()> {
     // The versions of the workspace; cargo adds what is only here.
     let lock = root.join("fuzz/libfuzzer/Cargo.lock");
     std::fs::copy(root.join("Cargo.lock"), &lock)
-        .with_context(|| format!("writing {}", lock.display()))?;
+        .with_context(|| format!("cannot write {}", lock.display()))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .args(["build", "--release", "--target", HOST])
@@ -64,12 +64,13 @@ fn build(root: &Path, target: &Path) -> anyhow::Result<()> {
         .env("CARGO_TARGET_DIR", target)
         .env("RUSTFLAGS", COVERAGE)
         .status()
-        .context("starting cargo")?;
+        .context("cannot start cargo")?;
     ensure!(built.success(), "the build failed");
     Ok(())
 }
 
-/// False if an input failed. What is new goes into `target/fuzz/corpus`.
+/// Runs one target; returns false if an input failed. New inputs are stored in
+/// `target/fuzz/corpus`.
 fn feed(root: &Path, target: &Path, name: &str, seconds: u64) -> anyhow::Result<bool> {
     let (made, found) = (target.join("corpus").join(name), target.join("found"));
     for folder in [&made, &found] {
@@ -85,6 +86,6 @@ fn feed(root: &Path, target: &Path, name: &str, seconds: u64) -> anyhow::Result<
         .args(["-timeout=10", "-rss_limit_mb=2048", "-max_len=16384"])
         .args(["-print_final_stats=1", "-verbosity=0"])
         .status()
-        .with_context(|| format!("starting {name}"))?;
+        .with_context(|| format!("cannot start {name}"))?;
     Ok(status.success())
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask`: what a contributor runs.
+//! `cargo xtask`: tasks for contributors.
 
 use std::process::ExitCode;
 
@@ -25,24 +25,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything that a change must pass: format, lints, tests, goldens through Envoy, the mesh.
+    /// Run all checks of a change: format, lints, tests, goldens through Envoy, the mesh
     Test(test::Args),
-    /// Measures and prints a table; writes JSON under target/bench/.
+    /// Run a benchmark and print a table; JSON goes to target/bench/
     Bench(bench::Args),
-    /// `cargo mesh`: the mesh on this machine.
+    /// `cargo mesh`: the mesh on this machine
     #[command(disable_help_flag = true)]
     Mesh(mesh::Args),
-    /// A real Kubernetes on this machine, for tests.
+    /// Start a real Kubernetes on this machine, for tests
     #[command(disable_help_flag = true)]
     Cluster(cluster::Args),
-    /// Writes a container image for each process.
+    /// Write a container image for each process
     #[command(disable_help_flag = true)]
     Images(cluster::Args),
-    /// Writes the CustomResourceDefinitions into the chart; `--check` only compares.
+    /// Write the CustomResourceDefinitions into the chart; `--check` only compares
     Crds(crds::Args),
-    /// Feeds made-up bytes to every way in, for a minute each.
+    /// Fuzz every entry point for untrusted bytes, for a minute each
     Fuzz(fuzz::Args),
-    /// Checks that every crate depends in the direction of the picture in ARCHITECTURE.md.
+    /// Print the picture of the crates; check the dependencies between crates and between modules
     Layers,
 }
 

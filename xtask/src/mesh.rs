@@ -1,6 +1,6 @@
-//! `cargo mesh`: builds the workspace as one and becomes the `mesh` that came out.
+//! `cargo mesh`: builds the whole workspace and runs its program `mesh`.
 //!
-//! Built alone, `mesh` would get other features of shared libraries than the programs that it
+//! Built alone, `mesh` would use other features of shared libraries than the programs that it
 //! starts, and everything would be compiled twice.
 
 use std::{
@@ -24,12 +24,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Infallible> {
     let program = build()?;
     let error = Command::new(&program).args(&args.rest).exec();
-    Err(error).with_context(|| format!("starting {}", program.display()))
+    Err(error).with_context(|| format!("cannot start {}", program.display()))
 }
 
-/// Builds every program of the workspace; the first time, which is long, with cargo's progress.
+/// Builds all programs of the workspace; the first, long build shows cargo's progress.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe().context("finding the own program")?;
+    let own = std::env::current_exe().context("cannot find the path of this program")?;
     let program = own.with_file_name("mesh");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
@@ -40,7 +40,7 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let built = build
         .stdin(Stdio::null())
         .status()
-        .context("starting cargo")?;
+        .context("cannot start cargo")?;
     ensure!(built.success(), "the build failed");
     Ok(program)
 }

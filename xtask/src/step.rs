@@ -1,4 +1,4 @@
-//! A command that is run as a step, its output shown and searched for what was skipped.
+//! Runs a command as a step: shows its output and collects what was skipped.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -8,20 +8,20 @@ use std::{
 
 use anyhow::Context as _;
 
-/// How tests say that they did not run: a line that starts with this.
+/// Prefix of the lines in which tests say that they were skipped.
 const SKIPPED: &str = "SKIPPED";
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) name: &'static str,
     pub(crate) passed: bool,
     pub(crate) elapsed: Duration,
-    /// Lines that say what was skipped and why.
+    /// Lines with what was skipped, and why.
     pub(crate) skipped: Vec<String>,
 }
 
-/// Runs a command to its end.
+/// Runs a command until it ends.
 pub(crate) fn run(name: &'static str, command: &mut Command) -> anyhow::Result<Outcome> {
     println!("\n== {name}");
     let start = Instant::now();
@@ -29,13 +29,13 @@ pub(crate) fn run(name: &'static str, command: &mut Command) -> anyhow::Result<O
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("starting {command:?}"))?;
+        .with_context(|| format!("cannot start {command:?}"))?;
     let mut skipped = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
             let line = line?;
             println!("{line}");
-            // The test runner may have begun the line with the name of the test.
+            // The line may begin with the name of the test, printed by the test runner.
             if let Some(at) = line.find(SKIPPED) {
                 skipped.push(line.get(at..).unwrap_or(&line).to_owned());
             }

@@ -11,22 +11,22 @@ const MESH: &str = "e2e";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Leave out the tests that start the whole mesh.
+    /// Skip the tests that start the whole mesh
     #[arg(long)]
     no_mesh: bool,
-    /// Also run the tests on a real Kubernetes, which is built first if need be (12 minutes).
+    /// Also run the tests on a real Kubernetes, which is built first if needed (12 minutes)
     #[arg(long, conflicts_with = "no_mesh")]
     cluster: bool,
 }
 
-/// Tells the tests that a cluster was asked for.
+/// Environment variable that enables the cluster tests.
 const CLUSTER: &str = "KEELSON_TEST_CLUSTER";
 
 fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 
-/// Runs every step, also after one that failed, and prints a table.
+/// Runs every step, also after a failure, and prints a table.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut outcomes = vec![
         step("format", cargo().args(["fmt", "--all", "--check"]))?,
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
         Err(error) => println!("SKIPPED tests with a real Envoy: {error:#}"),
     }
-    // Tests print why they did not run; without this the runner would keep it to itself.
+    // Tests print why they were skipped; otherwise the runner captures the output.
     tests.args(["--", "--show-output"]);
     outcomes.push(step(
         "unit, property, golden, process and mesh tests",
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     report(&outcomes, envoy.err())
 }
 
-/// Licences, bans and sources, by cargo-deny where it is installed.
+/// Licences, banned crates and sources, checked by cargo-deny if it is installed.
 fn supply_chain() -> anyhow::Result<Outcome> {
     let installed = cargo()
         .args(["deny", "--version"])
@@ -94,23 +94,26 @@ fn supply_chain() -> anyhow::Result<Outcome> {
     })
 }
 
-/// The programs of the cluster: their first build takes longer than everything else.
+/// The programs of the cluster: their first build takes longer than all other steps.
 fn kubernetes() -> anyhow::Result<Outcome> {
     let cluster = crate::mesh::build()?.with_file_name("cluster");
     step("Kubernetes", Command::new(cluster).arg("prepare"))
 }
 
-/// The Envoy that tests use, fetched when it is not there yet.
+/// The Envoy that tests use, fetched if it is missing.
 fn envoy() -> anyhow::Result<PathBuf> {
     println!("\n== envoy");
     let output = Command::new(crate::mesh::build()?)
         .arg("envoy")
         .stderr(std::process::Stdio::inherit())
         .output()
-        .context("asking for envoy")?;
-    ensure!(output.status.success(), "no envoy to be had, see above");
+        .context("cannot run mesh envoy")?;
+    ensure!(
+        output.status.success(),
+        "cannot get Envoy: see the messages above"
+    );
     let path = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-    ensure!(path.is_file(), "{} is no file", path.display());
+    ensure!(path.is_file(), "{} is not a file", path.display());
     println!("{}", path.display());
     Ok(path)
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use jsonwebtoken::{Validation, decode, decode_header};
+use mesh_common::fswatch;
 use mesh_common::readiness::Gate;
-use mesh_common::{drain, fswatch};
+use mesh_common::tasks::Tasks;
 
 use super::claims::{Account, Claims};
 use super::{KeySet, KeySetError, MAX_TOKEN, Refusal, SKEW};
@@ -68,11 +69,11 @@ impl TokenAuthenticator {
 
     /// Reads the key file now and after each change, until the drain begins. `gate` opens with the
     /// first usable keys.
-    pub fn follow(self: &Arc<Self>, gate: Gate, drain: &drain::Watch) {
+    pub fn follow(self: &Arc<Self>, gate: Gate, tasks: &Tasks) {
         let mut changes = fswatch::watch(vec![self.options.keys.clone()], DEBOUNCE);
         let this = Arc::clone(self);
-        let end = drain.signaled();
-        tokio::spawn(async move {
+        let end = tasks.drain().signaled();
+        tasks.keep("token keys", async move {
             tokio::pin!(end);
             loop {
                 match this.reload() {

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mesh_common::drain;
 use mesh_common::readiness::Gate;
+use mesh_common::tasks::Tasks;
 use mesh_core::spiffe::Identity;
 use tokio::sync::watch;
 
@@ -18,14 +18,14 @@ use crate::probe;
 use crate::settings::Source;
 
 /// Dependencies of the tasks.
-pub(super) struct Tasks<'a> {
+pub(super) struct Dependencies<'a> {
     pub(super) args: &'a Args,
     pub(super) authority: &'a Arc<Authority>,
     pub(super) metrics: &'a Metrics,
-    pub(super) drain: &'a drain::Watch,
+    pub(super) tasks: &'a Tasks,
 }
 
-impl Tasks<'_> {
+impl Dependencies<'_> {
     /// Applies changes of the files to the authority.
     pub(super) fn follow(&self, source: Arc<Source>) {
         let follow = source::follow(
@@ -33,9 +33,9 @@ impl Tasks<'_> {
             Arc::clone(self.authority),
             self.args.clone(),
             self.metrics.clone(),
-            self.drain.clone(),
+            self.tasks.drain().clone(),
         );
-        tokio::spawn(follow);
+        self.tasks.keep("certificate authority", follow);
     }
 
     /// Takes part in the election and maintains the objects in the cluster. `secret` is the Secret
@@ -48,14 +48,14 @@ impl Tasks<'_> {
         profile: Profile,
         owners: Option<watch::Receiver<Owners>>,
     ) {
-        let leadership = cluster.elect(&self.pod_name(), self.drain);
+        let leadership = cluster.elect(&self.pod_name(), self.tasks);
         match secret {
             Some(secret) => cluster.keep_root(
                 secret,
                 Arc::clone(self.authority),
                 leadership.clone(),
                 source::ticks(self.args),
-                self.drain,
+                self.tasks,
             ),
             None => self.follow(source),
         }
@@ -66,7 +66,7 @@ impl Tasks<'_> {
                 .filter(|_| self.args.cluster.control_plane_secrets)
                 .map(|owners| (Arc::new(profile), owners)),
         };
-        cluster.lead(duties, leadership, self.drain);
+        cluster.lead(duties, leadership, self.tasks);
     }
 
     /// Writes certificates of the control plane to their directory. `gate` opens when they are
@@ -75,13 +75,16 @@ impl Tasks<'_> {
         let Some(dir) = self.args.serving.control_plane_certs_dir.clone() else {
             return;
         };
-        tokio::spawn(files::run(
-            Arc::clone(self.authority),
-            files::Options { dir, profile },
-            self.metrics.clone(),
-            gate,
-            self.drain.clone(),
-        ));
+        self.tasks.keep(
+            "control-plane certificates",
+            files::run(
+                Arc::clone(self.authority),
+                files::Options { dir, profile },
+                self.metrics.clone(),
+                gate,
+                self.tasks.drain().clone(),
+            ),
+        );
     }
 
     /// Starts the self-check of the port, if it is enabled.
@@ -99,7 +102,9 @@ impl Tasks<'_> {
             own,
         };
         let authority = Arc::clone(self.authority);
-        tokio::spawn(probe::run(authority, options, self.drain.clone()));
+        let drain = self.tasks.drain().clone();
+        self.tasks
+            .keep("self-check", probe::run(authority, options, drain));
     }
 
     /// Name of this process among its replicas.

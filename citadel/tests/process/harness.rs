@@ -9,7 +9,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use citadel::{Args, Listeners, Timing};
+use citadel::{Args, Bound, Listeners, Timing};
 use clap::Parser;
 use istio_api::ca::{IstioCertificateRequest, IstioCertificateResponse};
 use mesh_common::grpc::ca::istio_certificate_service_client::IstioCertificateServiceClient;
@@ -208,6 +208,16 @@ impl Citadel {
         issuer: Arc<Issuer>,
         flags: &[&str],
     ) -> Self {
+        Self::begin_with(dir, issuer, flags, |bound| bound).await
+    }
+
+    /// Starts with something changed.
+    pub(crate) async fn begin_with(
+        dir: Arc<tempfile::TempDir>,
+        issuer: Arc<Issuer>,
+        flags: &[&str],
+        change: impl FnOnce(Bound) -> Bound,
+    ) -> Self {
         std::fs::write(dir.path().join("jwks.json"), issuer.jwks()).unwrap();
         let listeners = Listeners {
             grpc: TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -219,7 +229,8 @@ impl Citadel {
         );
         let (trigger, watch) = drain::channel();
         let args = args(dir.path(), flags);
-        let task = tokio::spawn(citadel::serve(args, listeners, TIMING, watch));
+        let bound = Bound::on(args, listeners).map(|bound| change(bound.with_timing(TIMING)));
+        let task = tokio::spawn(async move { bound?.run(watch).await });
         Self {
             dir,
             issuer,
@@ -238,9 +249,12 @@ impl Citadel {
         };
         let (_trigger, watch) = drain::channel();
         let args = args(dir, flags);
-        let result = tokio::time::timeout(LIMIT, citadel::serve(args, listeners, TIMING, watch))
-            .await
-            .unwrap();
+        let result = tokio::time::timeout(LIMIT, async {
+            let bound = Bound::on(args, listeners)?;
+            bound.with_timing(TIMING).run(watch).await
+        })
+        .await
+        .unwrap();
         format!("{:#}", result.unwrap_err())
     }
 
@@ -252,6 +266,13 @@ impl Citadel {
                 .is_some_and(|(status, _)| status == 200)
         })
         .await;
+    }
+
+    /// Waits until it ends by itself with an error, and its tasks with it; the error.
+    pub(crate) async fn failed(self) -> String {
+        let result = tokio::time::timeout(LIMIT, self.task).await.unwrap();
+        assert!(self.trigger.drain(LIMIT).await, "a task is left");
+        format!("{:#}", result.unwrap().unwrap_err())
     }
 
     pub(crate) async fn stop(self) {

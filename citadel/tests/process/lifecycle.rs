@@ -28,6 +28,25 @@ async fn a_restart_keeps_the_root() {
 }
 
 #[tokio::test]
+async fn a_task_that_panics_ends_the_process() {
+    let (panic, panics) = tokio::sync::oneshot::channel::<()>();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let citadel = Citadel::begin_with(dir, Arc::new(Issuer::new()), &[], |bound| {
+        bound.with_task(Box::pin(async move {
+            panics.await.unwrap();
+            panic!("on purpose")
+        }))
+    })
+    .await;
+    citadel.ready().await;
+    panic.send(()).unwrap();
+    assert_eq!(
+        citadel.failed().await,
+        "task \"extra\" panicked: on purpose"
+    );
+}
+
+#[tokio::test]
 async fn damaged_files_end_the_process_and_stay_as_they_are() {
     let citadel = Citadel::start(&[]).await;
     let dir = citadel.dir.clone();

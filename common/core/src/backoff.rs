@@ -1,9 +1,9 @@
-//! Delays between attempts: doubling, with jitter.
+//! Delays between attempts: exponential, with jitter.
 
 use std::time::Duration;
 
-/// Doubles from `min` to `max`. Each delay is between half the step and the whole of it, never
-/// below `min`, so that many clients do not come back together.
+/// Doubles from `min` to `max`. Each delay is between half the step and the whole step, never below
+/// `min`, so that many clients do not retry at the same time.
 #[derive(Clone, Debug)]
 pub struct Steps {
     min: Duration,
@@ -12,7 +12,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Delays of `min` to `max`; a `max` below `min` counts as `min`.
+    /// Delays from `min` to `max`; a `max` below `min` counts as `min`.
     #[must_use]
     pub fn new(min: Duration, max: Duration) -> Self {
         Self {
@@ -22,8 +22,8 @@ impl Steps {
         }
     }
 
-    /// The delay before the next attempt. `jitter`, from 0 to 1, says where it lies between half
-    /// the step and the whole.
+    /// The delay before the next attempt. `jitter`, from 0 to 1, is its position between half the
+    /// step and the whole step.
     pub fn next(&mut self, jitter: f64) -> Duration {
         let step = self.step;
         self.step = step.saturating_mul(2).clamp(self.min, self.max);
@@ -31,7 +31,7 @@ impl Steps {
             .clamp(self.min, self.max)
     }
 
-    /// After a success: the next delay is about `min` again.
+    /// After a success: resets the delay to about `min`.
     pub fn reset(&mut self) {
         self.step = self.min;
     }

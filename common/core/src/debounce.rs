@@ -1,13 +1,13 @@
-//! When a burst of changes is over. Time is an argument.
+//! Decides when a burst of changes is over. Time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// Why a deadline came.
+/// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// Nothing more happened.
+    /// There were no more changes.
     Quiet,
-    /// Waited long enough.
+    /// The maximum delay was reached.
     MaxWait,
 }
 
@@ -18,7 +18,7 @@ struct Burst {
     quiet: Duration,
 }
 
-/// Waits until nothing more happens, but never longer than `max` after the first change.
+/// Waits until there are no more changes, at most for `max` after the first one.
 #[derive(Debug, Clone, Copy)]
 pub struct Debounce {
     max: Duration,
@@ -26,13 +26,13 @@ pub struct Debounce {
 }
 
 impl Debounce {
-    /// `max`: the longest wait after the first change, however many follow.
+    /// `max`: maximum delay after the first change.
     #[must_use]
     pub fn new(max: Duration) -> Self {
         Self { max, burst: None }
     }
 
-    /// Something changed. From now on `quiet` must pass without another change.
+    /// Records a change. The wait ends when `quiet` has passed without another one.
     pub fn changed(&mut self, now: Instant, quiet: Duration) {
         let first = self.first().unwrap_or(now);
         self.burst = Some(Burst {
@@ -42,13 +42,13 @@ impl Debounce {
         });
     }
 
-    /// When the first change came that waits.
+    /// Time of the first waiting change.
     #[must_use]
     pub fn first(&self) -> Option<Instant> {
         self.burst.map(|burst| burst.first)
     }
 
-    /// When the wait ends, and why then; `None` when nothing waits.
+    /// When the wait ends, and for which reason; `None` if nothing waits.
     #[must_use]
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         let Burst { first, last, quiet } = self.burst?;
@@ -60,7 +60,7 @@ impl Debounce {
         })
     }
 
-    /// What waited was taken.
+    /// The waiting changes have been processed.
     pub fn clear(&mut self) {
         self.burst = None;
     }

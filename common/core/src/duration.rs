@@ -7,10 +7,10 @@ use istio_api::duration::{self, DurationError};
 /// Reads a non-negative Go duration; `0` alone needs no unit. At most 2^63−1 nanoseconds.
 ///
 /// # Errors
-/// Says what is wrong with the text. Fits clap's `value_parser`.
+/// Describes what is wrong with the text, in a form for clap's `value_parser`.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("invalid duration {text:?}, want a form like 1h30m, 45s or 100ms");
-    let too_long = || format!("duration {text:?} is too long");
+    let wrong = || format!("invalid duration {text:?}: want one such as 1h30m, 45s or 100ms");
+    let too_long = || format!("invalid duration {text:?}: want at most 2562047h");
     if text.starts_with('-') {
         return Err(wrong());
     }
@@ -27,7 +27,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 /// The form of protobuf's JSON, in seconds: `5s`, `0.250s`.
 #[must_use]
 pub fn json(duration: Duration) -> String {
-    // Nothing that [`parse`] reads is longer than protobuf allows.
+    // All durations that [`parse`] accepts fit into protobuf's.
     let longest = Duration::from_secs(duration::MAX_SECONDS.unsigned_abs());
     let duration = duration.min(longest);
     duration::format(&prost_types::Duration {
@@ -36,7 +36,7 @@ pub fn json(duration: Duration) -> String {
     })
 }
 
-/// The text that Go's `Duration.String` gives.
+/// The text, as Go's `Duration.String` writes it.
 #[must_use]
 pub fn format(duration: Duration) -> String {
     let nanos = duration.as_nanos();

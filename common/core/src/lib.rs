@@ -1,5 +1,5 @@
-//! What the processes of the mesh decide alike, without IO: the configuration protocol, YAML,
-//! identities, limits, durations and delays. Time and chance are arguments.
+//! What all processes of the mesh share, without IO: the configuration protocol, YAML, identities,
+//! limits, durations and delays. Time and randomness are arguments.
 
 pub mod backoff;
 pub mod debounce;

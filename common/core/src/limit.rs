@@ -1,6 +1,6 @@
-//! How much of configuration that people write is read.
+//! Limits of configuration files.
 
-/// A larger file is refused, in bytes.
+/// Maximum size of a file, in bytes.
 pub const FILE_BYTES: u64 = 16 << 20;
-/// A larger document of a file is refused, in bytes. (etcd takes objects of 1.5 MiB.)
+/// Maximum size of a document in a file, in bytes. (etcd accepts objects of 1.5 MiB.)
 pub const DOCUMENT_BYTES: usize = 4 << 20;

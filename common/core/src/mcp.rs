@@ -3,8 +3,8 @@
 //! * [`source::Machine`] is the source's side of a stream, for both services; [`wire`] translates
 //!   the messages of the older one.
 //! * [`sink::Machine`] is the sink's side.
-//! * [`Snapshot`] is what a source serves. Its maps share structure, so publishing a change and
-//!   computing what a stream lacks both cost what changed, not what exists.
+//! * [`Snapshot`] is what a source serves. Its maps share structure, so that the cost of publishing
+//!   a change, and of computing what a stream lacks, depends on the change and not on the size.
 //!
 //! ```
 //! use std::time::Instant;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// At most `burst` at once, then one per `interval`.
+/// Allows a burst of `burst`, then one per `interval`.
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
     interval: Duration,
@@ -48,7 +48,7 @@ impl TokenBucket {
     }
 }
 
-/// Lets a repeated log line through now and then, with the number of those held back.
+/// Allows a repeated log line now and then, and counts the others.
 #[derive(Debug, Clone)]
 pub struct LogLimit {
     bucket: TokenBucket,

@@ -7,34 +7,34 @@ use std::sync::Arc;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Scheme of every identity, lower case.
+/// Scheme of every identity, in lower case.
 pub const SCHEME: &str = "spiffe://";
 
-/// Longest identity, in bytes (SPIFFE ID specification §2.3).
+/// Maximum length of an identity, in bytes (SPIFFE ID specification §2.3).
 const MAX_LEN: usize = 2048;
 
-/// Why a text or certificate holds no identity.
+/// Why a text or certificate has no valid identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The trust domain has a wrong form.
-    #[error("trust domain {0:?} is not 1 to 255 characters of a-z, 0-9, '.', '_' and '-'")]
+    /// The trust domain is invalid.
+    #[error("invalid trust domain {0:?}: want 1 to 255 characters of a-z, 0-9, '.', '_' and '-'")]
     TrustDomain(String),
-    /// The identity has a wrong form.
+    /// The identity is invalid.
     #[error(
-        "identity {0:?} is not of the form spiffe://<trust domain>/ns/<namespace>/sa/<service account>"
+        "invalid identity {0:?}: want spiffe://<trust domain>/ns/<namespace>/sa/<service account>"
     )]
     Form(String),
     /// The namespace is not a DNS label.
-    #[error("namespace {0:?} of the identity is not a DNS label")]
+    #[error("invalid namespace {0:?} of the identity: want a DNS label")]
     Namespace(String),
     /// The service account is not a DNS subdomain.
-    #[error("service account {0:?} of the identity is not a DNS subdomain")]
+    #[error("invalid service account {0:?} of the identity: want a DNS subdomain")]
     ServiceAccount(String),
-    /// The bytes are not one certificate.
-    #[error("not a certificate")]
+    /// The bytes are not a single certificate.
+    #[error("invalid certificate: want a single one in DER")]
     Certificate,
-    /// The certificate has none or several URI names.
-    #[error("certificate has {0} URI names, want exactly one")]
+    /// The certificate has no or several URI names.
+    #[error("the certificate has {0} URI names: want exactly one")]
     UriNames(usize),
 }
 
@@ -43,7 +43,7 @@ pub enum Error {
 pub struct TrustDomain(Arc<str>);
 
 impl TrustDomain {
-    /// Checks the form. `@` becomes `.`, as Istio does for accounts used as trust domains.
+    /// Validates the name. `@` becomes `.`, as Istio does for accounts used as trust domains.
     ///
     /// # Errors
     /// [`Error::TrustDomain`]
@@ -81,7 +81,7 @@ impl fmt::Display for TrustDomain {
     }
 }
 
-/// A workload: what a certificate says about its holder.
+/// A workload, as its certificate identifies it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     trust_domain: TrustDomain,
@@ -90,7 +90,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Checks both names.
+    /// Validates both names.
     ///
     /// # Errors
     /// [`Error::Namespace`] or [`Error::ServiceAccount`]
@@ -112,10 +112,10 @@ impl Identity {
         })
     }
 
-    /// The identity in the only URI name of the certificate. Other kinds of name are ignored.
+    /// The identity in the only URI name of the certificate. Other types of names are ignored.
     ///
     /// # Errors
-    /// If the bytes are not one certificate, or its names are not one identity.
+    /// If the bytes are not a single certificate, or its names are not a single identity.
     pub fn from_certificate_der(der: &[u8]) -> Result<Self, Error> {
         match uri_names(der)?.as_slice() {
             [uri] => uri.parse(),
@@ -123,7 +123,7 @@ impl Identity {
         }
     }
 
-    /// Where the identity is valid.
+    /// Trust domain of the identity.
     #[must_use]
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
@@ -194,7 +194,7 @@ impl FromStr for Identity {
     }
 }
 
-/// All URI names of a certificate, in its order.
+/// All URI names of a certificate, in order.
 ///
 /// # Errors
 /// [`Error::Certificate`]

@@ -1,9 +1,10 @@
-//! Reading YAML that people wrote: many documents, one bad one does not spoil the rest.
+//! Reads YAML written by people: several documents, where an invalid one does not affect the
+//! others.
 //!
-//! [`split`] cuts a stream at its `---` lines before anything is parsed, so a syntax error stays
-//! inside its document. [`read`] turns one document into JSON: duplicate keys are refused, merge
-//! keys (`<<`) applied, keys made strings, and what aliases expand to is bounded. [`line_of`]
-//! finds the line of a field, for messages about a value that was read long ago.
+//! [`split`] cuts a stream at its `---` lines before anything is parsed, so that a syntax error
+//! stays within its document. [`read`] converts one document to JSON: duplicate keys are rejected,
+//! merge keys (`<<`) applied, keys converted to strings, and the expansion of aliases is bounded.
+//! [`line_of`] finds the line of a field, for messages about a value that was read before.
 
 mod locate;
 mod value;
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 pub use locate::line_of;
 
-/// What a document may expand to is this many times its own size …
+/// A document may expand to this many times its own size …
 const EXPANSION_FACTOR: usize = 16;
 /// … plus this, in bytes.
 const EXPANSION_BYTES: usize = 1 << 20;
@@ -45,7 +46,7 @@ impl Document<'_> {
     }
 }
 
-/// Why a document cannot be read.
+/// Why a document is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ReadError {
@@ -55,13 +56,13 @@ pub struct ReadError {
     pub message: String,
 }
 
-/// Cuts a stream into its documents. Comments and directives before the first `---` belong to the
-/// document after it. Documents may turn out empty.
+/// Splits a stream into its documents. Comments and directives before the first `---` belong to the
+/// document after it. Documents may be empty.
 pub fn split(stream: &str) -> Vec<Document<'_>> {
     let stream = stream.strip_prefix('\u{feff}').unwrap_or(stream);
     let mut documents = Vec::new();
     let (mut start, mut start_line) = (0, 1);
-    // Whether the piece so far has a marker or content of its own.
+    // Whether the document so far has a marker or content of its own.
     let mut begun = false;
     let mut offset = 0;
     for (number, line) in stream.split_inclusive('\n').enumerate() {
@@ -98,13 +99,13 @@ fn is_marker(line: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
-/// Reads a document; `None` when it is empty.
+/// Reads a document; `None` if it is empty.
 pub fn read(document: &Document<'_>) -> Result<Option<Value>, ReadError> {
     match parse(document.text) {
         Ok(value) => Ok(value),
         Err(first) => {
-            // Parsed once more behind as many empty lines as come before it, so that every line
-            // number that the parser mentions is one of the stream.
+            // Parsed again with as many empty lines before it as in the stream, so that every line
+            // number in the parser's message is one of the stream.
             let mut padded = "\n".repeat(document.line - 1);
             padded.push_str(document.text);
             Err(parse(&padded).err().unwrap_or(first))
@@ -140,7 +141,7 @@ fn expansion_limit(text: &str) -> usize {
 fn parse(text: &str) -> Result<Option<Value>, ReadError> {
     let budget = Cell::new(expansion_limit(text));
     let mut found = None;
-    // More than one only after `...`, which ends a document without beginning another.
+    // Several documents are only possible after `...`, which ends one without beginning another.
     for parser in serde_yaml::Deserializer::from_str(text) {
         let value = value::Node::new(&budget)
             .deserialize(parser)
@@ -154,7 +155,7 @@ fn parse(text: &str) -> Result<Option<Value>, ReadError> {
         if found.is_some() {
             return Err(ReadError {
                 line: None,
-                message: "content after the end of the document, want a \"---\" line before it"
+                message: "content after the end of the document: want a \"---\" line before it"
                     .to_owned(),
             });
         }

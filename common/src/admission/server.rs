@@ -1,5 +1,5 @@
-//! Serving a webhook, and its end: API servers keep connections for long, and a question that is on its
-//! way while one of them is closed is an object refused.
+//! Serves a webhook and drains it: API servers keep connections open for long, and a request that
+//! is in flight while its connection is closed means a rejected object.
 
 use std::io;
 use std::time::Duration;
@@ -13,11 +13,12 @@ use axum::response::Response;
 use crate::drain;
 use crate::tls::Incoming;
 
-/// How long connections may stay open when the drain has begun.
+/// How long connections may stay open after the drain has begun.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Serves until the drain begins, and then until the last connection is closed, or for three seconds:
-/// new ones are still accepted, and each answer tells its client that the connection ends with it.
+/// Serves until the drain begins, and then until the last connection is closed, at most for three
+/// seconds: new connections are still accepted, and each response tells its client that the
+/// connection will be closed.
 ///
 /// # Errors
 /// If the listener fails.
@@ -26,7 +27,7 @@ pub async fn serve(connections: Incoming, pages: Router, drain: drain::Watch) ->
     let pages = pages.layer(middleware::from_fn_with_state(drain.clone(), take_leave));
     let farewell = async move {
         drain.signaled().await;
-        // Either is fine: nobody is left, or who is left asks nothing.
+        // Either all connections are closed, or the remaining ones are idle.
         let _: Result<(), tokio::time::error::Elapsed> =
             tokio::time::timeout(FAREWELL, open.none()).await;
     };
@@ -35,7 +36,7 @@ pub async fn serve(connections: Incoming, pages: Router, drain: drain::Watch) ->
         .await
 }
 
-/// HTTP/2 has a frame for it, which the server sends itself.
+/// HTTP/2 has a frame for this, which the server sends itself.
 async fn take_leave(State(drain): State<drain::Watch>, request: Request, next: Next) -> Response {
     let is_told_by_header = request.version() < Version::HTTP_2;
     let mut answer = next.run(request).await;

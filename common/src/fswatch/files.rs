@@ -1,5 +1,5 @@
-//! Tells which files of a directory tree changed, so that a change costs the same in a large
-//! tree as in a small one.
+//! Reports which files of a directory tree changed, so that the cost of a change does not depend on
+//! the size of the tree.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,18 +17,18 @@ use super::{POLL, POLL_WITHOUT_EVENTS, Watched};
 /// What may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// Nobody knows; look at everything.
+    /// Unknown: look at everything.
     Anything,
-    /// These files, by their paths without links; they may be gone by now.
+    /// These files, by their paths with links resolved; they may have been deleted.
     Files(Vec<PathBuf>),
 }
 
-/// Part of the waiting time that is enough when every writer has finished.
+/// Fraction of the debounce time that is enough if every writer has finished.
 const FINISHED: u32 = 8;
 
-/// Watches a directory with all below. A change is told when nothing more happened for
-/// `debounce`, and much sooner when the files were closed or renamed to their names, but not
-/// later than ten times that. Ends when the receiver is dropped.
+/// Watches a directory recursively. A change is reported when nothing has happened for `debounce`,
+/// much sooner if the files were closed or renamed into place, at the latest after ten times
+/// `debounce`. Ends when the receiver is dropped.
 ///
 /// Must be called in a tokio runtime.
 pub fn watch_files(dir: PathBuf, debounce: Duration) -> mpsc::Receiver<Changed> {
@@ -40,7 +40,7 @@ pub fn watch_files(dir: PathBuf, debounce: Duration) -> mpsc::Receiver<Changed> 
     told
 }
 
-/// Events that were not told yet.
+/// Events that have not been reported yet.
 #[derive(Debug, Default)]
 struct Seen {
     pending: Mutex<Pending>,
@@ -49,7 +49,7 @@ struct Seen {
 
 #[derive(Debug, Default)]
 struct Pending {
-    /// Files, with whether their writers have finished.
+    /// Files, and whether their writers have finished.
     files: BTreeMap<PathBuf, bool>,
     anything: bool,
 }
@@ -72,26 +72,26 @@ impl Seen {
         self.more.notify_one();
     }
 
-    /// Nothing is being written any more, as far as is known.
+    /// Whether no file is known to be in the middle of a write.
     fn is_finished(&self) -> bool {
         let pending = self.pending.lock();
         !pending.anything && pending.files.values().all(|finished| *finished)
     }
 
-    /// What changed below `dir`; `None` when it was something else.
+    /// What changed below `dir`; `None` if nothing did.
     fn take(&self, dir: &Path) -> Option<Changed> {
         let mut pending = std::mem::take(&mut *self.pending.lock());
         let target = dir.canonicalize().ok();
         let inside = |path: &Path| target.as_ref().is_some_and(|dir| path.starts_with(dir));
-        // Beside a directory that is reached by links, one of them may have changed.
+        // Beside a directory that is reached through links, one of the links may have changed.
         let linked = target != std::path::absolute(dir).ok();
         if !linked {
-            // The directory around it is watched as well, and of no interest.
+            // The parent directory is watched as well, but is not of interest.
             pending
                 .files
                 .retain(|path, _| path.starts_with(dir) || inside(path));
         }
-        // A directory that came or went, or a link, concerns more than itself.
+        // A directory that was created or deleted, or a link, affects more than itself.
         let plain = |path: &Path| match path.symlink_metadata() {
             Ok(metadata) => metadata.is_file(),
             Err(_) => path.extension().is_some(),
@@ -105,7 +105,7 @@ impl Seen {
     }
 }
 
-/// Whether a file is complete after an event; `None` when the event changes nothing.
+/// Whether a file is complete after an event; `None` if the event changes nothing.
 fn finished(kind: EventKind) -> Option<bool> {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(true),
@@ -145,7 +145,7 @@ async fn run(
         if changed == Changed::Anything {
             watched.refresh();
         }
-        // Unlike a mere hint, what changed must not get lost.
+        // Unlike a mere hint, changes must not get lost.
         if tell.send(changed).await.is_err() {
             return;
         }
@@ -187,7 +187,7 @@ mod tests {
             .unwrap()
     }
 
-    /// Waits until `file` is among what is told.
+    /// Waits until `file` is reported.
     async fn told_of(changes: &mut mpsc::Receiver<Changed>, file: &Path) {
         loop {
             match told(changes).await {

@@ -8,12 +8,12 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::Timing;
 
-/// What one process knows of the lease.
+/// What one process knows about the Lease.
 #[derive(Debug)]
 pub(super) struct Election {
     identity: String,
     timing: Timing,
-    /// State of the lease that was found last, and when it was first found so.
+    /// The state of the Lease at the last look, and when it was first seen.
     seen: Option<(Option<LeaseSpec>, Instant)>,
 }
 
@@ -26,8 +26,8 @@ impl Election {
         }
     }
 
-    /// What to write over what was found (or to create), to be the leader; `None` while somebody
-    /// else is. `wall` is only told to people.
+    /// The Lease to write over the one that was found (or to create) to become the leader; `None`
+    /// while another process is. `wall` is only for people.
     pub(super) fn look(
         &mut self,
         found: Option<&Lease>,
@@ -48,7 +48,7 @@ impl Election {
         if !is_ours && !holder.is_empty() {
             let theirs = before.lease_duration_seconds.unwrap_or_default();
             let theirs = u64::try_from(theirs).unwrap_or_default();
-            // By our own clock: theirs may go wrong.
+            // By our own clock: that of the other machine may be wrong.
             if now.saturating_duration_since(since).as_secs() < theirs {
                 return None;
             }
@@ -72,12 +72,12 @@ impl Election {
         Some(lease)
     }
 
-    /// A claim that was asked for at `asked` is written: until when it may be acted on.
+    /// The claim that was requested at `asked` is written; returns until when it may be relied on.
     pub(super) fn won(&self, asked: Instant) -> Instant {
         asked + self.timing.certain
     }
 
-    /// The lease without a holder; `None` if it is not ours.
+    /// The Lease without a holder; `None` if it is not ours.
     pub(super) fn released(&self, mut lease: Lease) -> Option<Lease> {
         let spec = lease.spec.as_mut()?;
         if spec.holder_identity.as_ref() != Some(&self.identity) {
@@ -123,7 +123,7 @@ mod tests {
             (spec.acquire_time.unwrap().0, spec.renew_time.unwrap().0)
         };
         assert_eq!(times(&second), (WALL, later));
-        // Counted from when it was seen: 15 s of the second one begin at 16.
+        // Counted from when the renewal was seen: its 15 s begin at 16.
         assert_eq!(b.look(Some(&second), at(16), WALL), None);
         assert_eq!(b.look(Some(&second), at(30), WALL), None);
         let third = b.look(Some(&second), at(31), WALL).unwrap();
@@ -147,7 +147,7 @@ mod tests {
         let taken = taken.unwrap();
         assert_eq!(a.released(taken.clone()), None);
         assert_eq!(holder(&taken), (Some("b"), Some(2)));
-        // The write is refused if somebody else was quicker.
+        // The write is rejected if another process was faster.
         assert_eq!(taken.metadata.resource_version.as_deref(), Some("7"));
     }
 }

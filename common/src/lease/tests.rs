@@ -1,4 +1,4 @@
-//! Replicas on an API server of one Lease.
+//! Several replicas, and an API server with one Lease.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails fails here")]
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The Lease, and whether the server answers.
+/// The Lease, and whether the server responds.
 #[derive(Debug, Default)]
 struct Contents {
     lease: Option<Value>,

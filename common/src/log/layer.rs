@@ -1,4 +1,4 @@
-//! Turns events into lines.
+//! Formats events as lines.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::levels::{self, Levels};
 use super::sink::Sink;
 
-/// Longest text of one field, in bytes; the rest is cut.
+/// Maximum length of a field, in bytes; the rest is cut.
 const MAX_FIELD: usize = 8192;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Visit for Fields {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        // Asked again for every call site when the levels change.
+        // Called again for every call site when the levels change.
         if self.shows(metadata) {
             Interest::always()
         } else {
@@ -206,7 +206,7 @@ fn json(now: SystemTime, level: Level, scope: &str, fields: Fields) -> String {
     line
 }
 
-/// Control characters of foreign text must not make lines of their own.
+/// Control characters in foreign text must not start new lines.
 fn one_line(line: &mut String, text: &str) {
     for c in text.chars() {
         match c {
@@ -227,7 +227,7 @@ fn timestamp(now: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
-/// Calendar date of a day since 1970-01-01, counted in years that begin in March.
+/// Calendar date of a day since 1970-01-01, with years that begin in March.
 fn civil(days: u64) -> (u64, u64, u64) {
     let day = days + 719_468;
     let (era, day) = (day / 146_097, day % 146_097);

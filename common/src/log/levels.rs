@@ -5,10 +5,11 @@ use std::fmt;
 
 use tracing::level_filters::LevelFilter;
 
-/// Crates whose modules are scopes of their own; all others are libraries.
-const OWN_CRATES: [&str; 14] = [
+/// Crates whose modules are scopes; all others are libraries.
+const OWN_CRATES: [&str; 15] = [
+    "bench",
     "citadel",
-    "e2e",
+    "cluster",
     "galley",
     "istio_api",
     "istio_cni",
@@ -23,17 +24,17 @@ const OWN_CRATES: [&str; 14] = [
     "samples",
 ];
 
-/// See [`OWN_CRATES`]; the name that does not fit the table's order.
+/// See [`OWN_CRATES`]; the name that does not fit the order of the table.
 const INJECTOR: &str = "sidecar_injector";
 
-/// Scope of lines that belong to no named one.
+/// Scope of lines without a named one.
 pub(super) const DEFAULT: &str = "default";
 
-/// What libraries may say unless their scope is named.
+/// Maximum level of libraries whose scope is not named.
 const LIBRARY: LevelFilter = LevelFilter::WARN;
 
-/// Libraries that say nothing unless their scope is named: each failed request would be a line,
-/// and whoever sent it is told, too.
+/// Libraries without output unless their scope is named: they would log each failed request, which
+/// the caller reports as well.
 const SILENT: [&str; 1] = ["kube_client"];
 
 #[derive(Clone, Debug)]
@@ -55,13 +56,13 @@ fn is_own(name: &str) -> bool {
     OWN_CRATES.contains(&name) || name == INJECTOR
 }
 
-/// The scope of a target, and whether it is of a library.
+/// The scope of a target, and whether it is a library.
 pub(super) fn scope(target: &str) -> (&str, bool) {
     let mut parts = target.split("::");
     match (parts.next().unwrap_or(DEFAULT), parts.next()) {
         (name, Some(module)) if is_own(name) => (module, false),
         (name, None) if is_own(name) => (DEFAULT, false),
-        // A plain word is a scope that the code asked for; `h2` and such never log without path.
+        // A single word is a scope named in code; `h2` and others never log without a path.
         (name, None) => (name, false),
         (library, Some(_)) => (library, true),
     }
@@ -78,7 +79,7 @@ impl Levels {
             let (scope, level) = item.split_once(':').unwrap_or((DEFAULT, item));
             let level = parse_level(level).ok_or_else(|| {
                 anyhow::anyhow!(
-                    "log level {level:?} of scope {scope:?} is unknown, \
+                    "log level {level:?} of scope {scope:?} is not valid: \
                      want debug, info, warn, error, fatal or none"
                 )
             })?;
@@ -95,7 +96,7 @@ impl Levels {
         Ok(())
     }
 
-    /// The level of the scope that `target` belongs to.
+    /// The level of the scope of `target`.
     pub(super) fn of(&self, target: &str) -> LevelFilter {
         let (scope, library) = scope(target);
         match self.scopes.get(scope) {
@@ -106,7 +107,7 @@ impl Levels {
         }
     }
 
-    /// The most that any scope shows.
+    /// The highest level of any scope.
     pub(super) fn max(&self) -> LevelFilter {
         self.scopes
             .values()
@@ -132,7 +133,7 @@ fn parse_level(text: &str) -> Option<LevelFilter> {
         "info" => LevelFilter::INFO,
         "warn" => LevelFilter::WARN,
         "error" => LevelFilter::ERROR,
-        // Nothing is logged at `fatal`: a process that must end says so with `error`.
+        // Nothing is logged at `fatal`: a fatal failure is logged as `error`.
         "fatal" | "none" => LevelFilter::OFF,
         _ => return None,
     })

@@ -1,4 +1,4 @@
-//! Where lines go: a thread of its own, so that a slow reader never blocks the work.
+//! Writes lines on a thread of its own, so that a slow reader never blocks the process.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// Lines that may wait for the writer; more are dropped and counted.
+/// Maximum number of lines that wait for the writer; others are dropped and counted.
 const QUEUE: usize = 8192;
 
 enum Item {
@@ -35,7 +35,7 @@ impl Sink {
                         .create(true)
                         .append(true)
                         .open(path)
-                        .with_context(|| format!("open log target {path:?}"))?,
+                        .with_context(|| format!("cannot open the log target {path:?}"))?,
                 ),
             });
         }
@@ -43,7 +43,7 @@ impl Sink {
         std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || write_all(&items, &mut writers))
-            .context("start the log thread")?;
+            .context("cannot start the log thread")?;
         Ok(Self {
             queue,
             dropped: Arc::default(),
@@ -63,14 +63,14 @@ impl Sink {
     pub(super) fn flush(&self) {
         let (done, wait) = mpsc::sync_channel(1);
         if self.queue.send(Item::Flush(done)).is_ok() {
-            // On a timeout the rest of the lines is lost with the process.
+            // On a timeout the remaining lines are lost with the process.
             let _ = wait.recv_timeout(Duration::from_secs(1));
         }
     }
 }
 
-/// A target that fails (a closed pipe, a full disk) loses its lines; there is no better place
-/// to report that.
+/// A target that fails (a closed pipe, a full disk) loses its lines; there is no better place to
+/// report this.
 fn write_all(items: &Receiver<Item>, writers: &mut [Box<dyn Write + Send>]) {
     while let Ok(first) = items.recv() {
         for item in std::iter::once(first).chain(items.try_iter()) {

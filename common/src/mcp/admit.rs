@@ -1,4 +1,4 @@
-//! Who may open a stream, and how many.
+//! Admission of streams: which peers, and how many.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,48 +10,48 @@ use tonic::{Request, Status};
 use crate::tls::PeerInfo;
 use mesh_core::rate::{LogLimit, TokenBucket};
 
-/// Decides which peer may open a stream.
+/// Decides which peers may open a stream.
 pub trait Authorize: Send + Sync + 'static {
-    /// `identities`: the URI names of the verified leaf certificate, `None` on plain text. Gives
-    /// the identity to show, or the reason of the refusal.
+    /// `identities`: the URI names of the verified leaf certificate, `None` for plaintext. Returns
+    /// the identity to show, or the reason for the rejection.
     fn authorize(&self, identities: Option<&[String]>) -> Result<String, String>;
 }
 
-/// The decision that servers share between their streams.
+/// The decision, shared by the streams of servers.
 pub type SharedAuthorize = Arc<dyn Authorize>;
 
-/// Rates of new streams and of log lines about those that were refused.
+/// Rates of new streams, and of log messages about rejected ones.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rates {
-    /// One new stream per this time …
+    /// Interval between new streams …
     pub(super) connect_interval: Duration,
-    /// … and so many at once.
+    /// … after a burst of this many.
     pub(super) connect_burst: u32,
-    /// One log line per this time …
+    /// Interval between log messages …
     pub(super) log_interval: Duration,
-    /// … and so many at once.
+    /// … after a burst of this many.
     pub(super) log_burst: u32,
 }
 
-/// Whoever may open a stream.
+/// A peer that may open a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Admitted {
-    /// Empty when unknown.
+    /// Empty if unknown.
     pub(super) address: String,
-    /// Empty on plain text.
+    /// Empty for plaintext.
     pub(super) identity: String,
 }
 
-/// Why a stream is not opened.
+/// Why a stream is rejected.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    /// In one word, for counters.
+    /// Reason in one word, for counters.
     pub(super) label: &'static str,
-    /// What the peer is told.
+    /// Status for the peer.
     pub(super) status: Status,
 }
 
-/// The door of a port: all services behind it share its rates. Clones are the same door.
+/// Admission on a port: all services behind it share its rates, and so do clones.
 #[derive(Clone)]
 pub struct Admission {
     authorize: SharedAuthorize,
@@ -76,7 +76,7 @@ impl Admission {
         }
     }
 
-    /// Lets the sender of a request in. `is_full`: as many streams as there may be are open.
+    /// Decides about the sender of a request. `is_full`: the maximum number of streams is open.
     pub(super) fn admit<T>(
         &self,
         request: &Request<T>,
@@ -87,10 +87,10 @@ impl Admission {
             status: Status::resource_exhausted(text),
         };
         if !self.bucket.lock().take(Instant::now()) {
-            return Err(busy("rate", "too many new streams, try again later"));
+            return Err(busy("rate", "too many new streams: try again later"));
         }
         if is_full {
-            return Err(busy("streams", "too many open streams, try again later"));
+            return Err(busy("streams", "too many open streams: try again later"));
         }
         let (address, identities) = peer(request);
         match self.authorize.authorize(identities.as_deref()) {
@@ -102,7 +102,7 @@ impl Admission {
                         ?identities,
                         error = reason,
                         held_back,
-                        "refused a peer"
+                        "rejected a peer"
                     );
                 }
                 let text = format!("Authentication failure: {reason}");
@@ -115,7 +115,7 @@ impl Admission {
     }
 }
 
-/// Address and certificate identities of whoever sent the request.
+/// Address and certificate identities of the sender of a request.
 fn peer<T>(request: &Request<T>) -> (String, Option<Vec<String>>) {
     if let Some(peer) = request.extensions().get::<PeerInfo>() {
         return (peer.remote.to_string(), Some(peer.identities()));

@@ -1,4 +1,4 @@
-//! Reaching the other end by its address, again and again.
+//! Dials the other end, repeatedly and with a delay.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,41 +14,41 @@ use tonic::{Code, Status};
 use crate::backoff::Backoff;
 use crate::tls::{self, ClientFiles, ReloadingClientConfig, Verify};
 
-/// Reconnect back-off: first wait and longest wait.
+/// Back-off between connections: shortest and longest delay.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// Time for the status of a stream that has ended.
+/// Time to wait for the status of a stream that has ended.
 const LAST_WORD: Duration = Duration::from_secs(1);
-/// A peer that finds our pings too frequent makes the interval double up to this.
+/// If a peer rejects our pings as too frequent, their interval doubles up to this.
 const MAX_PING_INTERVAL: Duration = Duration::from_secs(360);
 
-/// Limit of connection set-up.
+/// Time limit for establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for the answer to a ping.
+/// Time to wait for the answer to a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Flow-control window: a large first snapshot should not wait for round trips.
 const WINDOW_BYTES: u32 = 4 << 20;
 
-/// The address is not one that can be dialled.
+/// Why an address cannot be dialled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// It has no known form.
+    /// Its form is unknown.
     #[error(
         "address {0:?}: want mcp://host:port, mcps://host:port, host:port, dns:///host:port or unix:///path"
     )]
     Form(String),
-    /// TLS is asked for and there is no configuration of it.
+    /// It asks for TLS, and no certificates are configured.
     #[error("address {0:?} asks for TLS, but no certificates are configured")]
     NoTls(String),
 }
 
-/// Opens a connection to the other end, anew for every stream, so that names are resolved again and
+/// Opens a connection to the other end, a new one for every stream, so that names are resolved and
 /// certificates are read again.
 pub trait Connect: Send + Sync + 'static {
     /// `ping_interval`: HTTP/2 keepalive, also without streams.
     fn connect(&self, ping_interval: Duration) -> BoxFuture<'_, anyhow::Result<Channel>>;
 }
 
-/// How often streams are opened and pinged.
+/// Delays between streams, and intervals of pings.
 #[derive(Debug)]
 pub(super) struct Pace {
     backoff: Backoff,
@@ -59,20 +59,20 @@ pub(super) struct Pace {
 /// How a stream ended, for [`Pace`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ending<'a> {
-    /// [`Code::Ok`] when the peer closed it in good order.
+    /// [`Code::Ok`] if the peer closed it in good order.
     pub(super) code: Code,
-    /// What is known of the cause.
+    /// Description of the cause.
     pub(super) reason: &'a str,
-    /// Something came over it.
+    /// Whether something was received on it.
     pub(super) of_use: bool,
-    /// From connecting to the end.
+    /// Time from connecting to the end.
     pub(super) lived: Duration,
 }
 
 impl Ending<'_> {
-    /// Whether the peer may have found our pings too frequent. gRPC servers of the time of 1.1 say
-    /// so in a frame that concerns no stream, and close the connection: what is left of it on the
-    /// stream is that the connection is gone, after the fourth ping at the earliest.
+    /// Whether the peer may have rejected our pings as too frequent. gRPC servers of the time of
+    /// 1.1 say so in a frame without a stream, and close the connection: the stream only sees that
+    /// the connection broke, after the fourth ping at the earliest.
     fn wants_calm(&self, ping: Duration) -> bool {
         let says = |text: &str| self.reason.contains(text);
         says("too_many_pings")
@@ -82,7 +82,7 @@ impl Ending<'_> {
 }
 
 impl Pace {
-    /// `ping`: the interval at the beginning.
+    /// `ping`: the initial interval.
     pub(super) fn new(ping: Duration) -> Self {
         Self {
             backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
@@ -96,7 +96,7 @@ impl Pace {
         self.ping
     }
 
-    /// Takes the end of a stream and gives the wait before the next.
+    /// Records the end of a stream and returns the delay before the next.
     pub(super) fn ended(&mut self, ending: Ending<'_>) -> Duration {
         if ending.of_use {
             self.backoff.reset();
@@ -110,8 +110,8 @@ impl Pace {
     }
 }
 
-/// Why the peer ended a stream that takes nothing any more: the status comes after what was sent
-/// before it, which nobody can answer now. `None` if it gave none, or not in time.
+/// Why the peer ended a stream that no longer accepts messages: the status comes after everything
+/// sent before it. `None` if there is none, or not in time.
 pub(super) async fn last_word<T>(
     mut stream: impl Stream<Item = Result<T, Status>> + Unpin,
 ) -> Option<Status> {
@@ -126,7 +126,7 @@ pub(super) async fn last_word<T>(
     tokio::time::timeout(LAST_WORD, status).await.ok().flatten()
 }
 
-/// The status with its causes: what HTTP/2 said is only there.
+/// The status with its causes: only they have the reason given by HTTP/2.
 pub(super) fn describe(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut cause = std::error::Error::source(status);
@@ -144,7 +144,7 @@ pub(super) fn describe(status: &Status) -> String {
 /// Where the certificates of a connection come from.
 #[derive(Debug, Clone)]
 enum Trust {
-    /// Followed by whoever loaded them.
+    /// Loaded and followed by the caller.
     Followed(ReloadingClientConfig),
     /// Read for each connection.
     Read(ClientFiles),
@@ -165,8 +165,7 @@ pub struct Dial {
 
 impl Dial {
     /// `mcps://` needs `tls`; `mcp://` and `unix://` never use it; an address without either uses
-    /// it if it is given. `server_name` replaces the host where the server's certificate is
-    /// checked.
+    /// it if given. `server_name` replaces the host when the server's certificate is verified.
     pub fn new(
         address: &str,
         tls: Option<ReloadingClientConfig>,
@@ -175,8 +174,8 @@ impl Dial {
         Self::trusting(address, tls.map(Trust::Followed), server_name)
     }
 
-    /// The same with the certificates that are there when a connection is opened, which need not
-    /// be there yet.
+    /// The same with certificates that are read when a connection is opened, and need not exist
+    /// yet.
     pub fn reading(
         address: &str,
         files: Option<ClientFiles>,
@@ -242,7 +241,7 @@ impl Dial {
                 let config = match trust {
                     Trust::Followed(config) => config.clone(),
                     Trust::Read(files) => ReloadingClientConfig::load(files.clone(), Verify::Dns)
-                        .context("loading the certificates")?,
+                        .context("cannot load the certificates")?,
                 };
                 tls::channel(host, &config, name.as_deref(), tune)?
             }
@@ -252,7 +251,7 @@ impl Dial {
                     let path = path.clone();
                     async move { UnixStream::connect(path).await.map(TokioIo::new) }
                 });
-                // The name is for the authority of requests only.
+                // The name is only the authority of requests.
                 tune(Endpoint::from_static("http://localhost")).connect_with_connector_lazy(connect)
             }
         })
@@ -298,7 +297,7 @@ mod tests {
 
     #[test]
     fn pings_slow_down_when_the_connection_goes_after_a_few_of_them() {
-        // As a galley of 1.1 does: with pings each 30 s the connection is gone after 120 s.
+        // Like galley of 1.1: with a ping every 30 s the connection breaks after 120 s.
         let gone = "error reading a body from connection: stream closed because of a broken pipe";
         let mut pace = Pace::new(30 * SECOND);
         pace.ended(ending(Code::Unknown, gone, 89 * SECOND));
@@ -309,7 +308,7 @@ mod tests {
         assert_eq!(pace.ping(), 60 * SECOND);
         pace.ended(ending(Code::Unknown, gone, 240 * SECOND));
         assert_eq!(pace.ping(), 120 * SECOND);
-        // Another peer, which has nothing against pings.
+        // Another peer, which accepts the pings.
         pace.ended(ending(
             Code::Ok,
             "the source ended the stream",

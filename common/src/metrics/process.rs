@@ -6,7 +6,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge, Opts};
 
-/// `USER_HZ`: ticks per second in `/proc/*/stat`, 100 on every Linux that we run on.
+/// `USER_HZ`: ticks per second in `/proc/*/stat`, 100 on every supported Linux.
 const TICKS: f64 = 100.0;
 
 pub(super) struct Process {
@@ -88,14 +88,14 @@ fn stat() -> Vec<String> {
     after.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Field `number` as proc(5) counts.
+/// Field `number`, counted as in proc(5).
 fn field(stat: &[String], number: usize) -> f64 {
     stat.get(number - 3)
         .and_then(|text| text.parse().ok())
         .unwrap_or_default()
 }
 
-/// A value of `/proc/self/status` in bytes.
+/// A value in `/proc/self/status`, in bytes.
 fn status_bytes(name: &str) -> f64 {
     line_value("/proc/self/status", name).unwrap_or_default() * 1024.0
 }

@@ -1,7 +1,7 @@
-//! An API server with just enough of the protocol: lists in pages, watches, bookmarks, versions
-//! that are forgotten, single objects, reviews of tokens and of rights, refusals, and times of absence.
+//! An API server with just enough of the protocol: lists in pages, watches, bookmarks, expired
+//! versions, single objects, reviews of tokens and access, rejections, and outages.
 //!
-//! It knows no kinds: an object is what was put at a path.
+//! It has no notion of kinds: an object is what was stored at a path.
 
 mod contents;
 mod object;
@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 pub use contents::Changes;
 use contents::Contents;
 
-/// Nothing that is waited for takes this long unless it never comes.
+/// Maximum time to wait for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ struct Shared {
     changed: watch::Sender<()>,
     /// Becomes true when the server goes down.
     down: watch::Sender<bool>,
-    /// While it is true, token reviews are not answered.
+    /// While true, token reviews are not answered.
     reviews_held: watch::Sender<bool>,
 }
 
@@ -39,14 +39,14 @@ struct Shared {
 #[derive(Debug)]
 pub struct Cluster {
     shared: Shared,
-    /// Open all the time, so that nobody else gets the port.
+    /// Always open, so that no other process gets the port.
     listener: std::net::TcpListener,
-    /// Who accepts connections at present.
+    /// The task that accepts connections now.
     accepting: JoinHandle<()>,
 }
 
 impl Cluster {
-    /// Serves an empty cluster. To be called within a runtime.
+    /// Serves an empty cluster. Must be called in a runtime.
     #[must_use]
     pub fn start() -> Self {
         let shared = Shared {
@@ -65,7 +65,7 @@ impl Cluster {
         }
     }
 
-    /// Closes every connection, those that are open and those that come.
+    /// Closes all present and later connections.
     pub async fn down(&mut self) {
         self.shared.down.send_replace(true);
         let listener = same(&self.listener);
@@ -86,7 +86,7 @@ impl Cluster {
         assert!(refusing.await.unwrap_err().is_cancelled());
     }
 
-    /// Where it listens.
+    /// Address of the server.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()
@@ -98,24 +98,24 @@ impl Cluster {
         result
     }
 
-    /// Puts an object into the collection at `path` (`/api/v1/pods`), in place of the one of its
-    /// name.
+    /// Stores an object in the collection at `path` (`/api/v1/pods`), and replaces the one of the
+    /// same name.
     pub fn apply(&self, path: &str, object: Value) {
         self.change(|contents| contents.apply(path, object));
     }
 
-    /// Removes an object; `name` is `namespace/name`, or `name` without a namespace.
+    /// Deletes an object; `name` is `namespace/name`, or `name` without a namespace.
     pub fn delete(&self, path: &str, name: &str) {
         self.change(|contents| contents.delete(path, name));
     }
 
-    /// An object as it is now; null if there is none.
+    /// The present state of an object; null if it does not exist.
     #[must_use]
     pub fn object(&self, path: &str, name: &str) -> Value {
         self.shared.contents.lock().object(path, name)
     }
 
-    /// Changes objects and forgets how: open watches end with 410, as do new ones from before.
+    /// Expires all versions: open watches end with 410, as do new ones from before.
     pub fn change_and_forget(&self, path: &str, change: impl FnOnce(&mut Changes<'_>)) {
         self.change(|contents| contents.change_and_forget(path, change));
     }
@@ -125,12 +125,12 @@ impl Cluster {
         self.change(|contents| contents.forget_next_page = true);
     }
 
-    /// Tells all watches of a path of a version without an object.
+    /// Sends all watches of a path a new version without an object.
     pub fn bookmark(&self, path: &str) -> u64 {
         self.change(|contents| contents.bookmark(path))
     }
 
-    /// Ends all watches after what they have to tell, as servers do after some minutes.
+    /// Ends all watches after their pending events, as servers do after some minutes.
     pub fn end_watches(&self) {
         self.change(|contents| contents.generation += 1);
     }
@@ -157,7 +157,7 @@ impl Cluster {
             .collect()
     }
 
-    /// How often exactly this path was read.
+    /// Number of reads of exactly this path.
     #[must_use]
     pub fn gets(&self, path: &str) -> usize {
         let contents = self.shared.contents.lock();
@@ -166,14 +166,14 @@ impl Cluster {
         same.count()
     }
 
-    /// How many watches of this path are open.
+    /// Number of open watches of this path.
     #[must_use]
     pub fn open_watches(&self, path: &str) -> usize {
         let contents = self.shared.contents.lock();
         contents.watches.get(path).copied().unwrap_or_default()
     }
 
-    /// Requests so far that changed something or tried to, as `METHOD path`.
+    /// Requests so far that changed something or attempted to, as `METHOD path`.
     #[must_use]
     pub fn writes(&self) -> Vec<String> {
         let contents = self.shared.contents.lock();
@@ -187,7 +187,7 @@ impl Cluster {
             .collect()
     }
 
-    /// Waits until something is so.
+    /// Waits until a condition is true.
     pub async fn until(&self, what: &str, mut test: impl FnMut(&Self) -> bool) {
         let mut changed = self.shared.changed.subscribe();
         let wait = async {
@@ -209,7 +209,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until the last request for a path is a watch with these parts.
+    /// Waits until the last request for a path is a watch with these query parameters.
     pub async fn watched(&self, path: &str, parts: &[&str]) {
         let what = format!("{path} watched with {parts:?}");
         self.until(&what, |cluster| {
@@ -221,7 +221,7 @@ impl Cluster {
     }
 }
 
-/// Writes to `dir` how to reach the API server at `address`; the flag that names the file.
+/// Writes a kubeconfig for the API server at `address` into `dir`; returns the flag that names it.
 #[must_use]
 pub fn kubeconfig(dir: &std::path::Path, address: SocketAddr) -> String {
     let path = dir.join("kubeconfig");

@@ -1,4 +1,4 @@
-//! gRPC channels over our own TLS.
+//! gRPC channels over our TLS configuration.
 
 use std::io;
 use std::pin::Pin;
@@ -16,10 +16,10 @@ use tower::Service;
 
 use super::ReloadingClientConfig;
 
-/// Limit of connection set-up and of the handshake, each.
+/// Time limit for establishing a connection, and for the handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Dials with the configuration that is current at that moment.
+/// Dials with the configuration at that time.
 #[derive(Clone, Debug)]
 pub struct Connector {
     config: ReloadingClientConfig,
@@ -27,7 +27,7 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// `server_name` replaces the dialled host in SNI and in the check of the DNS name.
+    /// `server_name` replaces the dialled host in SNI and in the verification of the DNS name.
     #[must_use]
     pub fn new(config: ReloadingClientConfig, server_name: Option<String>) -> Self {
         Self {
@@ -40,12 +40,12 @@ impl Connector {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
         let host = uri
             .host()
-            .ok_or_else(|| invalid(format!("address {uri} has no host")))?
+            .ok_or_else(|| invalid(format!("the address {uri} has no host")))?
             .trim_start_matches('[')
             .trim_end_matches(']');
         let name = self.server_name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| invalid(format!("{name:?} is not a name that a server can have")))?;
+            .map_err(|_| invalid(format!("{name:?} is not a valid server name")))?;
         let port = uri.port_u16().unwrap_or(443);
         let stream = within("connect", TcpStream::connect((host, port))).await?;
         stream.set_nodelay(true)?;
@@ -78,8 +78,8 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// A lazy channel to `host:port` over TLS: it connects at the first call and again when needed.
-/// A host that is an IPv6 address is written in brackets. `tune` sets timeouts and the like.
+/// A lazy channel to `host:port` over TLS: it connects at the first call, and again when needed. An
+/// IPv6 address is written in brackets. `tune` sets timeouts and similar options.
 ///
 /// # Errors
 /// If the address is not of that form.
@@ -89,8 +89,8 @@ pub fn channel(
     server_name: Option<&str>,
     tune: impl FnOnce(Endpoint) -> Endpoint,
 ) -> Result<Channel, tonic::transport::Error> {
-    // The scheme of the endpoint only tells tonic to leave TLS to the connector; requests carry
-    // the scheme of the origin.
+    // The scheme of the endpoint makes tonic leave TLS to the connector; requests have the scheme
+    // of the origin.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     let origin = Uri::builder()
         .scheme("https")

@@ -1,4 +1,4 @@
-//! Client side configuration.
+//! TLS configuration of clients.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,21 +19,21 @@ use super::reload::{Reloading, Status};
 use super::{Error, H2, peer_identities};
 use crate::drain;
 
-/// How the server proves who it is. Its chain must lead to the trust anchors in any case.
+/// How the server is verified. Its chain must lead to the trust anchors in any case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// Its certificate has the DNS name (or address) that is dialled.
+    /// The certificate must have the DNS name (or address) that is dialled.
     Dns,
-    /// Its certificate has one of these URI names; the name that is dialled does not matter.
+    /// The certificate must have one of these URI names; the dialled name does not matter.
     Identities(Vec<String>),
 }
 
 /// Files of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientFiles {
-    /// Trust anchors for the server.
+    /// Trust anchors that verify the server.
     pub root: PathBuf,
-    /// Own certificate chain and key, if the server may ask for one.
+    /// Own certificate chain and key, if the server may request them.
     pub pair: Option<(PathBuf, PathBuf)>,
 }
 
@@ -46,10 +46,10 @@ impl From<CertFiles> for ClientFiles {
     }
 }
 
-/// Makes a configuration for gRPC (ALPN `h2`), TLS 1.2 and 1.3.
+/// Creates a configuration for gRPC (ALPN `h2`), TLS 1.2 and 1.3.
 ///
 /// # Errors
-/// If the own certificate and key are not a pair, or there are no anchors. `path` names the
+/// If the own certificate and key do not match, or there are no trust anchors. `path` names the
 /// source of the certificate in errors.
 pub fn client_config(
     roots: RootCertStore,
@@ -92,7 +92,8 @@ pub fn client_config(
     Ok(config)
 }
 
-/// Path building without a name, then the URI names: webpki knows DNS names and addresses only.
+/// Verifies the chain without a name, then the URI names: webpki only knows DNS names and
+/// addresses.
 #[derive(Debug)]
 struct IdentityVerifier {
     roots: Arc<RootCertStore>,
@@ -122,7 +123,11 @@ impl ServerCertVerifier for IdentityVerifier {
         match names.as_slice() {
             [name] if self.identities.contains(name) => Ok(ServerCertVerified::assertion()),
             _ => {
-                tracing::warn!(found = ?names, wanted = ?self.identities, "server has another identity");
+                tracing::warn!(
+                    found = ?names,
+                    wanted = ?self.identities,
+                    "the server has another identity than expected"
+                );
                 Err(CertificateError::NotValidForName.into())
             }
         }
@@ -159,10 +164,10 @@ impl ServerCertVerifier for IdentityVerifier {
 pub struct ReloadingClientConfig(Arc<Reloading<ClientConfig>>);
 
 impl ReloadingClientConfig {
-    /// Reads the files once. Call [`follow`](Self::follow) to have changes noticed.
+    /// Reads the files once. Call [`follow`](Self::follow) to apply later changes.
     ///
     /// # Errors
-    /// If a file is missing or wrong.
+    /// If a file is missing or invalid.
     pub fn load(files: ClientFiles, verify: Verify) -> Result<Self, Error> {
         let mut paths = vec![files.root.clone()];
         paths.extend(
@@ -186,13 +191,13 @@ impl ReloadingClientConfig {
         Reloading::new(paths, Box::new(load)).map(|inner| Self(Arc::new(inner)))
     }
 
-    /// For a process that makes its configuration itself and calls [`replace`](Self::replace).
+    /// For a process that creates its configuration itself and calls [`replace`](Self::replace).
     #[must_use]
     pub fn fixed(config: ClientConfig, not_after: Option<SystemTime>) -> Self {
         Self(Arc::new(Reloading::fixed(Arc::new(config), not_after)))
     }
 
-    /// New connections use `config` from now on.
+    /// Uses `config` for new connections.
     pub fn replace(&self, config: ClientConfig, not_after: Option<SystemTime>) {
         self.0.replace(Arc::new(config), not_after);
     }
@@ -202,7 +207,7 @@ impl ReloadingClientConfig {
         Arc::clone(&self.0).follow(drain);
     }
 
-    /// Looks at the files now. True if their contents are new and in use.
+    /// Checks the files now. Returns true if their contents are new and in use.
     #[must_use = "says whether there is a new configuration"]
     pub fn reload(&self) -> bool {
         self.0.reload()
@@ -214,7 +219,7 @@ impl ReloadingClientConfig {
         self.0.current()
     }
 
-    /// Reloads, failures and the end of the certificate, for metrics.
+    /// Number of reloads and failures, and expiry of the certificate, for metrics.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.0.status()

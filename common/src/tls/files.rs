@@ -10,22 +10,22 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Error;
 
-/// Largest file that is read, in bytes: a bundle of some hundred certificates.
+/// Maximum size of a file, in bytes: a bundle of some hundred certificates.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The three files of a process that has a certificate.
+/// The three files of a process with a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertFiles {
     /// Own certificate, followed by its intermediates.
     pub cert_chain: PathBuf,
     /// Key of the first certificate: PKCS#1, SEC1 or PKCS#8.
     pub key: PathBuf,
-    /// Trust anchors for peers.
+    /// Trust anchors that verify peers.
     pub root: PathBuf,
 }
 
 impl CertFiles {
-    /// `cert-chain.pem`, `key.pem` and `root-cert.pem` of a directory.
+    /// `cert-chain.pem`, `key.pem` and `root-cert.pem` in a directory.
     #[must_use]
     pub fn in_dir(dir: impl AsRef<Path>) -> Self {
         let dir = dir.as_ref();
@@ -42,7 +42,7 @@ impl CertFiles {
 pub struct KeyPair {
     /// Leaf first.
     pub chain: Vec<CertificateDer<'static>>,
-    /// Key of the leaf.
+    /// Private key of the leaf.
     pub key: PrivateKeyDer<'static>,
 }
 
@@ -55,7 +55,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     if size > MAX_FILE {
         return Err(wrong(
             path,
-            format!("has {size} bytes, at most {MAX_FILE} are read"),
+            format!("the file has {size} bytes, the limit is {MAX_FILE}"),
         ));
     }
     std::fs::read(path).map_err(failed)
@@ -68,19 +68,19 @@ fn wrong(path: &Path, reason: impl Into<String>) -> Error {
     }
 }
 
-/// All certificates of a PEM text, in its order; other blocks are skipped.
+/// All certificates in a PEM text, in order; other blocks are skipped.
 ///
 /// # Errors
-/// If a block is damaged.
+/// If a block is invalid.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
     CertificateDer::pem_slice_iter(pem).collect()
 }
 
-/// Reads a certificate chain and its key. That they belong together is checked later, by
+/// Reads a certificate chain and its key. Whether they match is checked later, by
 /// [`server_config`](super::server_config) or [`client_config`](super::client_config).
 ///
 /// # Errors
-/// If a file cannot be read, or does not hold what it must.
+/// If a file cannot be read or is invalid.
 pub fn load_pair(chain: &Path, key: &Path) -> Result<KeyPair, Error> {
     let certificates = read_certificates(chain)?;
     let key_pem = read(key)?;
@@ -92,11 +92,10 @@ pub fn load_pair(chain: &Path, key: &Path) -> Result<KeyPair, Error> {
     })
 }
 
-/// Reads trust anchors. Blocks that are not usable as such are an error: nothing is left out
-/// silently.
+/// Reads trust anchors. An invalid certificate is an error: none is ignored silently.
 ///
 /// # Errors
-/// If the file cannot be read, or holds no certificate or a damaged one.
+/// If the file cannot be read, or contains no certificate or an invalid one.
 pub fn load_roots(path: &Path) -> Result<RootCertStore, Error> {
     let mut store = RootCertStore::empty();
     for certificate in read_certificates(path)? {
@@ -109,14 +108,14 @@ pub fn load_roots(path: &Path) -> Result<RootCertStore, Error> {
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let found = certificates(&read(path)?)
-        .map_err(|error| wrong(path, format!("damaged certificate: {error}")))?;
+        .map_err(|error| wrong(path, format!("invalid certificate: {error}")))?;
     if found.is_empty() {
-        return Err(wrong(path, "no certificate in PEM"));
+        return Err(wrong(path, "want at least one certificate in PEM"));
     }
     Ok(found)
 }
 
-/// When the certificate ends. `None` if it does not parse.
+/// Expiry of the certificate. `None` if it cannot be parsed.
 #[must_use]
 pub fn not_after(der: &[u8]) -> Option<SystemTime> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;

@@ -1,4 +1,4 @@
-//! The accept loop: connections come out when their handshake is done.
+//! The accept loop: yields connections after their handshake.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,12 +18,13 @@ use tonic::transport::server::Connected;
 
 use super::{ReloadingServerConfig, peer_identities};
 
-/// Bounds of a listener.
+/// Limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time, with those in their handshake; more wait in the backlog.
+    /// Maximum number of connections, including those in their handshake; others wait in the
+    /// backlog.
     pub connections: usize,
-    /// Time for a handshake.
+    /// Time limit for a handshake.
     pub handshake: Duration,
 }
 
@@ -36,24 +37,24 @@ impl Default for Limits {
     }
 }
 
-/// Who is at the other end. Handlers find it in the extensions of a request.
+/// The peer of a connection. Handlers find it in the extensions of a request.
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
     /// Address of the peer.
     pub remote: SocketAddr,
-    /// Verified chain of the peer, leaf first; empty if it gave none.
+    /// Verified chain of the peer, leaf first; empty if it has none.
     pub certificates: Arc<[CertificateDer<'static>]>,
 }
 
 impl PeerInfo {
-    /// URI names of the peer's certificate.
+    /// URI names in the peer's certificate.
     #[must_use]
     pub fn identities(&self) -> Vec<String> {
         peer_identities(&self.certificates)
     }
 }
 
-/// An accepted connection; counts against [`Limits::connections`] while it lives.
+/// An accepted connection; counts against [`Limits::connections`] while it exists.
 #[derive(Debug)]
 pub struct TlsConnection {
     stream: TlsStream<TcpStream>,
@@ -61,7 +62,7 @@ pub struct TlsConnection {
     _place: Place,
 }
 
-/// What a connection takes, and gives back at its end.
+/// Resources that a connection holds until it is closed.
 #[derive(Debug)]
 struct Place {
     _permit: OwnedSemaphorePermit,
@@ -84,14 +85,14 @@ impl Drop for Place {
     }
 }
 
-/// How many connections are open, with those in their handshake.
+/// Number of open connections, including those in their handshake.
 #[derive(Clone, Debug)]
 pub struct Open(watch::Receiver<usize>);
 
 impl Open {
-    /// Returns when none is; at once if none is now.
+    /// Returns when there are none; at once if there are none now.
     pub async fn none(mut self) {
-        // An error means that nobody accepts any more and that the last one is closed.
+        // An error means that the accept loop and the last connection are gone.
         let _: Result<_, watch::error::RecvError> =
             self.0.wait_for(|count| *count == 0).await.map(|_| ());
     }
@@ -108,15 +109,15 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Tells how many connections are open.
+    /// Gives access to the number of open connections.
     #[must_use]
     pub fn open(&self) -> Open {
         self.open.clone()
     }
 }
 
-/// Starts to accept. Each handshake is a task of its own, with the configuration that is current
-/// when the connection comes; one that fails or takes too long is logged at debug and forgotten.
+/// Starts to accept. Each handshake is a task of its own, with the configuration at the time when
+/// the connection comes; one that fails or takes too long is only logged at debug.
 ///
 /// # Errors
 /// If the listener has no address.
@@ -136,7 +137,7 @@ pub fn incoming(
     })
 }
 
-/// After an error of `accept`, usually for want of file descriptors.
+/// Delay after an error of `accept`, usually for lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
 async fn accept(
@@ -156,7 +157,7 @@ async fn accept(
             connection = listener.accept() => match connection {
                 Ok(connection) => connection,
                 Err(error) => {
-                    tracing::warn!(error = %error, "accept failed");
+                    tracing::warn!(error = %error, "cannot accept a connection");
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
@@ -167,7 +168,7 @@ async fn accept(
         let accepted = accepted.clone();
         tokio::spawn(async move {
             match handshake(acceptor, stream, remote, limits.handshake, place).await {
-                // An error says that the server is gone; the connection goes with it.
+                // An error means that the server is gone; the connection is closed with it.
                 Ok(connection) => _ = accepted.send(connection).await,
                 Err(error) => {
                     tracing::debug!(peer = %remote, error = %error, "TLS handshake failed")
@@ -225,7 +226,7 @@ impl axum::serve::Listener for Incoming {
                 let peer = connection.peer.clone();
                 (connection, peer)
             }
-            // The runtime is being shut down: there will be no more.
+            // The runtime is shutting down: no more connections will come.
             None => std::future::pending().await,
         }
     }
@@ -238,7 +239,7 @@ impl axum::serve::Listener for Incoming {
     }
 }
 
-/// Lets axum handlers take `ConnectInfo<PeerInfo>`.
+/// Makes `ConnectInfo<PeerInfo>` available to axum handlers.
 impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, Incoming>>
     for PeerInfo
 {

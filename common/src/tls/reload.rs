@@ -1,4 +1,4 @@
-//! A value made from files, kept up to date. A bad file never replaces a good value.
+//! A value made from files that is kept up to date. An invalid file never replaces a valid value.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -12,23 +12,23 @@ use tokio::sync::watch;
 use super::{Error, files};
 use crate::{drain, fswatch};
 
-/// How long files must be quiet before they are read.
+/// How long files must be unchanged before they are read.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
-/// What became of the files.
+/// Results of reloading the files.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// Times that new contents were taken, without the first.
+    /// Number of reloads, without the first load.
     pub reloads: u64,
-    /// Times that changed files were refused.
+    /// Number of times that changed files were rejected.
     pub failures: u64,
-    /// Why the files as they are now are refused; `None` when they are in use.
+    /// Why the present files are rejected; `None` if they are in use.
     pub last_error: Option<String>,
-    /// When the own certificate in use ends; `None` without one.
+    /// Expiry of the own certificate in use; `None` without one.
     pub not_after: Option<SystemTime>,
 }
 
-/// Makes a `T` from files, with the end of the own certificate.
+/// Creates a `T` from files, with the expiry of the own certificate.
 pub(super) type Load<T> = dyn Fn() -> Result<(Arc<T>, Option<SystemTime>), Error> + Send + Sync;
 
 pub(super) struct Reloading<T> {
@@ -98,10 +98,11 @@ impl<T: Send + Sync + 'static> Reloading<T> {
         self.status.subscribe()
     }
 
-    /// Reads the files if their contents differ from those in use. True if a new value is used.
+    /// Reads the files if their contents differ from those in use. Returns true if a new value is
+    /// used.
     ///
-    /// Refused contents are looked at again at the next call: files that are replaced one by one
-    /// may have been read between two of them.
+    /// Rejected contents are read again at the next call: the files may have been read while they
+    /// were replaced one by one.
     pub(super) fn reload(&self) -> bool {
         let mut used = self.used.lock();
         let found = digest(&self.files);
@@ -109,7 +110,7 @@ impl<T: Send + Sync + 'static> Reloading<T> {
             return false;
         }
         match (self.load)() {
-            // Files that changed under the reader are read again at the event of that change.
+            // If files change while they are read, the event of that change causes another read.
             Ok((value, not_after)) => {
                 tracing::info!(files = ?self.files, "certificates reloaded");
                 *used = found;
@@ -122,7 +123,10 @@ impl<T: Send + Sync + 'static> Reloading<T> {
                 true
             }
             Err(error) => {
-                tracing::warn!(error = %error, "changed certificates refused, the old ones stay in use");
+                tracing::warn!(
+                    error = %error,
+                    "rejected changed certificates; the old ones stay in use"
+                );
                 self.status.send_modify(|status| {
                     status.failures += 1;
                     status.last_error = Some(error.to_string());
@@ -138,7 +142,7 @@ impl<T: Send + Sync + 'static> Reloading<T> {
         let end = drain.signaled();
         tokio::spawn(async move {
             tokio::pin!(end);
-            // What changed between loading and watching.
+            // Apply changes between loading and watching.
             self.reload();
             loop {
                 tokio::select! {
@@ -153,8 +157,8 @@ impl<T: Send + Sync + 'static> Reloading<T> {
     }
 }
 
-/// Digest of the contents; a file that cannot be read counts as such. Only tells changes apart
-/// within one process, so that no stable hash is needed.
+/// Digest of the contents, or of the fact that a file cannot be read. Only compared within one
+/// process, so that the hash need not be stable.
 fn digest(paths: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for path in paths {

@@ -1,4 +1,4 @@
-//! Server side configuration.
+//! TLS configuration of servers.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,23 +12,23 @@ use super::reload::{Reloading, Status};
 use super::{Error, H2};
 use crate::drain;
 
-/// What is asked of clients. A certificate that is given is always verified.
+/// Whether clients must present a certificate. A certificate that is presented is always verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// No certificate is asked for; trust anchors are not read.
+    /// No certificate is requested; trust anchors are not read.
     None,
-    /// A certificate may be given.
+    /// A certificate is optional.
     Optional,
-    /// Without a certificate there is no connection.
+    /// A certificate is required.
     Required,
 }
 
-/// How a server speaks TLS.
+/// TLS options of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// See [`ClientAuth`].
     pub client_auth: ClientAuth,
-    /// Protocols offered, most wanted first.
+    /// Offered protocols, in order of preference.
     pub alpn: Vec<Vec<u8>>,
 }
 
@@ -52,12 +52,12 @@ impl ServerOptions {
     }
 }
 
-/// Makes a configuration for TLS 1.2 and 1.3. Without trust anchors no client certificate is
-/// asked for. Sessions end with the configuration, so that a removed anchor ends resumption.
+/// Creates a configuration for TLS 1.2 and 1.3. Without trust anchors no client certificate is
+/// requested. Sessions end with the configuration, so that a removed anchor ends resumption.
 ///
 /// # Errors
-/// If certificate and key are not a pair, or the anchors are empty. `path` names the source of
-/// the certificate in errors.
+/// If certificate and key do not match, or the anchors are empty. `path` names the source of the
+/// certificate in errors.
 pub fn server_config(
     pair: KeyPair,
     roots: Option<RootCertStore>,
@@ -70,7 +70,11 @@ pub fn server_config(
         .map_err(|error| Error::Verifier(error.to_string()))?;
     let builder = match (options.client_auth, roots) {
         (ClientAuth::None, _) => builder.with_no_client_auth(),
-        (_, None) => return Err(Error::Verifier("none given to verify clients".to_owned())),
+        (_, None) => {
+            return Err(Error::Verifier(
+                "there are none to verify clients".to_owned(),
+            ));
+        }
         (auth, Some(roots)) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
             let verifier = if auth == ClientAuth::Optional {
@@ -94,20 +98,20 @@ pub fn server_config(
     Ok(config)
 }
 
-/// A server configuration that follows its files: read again on events and every minute, for new
-/// connections. A bad file keeps the old configuration and is counted in [`Status`].
-/// Clones share it.
+/// A server configuration that follows its files: they are read again on events and every minute,
+/// and changes apply to new connections. If a file is invalid, the old configuration stays in use
+/// and [`Status`] counts the failure. Clones share it.
 #[derive(Clone, Debug)]
 pub struct ReloadingServerConfig(Arc<Reloading<ServerConfig>>);
 
-/// How often files are looked for at the start.
+/// Interval at which missing files are checked at the start.
 const WAIT_STEP: Duration = Duration::from_millis(500);
 
 impl ReloadingServerConfig {
-    /// Reads the files once. Call [`follow`](Self::follow) to have changes noticed.
+    /// Reads the files once. Call [`follow`](Self::follow) to apply later changes.
     ///
     /// # Errors
-    /// If a file is missing or wrong.
+    /// If a file is missing or invalid.
     pub fn load(files: &CertFiles, options: ServerOptions) -> Result<Self, Error> {
         let mut paths = vec![files.cert_chain.clone(), files.key.clone()];
         if options.client_auth != ClientAuth::None {
@@ -128,9 +132,8 @@ impl ReloadingServerConfig {
         Reloading::new(paths, Box::new(load)).map(|inner| Self(Arc::new(inner)))
     }
 
-    /// As [`load`](Self::load), but waits for files that are not there or cannot be used yet, as
-    /// long as it takes: somebody else writes them, and a process that gives up helps nobody. Each
-    /// new reason is told in the log.
+    /// Like [`load`](Self::load), but waits without a limit for files that are missing or invalid:
+    /// something else writes them, and giving up would not help. Each new reason is logged.
     pub async fn wait(files: &CertFiles, options: ServerOptions) -> Self {
         let mut told = String::new();
         loop {
@@ -146,13 +149,13 @@ impl ReloadingServerConfig {
         }
     }
 
-    /// For a process that makes its configuration itself and calls [`replace`](Self::replace).
+    /// For a process that creates its configuration itself and calls [`replace`](Self::replace).
     #[must_use]
     pub fn fixed(config: ServerConfig, not_after: Option<SystemTime>) -> Self {
         Self(Arc::new(Reloading::fixed(Arc::new(config), not_after)))
     }
 
-    /// New connections use `config` from now on.
+    /// Uses `config` for new connections.
     pub fn replace(&self, config: ServerConfig, not_after: Option<SystemTime>) {
         self.0.replace(Arc::new(config), not_after);
     }
@@ -162,7 +165,7 @@ impl ReloadingServerConfig {
         Arc::clone(&self.0).follow(drain);
     }
 
-    /// Looks at the files now. True if their contents are new and in use.
+    /// Checks the files now. Returns true if their contents are new and in use.
     #[must_use = "says whether there is a new configuration"]
     pub fn reload(&self) -> bool {
         self.0.reload()
@@ -174,7 +177,7 @@ impl ReloadingServerConfig {
         self.0.current()
     }
 
-    /// Reloads, failures and the end of the certificate, for metrics.
+    /// Number of reloads and failures, and expiry of the certificate, for metrics.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.0.status()

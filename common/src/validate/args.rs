@@ -10,27 +10,27 @@ pub struct Args {
     /// File, directory, or - for standard input; may be given several times
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub filename: Vec<PathBuf>,
-    /// The same without a flag
+    /// File, directory, or - without the flag
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Also look into the directories of a directory
+    /// Also read the subdirectories of directories
     #[arg(short = 'R', long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set)]
     pub recursive: bool,
-    /// Taken for the sake of scripts; it has had no effect since Istio 1.5
+    /// Accepted without effect, as since Istio 1.5
     #[arg(short = 'x', long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value_t = true, action = ArgAction::Set)]
     pub referential: bool,
-    /// Form of the answer
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Form::Text)]
     pub output: Form,
 }
 
-/// Form of the answer.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// Lines for people.
+    /// Text for people.
     Text,
-    /// One JSON document.
+    /// A single JSON document.
     Json,
 }

@@ -1,4 +1,4 @@
-//! What is wrong with the documents of one input.
+//! Checks the documents of one input.
 
 use std::fmt;
 
@@ -10,34 +10,34 @@ use serde_json::Value;
 
 use crate::input::Input;
 
-/// How bad a finding is.
+/// How severe a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// The object is taken.
+    /// The object is accepted.
     Warning,
-    /// The object is refused.
+    /// The object is rejected.
     Error,
-    /// The document or the file cannot be read.
+    /// The document or file cannot be read.
     Unreadable,
 }
 
-/// One thing that was found.
+/// A finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Name of the input.
     pub file: String,
-    /// Line, from 1; 0 where there is none.
+    /// Line, from 1; 0 if not known.
     pub line: usize,
-    /// `Kind/name.namespace`; empty where it is not known.
+    /// `Kind/name.namespace`; empty if not known.
     pub object: String,
     /// Field, as written in the document.
     pub field: String,
-    /// Id of the rule; empty for what is no rule's.
+    /// Id of the rule; empty if no rule found it.
     pub rule: String,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be valid.
     pub message: String,
-    /// How bad it is.
+    /// Its severity.
     pub level: Level,
 }
 
@@ -56,16 +56,16 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Where objects are thought to be.
+/// Defaults of namespaces.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
-    /// Namespace of objects that name none.
+    /// Namespace of objects that do not name one.
     pub namespace: &'a str,
-    /// Namespace of the control plane, whose own workloads follow other rules.
+    /// Namespace of the control plane, whose workloads follow other rules.
     pub istio_namespace: &'a str,
 }
 
-/// Kubernetes kinds that have rules; the others are nobody's business here.
+/// Kubernetes kinds with validation rules; others are ignored.
 #[derive(Debug)]
 struct Checked(Value);
 
@@ -83,7 +83,7 @@ impl Native for Checked {
     }
 }
 
-/// Everything that was found in one input, in the order of its documents.
+/// All findings in one input, in the order of its documents.
 #[must_use]
 pub(super) fn input(input: &Input, scope: &Scope<'_>) -> Vec<Finding> {
     let mut checker = Checker {
@@ -116,7 +116,7 @@ struct Checker<'a> {
     findings: Vec<Finding>,
 }
 
-/// Where an object stands.
+/// Location of an object.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     document: &'a Document<'a>,
@@ -149,7 +149,7 @@ impl Checker<'_> {
                     text,
                 };
                 for value in &values {
-                    // Several values share one text, so lines are known for a single one only.
+                    // If several values share one text, their lines are not known.
                     self.document(&whole, value, values.len() == 1);
                 }
             }
@@ -192,7 +192,7 @@ impl Checker<'_> {
             };
         let separator = if namespace.is_empty() { "" } else { "." };
         let name = format!("{}/{}{separator}{namespace}", key.kind, key.name);
-        // What galley ignores may be a slip of the pen, and the person who made it is here.
+        // Galley ignores it, but here it may be a typo of the user.
         for error in unknown {
             self.add(place, &name, error, "CLI-05", Level::Error);
         }

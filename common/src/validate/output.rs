@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// One error as it is; several with their number and one line each.
+/// A single error as it is; several after their number, one per line.
 pub(super) fn errors(errors: &[String]) -> String {
     match errors {
         [] => String::new(),

@@ -5,16 +5,16 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use e2e::cluster::address::Number;
-use e2e::cluster::layout::Layout;
-use e2e::cluster::platform::InCluster;
-use e2e::cluster::pod::Pod;
-use e2e::cluster::start::{self, Options, Started};
-use e2e::cluster::tools::Tools;
-use e2e::cluster::{Cluster, packages};
-use e2e::image::build;
-use e2e::platform::World;
-use e2e::start::binaries;
+use cluster::address::Number;
+use cluster::image::build;
+use cluster::layout::Layout;
+use cluster::platform::InCluster;
+use cluster::pod::Pod;
+use cluster::start::{self, Options, Started};
+use cluster::tools::Tools;
+use cluster::{Cluster, packages};
+use mesh::platform::World;
+use mesh::start::binaries;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
@@ -39,13 +39,14 @@ const ASKED: &str = "KEELSON_TEST_CLUSTER";
 /// A cluster that ends with the program.
 pub(crate) struct Machine {
     started: Started,
+    target: PathBuf,
 }
 
 impl Machine {
     /// Starts the cluster with this number and loads the project's images.
     pub(crate) fn start(number: u8) -> Result<Self> {
         packages::ensure()?;
-        let program: PathBuf = env!("CARGO_BIN_EXE_cluster").into();
+        let program = binaries::build_package("cluster")?;
         let target = program.ancestors().nth(2).context("no target directory")?;
         let archives = build::development(target)?;
         let started = start::start(Options {
@@ -57,7 +58,10 @@ impl Machine {
         for archive in archives {
             started.cluster.load(&archive)?;
         }
-        Ok(Self { started })
+        Ok(Self {
+            started,
+            target: target.to_owned(),
+        })
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {
@@ -99,10 +103,8 @@ impl Machine {
     }
 
     /// The target directory that this was built in.
-    pub(crate) fn target(&self) -> Result<PathBuf> {
-        let program: PathBuf = env!("CARGO_BIN_EXE_cluster").into();
-        let target = program.ancestors().nth(2).context("no target directory")?;
-        Ok(target.to_owned())
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
     }
 
     pub(crate) fn helm(&self, arguments: &[&str]) -> Result<String> {
@@ -134,7 +136,7 @@ impl Machine {
 
     /// The sample of the first steps, unchanged.
     pub(crate) async fn install_samples(&self) -> Result<()> {
-        let sources = e2e::start::samples()?;
+        let sources = mesh::start::samples()?;
         let world = self.world();
         world.apply(&sources).await?;
         world.settle(LIMIT).await

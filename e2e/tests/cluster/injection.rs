@@ -103,7 +103,7 @@ fn compare(machine: &Turn, deployment: &Value) -> Result<()> {
 
     let file = tempfile::NamedTempFile::with_suffix(".json")?;
     std::fs::write(file.path(), pod.to_string())?;
-    let injected = Command::new(machine.target()?.join("debug/istioctl"))
+    let injected = Command::new(machine.target().join("debug/istioctl"))
         .args(["kube-inject", "-n", "default", "-f"])
         .arg(file.path())
         .env("KUBECONFIG", machine.cluster().layout().kubeconfig())

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::check::stage::Summary;
-use e2e::platform::World;
+use mesh::check::stage::Summary;
+use mesh::platform::World;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use time::OffsetDateTime as Time;

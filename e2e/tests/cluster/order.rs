@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::cluster::patience::{Seen, until};
+use cluster::patience::{Seen, until};
 
 use crate::fixture::{ISTIO, LIMIT, Machine, RELEASES, Turn, is_asked, path};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use e2e::cluster::patience::{Seen, until};
-use e2e::platform::World;
+use cluster::patience::{Seen, until};
+use mesh::platform::World;
 use serde_json::Value;
 
 use crate::fixture::{ISTIO, LIMIT, Machine, RELEASES, Turn, is_asked, runtime};
@@ -42,7 +42,7 @@ fn disturb(machine: &Machine, part: &str, replicas: u32) -> Result<()> {
     machine.kubectl(&["delete", "pods", "-n", ISTIO, "-l", &label, "--wait=true"])?;
     rolled_out(machine, part)?;
     machine.kubectl(&["scale", "-n", ISTIO, &name, "--replicas=0"])?;
-    e2e::cluster::patience::rest(AWAY);
+    cluster::patience::rest(AWAY);
     machine.kubectl(&[
         "scale",
         "-n",
@@ -154,7 +154,7 @@ fn no_request_fails_while_every_part_comes_and_goes() -> Result<()> {
         }
         connected(&machine, proxies)?;
         machine.cluster().stop("kube-apiserver")?;
-        e2e::cluster::patience::rest(API_AWAY);
+        cluster::patience::rest(API_AWAY);
         machine.cluster().resume("kube-apiserver")?;
         until("the API server", LIMIT, || {
             let answer = machine.cluster().kubectl().output(&[

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::http::Http;
+use mesh::http::Http;
 
 use crate::fixture::{Machine, runtime};
 

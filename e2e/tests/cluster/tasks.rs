@@ -10,12 +10,12 @@ fn every_task_shows_what_it_must() -> Result<()> {
         return Ok(());
     }
     let machine = Turn::take()?;
-    let results = runtime()?.block_on(e2e::check::run(&machine.world(), &[], |row| {
+    let results = runtime()?.block_on(mesh::check::run(&machine.world(), &[], |row| {
         println!("{row:?}");
     }))?;
     let failed: Vec<_> = results.rows.iter().filter(|row| !row.passed).collect();
     assert!(failed.is_empty() && results.passed, "{failed:#?}");
-    for task in e2e::check::names() {
+    for task in mesh::check::names() {
         assert!(
             results.rows.iter().any(|row| row.task == task),
             "no row for {task}"

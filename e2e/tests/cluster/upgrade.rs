@@ -1,7 +1,7 @@
 //! One component at a time goes to another version and back, while requests go on and webhooks are asked.
 
 use anyhow::Result;
-use e2e::image::build;
+use cluster::image::build;
 
 use crate::admission::Questions;
 use crate::fixture::{Turn, is_asked, path, runtime};
@@ -22,11 +22,7 @@ fn a_component_goes_to_the_next_version_and_back_alone() -> Result<()> {
         return Ok(());
     }
     let machine = Turn::take()?;
-    for archive in build::tagged(
-        &machine.target()?,
-        NEXT,
-        &COMPONENTS.map(|(_, image)| image),
-    )? {
+    for archive in build::tagged(machine.target(), NEXT, &COMPONENTS.map(|(_, image)| image))? {
         machine.cluster().load(&archive)?;
     }
     let values = path("e2e/tests/cluster/values-scaled.yaml")

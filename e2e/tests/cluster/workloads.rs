@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::cluster::patience::{Seen, until};
+use cluster::patience::{Seen, until};
 use serde_json::Value;
 
 use crate::fixture::{LIMIT, Machine, Turn, is_asked, path, runtime};
@@ -48,7 +48,7 @@ fn check(machine: &Machine) -> Result<()> {
             ),
             ("http://alias.workloads:8000/get", "an ExternalName"),
         ] {
-            e2e::mesh::wait_until(what, Duration::from_secs(20), || async {
+            mesh::wait::wait_until(what, Duration::from_secs(20), || async {
                 let answer = http.get(url).await?;
                 ensure!(
                     answer.status == 200,
@@ -197,7 +197,7 @@ fn forward(machine: &Machine) -> Result<()> {
             .find(|word| word.starts_with("127.0.0.1:"))
             .with_context(|| line.clone())?;
         let url = format!("http://{address}/hostname");
-        let answer = runtime()?.block_on(e2e::http::Http::from_host(false).get(&url))?;
+        let answer = runtime()?.block_on(mesh::http::Http::from_host(false).get(&url))?;
         ensure!(answer.status == 200, "{}", answer.status);
         Ok(())
     })();

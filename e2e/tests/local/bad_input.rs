@@ -1,7 +1,7 @@
 //! Bad files while the mesh runs: what was good stays in force at Envoy, all else goes on.
 
 use anyhow::{Result, ensure};
-use e2e::mesh::wait_until;
+use mesh::wait::wait_until;
 
 use crate::fixture::{LIMIT, Whole};
 
@@ -37,7 +37,9 @@ async fn all_else_goes_on(whole: &Whole) -> Result<()> {
     let file = "tasks/retries/virtual-service-httpbin-retries.yaml";
     whole.apply(file).await?;
     retries(true).await?;
-    let path = e2e::start::binaries::workspace().join("samples").join(file);
+    let path = mesh::start::binaries::workspace()
+        .join("samples")
+        .join(file);
     whole.mesh().delete(&std::fs::read_to_string(path)?).await?;
     retries(false).await
 }

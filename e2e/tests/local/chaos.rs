@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::check::stage::Summary;
-use e2e::mesh::Mesh;
+use mesh::check::stage::Summary;
+use mesh::handle::Mesh;
 use tokio::task::JoinHandle;
 
 use crate::fixture::{LIMIT, Whole};
@@ -71,7 +71,7 @@ async fn pages(mesh: Mesh, stop: Arc<AtomicBool>) -> Result<(usize, Vec<String>)
 async fn kill(whole: &Whole, pods: &[&str]) -> Result<()> {
     let mesh = whole.mesh();
     let before = mesh.status(false).await?;
-    let restarts = |status: &e2e::report::Status, pod: &str| -> Result<u32> {
+    let restarts = |status: &mesh::node::report::Status, pod: &str| -> Result<u32> {
         Ok(status.pod_named(pod)?.container_named(None)?.restarts)
     };
     for pod in pods {

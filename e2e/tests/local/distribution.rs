@@ -1,7 +1,7 @@
 //! Galley says of each object by how many real proxies it is held, as pilot reports it.
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::mesh::wait_until;
+use mesh::wait::wait_until;
 use serde_json::Value;
 
 use crate::fixture::{LIMIT, Whole};

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::layout::Layout;
-use e2e::mesh::{Mesh, wait_until};
-use e2e::start::{self, Options, Started, binaries, envoy, tools};
+use mesh::handle::Mesh;
+use mesh::layout::Layout;
+use mesh::start::{self, Options, Started, binaries, envoy, tools};
+use mesh::wait::wait_until;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// How long anything may take.
@@ -15,6 +16,11 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const REVIEWS: &str = "reviews.default.svc.cluster.local:9080";
 
 static TURN: Mutex<()> = Mutex::const_new(());
+
+/// The program with the node's sub-commands, built from this workspace.
+pub(crate) fn program() -> Result<PathBuf> {
+    binaries::build_package("mesh")
+}
 
 /// Waits until no other test runs a mesh: they would share two cores.
 pub(crate) async fn turn() -> MutexGuard<'static, ()> {
@@ -33,18 +39,18 @@ impl Whole {
     pub(crate) async fn start() -> Result<Self> {
         let turn = turn().await;
         let directory = tempfile::tempdir()?;
-        let programs = tokio::task::spawn_blocking(|| {
+        let (program, programs) = tokio::task::spawn_blocking(|| {
             tools::ensure()?;
             let mut programs = binaries::build(false)?;
-            let own: PathBuf = env!("CARGO_BIN_EXE_mesh").into();
+            let own = program()?;
             let target = own.ancestors().nth(2).context("no target directory")?;
             programs.insert("envoy".to_owned(), envoy::find(None, target)?);
-            anyhow::Ok(programs)
+            anyhow::Ok((own, programs))
         })
         .await??;
         let started = start::start(Options {
             layout: Layout::new(directory.path().to_owned()),
-            program: env!("CARGO_BIN_EXE_mesh").into(),
+            program,
             binaries: programs,
             control_plane: true,
             sources: start::samples()?,
@@ -71,7 +77,7 @@ impl Whole {
     /// Applies a file below `samples/`.
     pub(crate) async fn apply(&self, file: &str) -> Result<()> {
         let path = binaries::workspace().join("samples").join(file);
-        let sources = e2e::manifest::read_paths(&[path])?;
+        let sources = mesh::manifest::read_paths(&[path])?;
         self.mesh().apply_sources(&sources).await?;
         Ok(())
     }

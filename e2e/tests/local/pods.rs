@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::layout::Layout;
-use e2e::manifest::Source;
-use e2e::mesh::{Mesh, wait_until};
-use e2e::node::pod::status::{Phase, State};
-use e2e::start::{self, Options, Started, binaries};
-use e2e::state::RunState;
+use mesh::handle::Mesh;
+use mesh::layout::Layout;
+use mesh::manifest::Source;
+use mesh::node::pod::status::{Phase, State};
+use mesh::start::{self, Options, Started, binaries};
+use mesh::state::RunState;
+use mesh::wait::wait_until;
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -25,15 +26,21 @@ struct Fixture {
 impl Fixture {
     async fn start() -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let built = tokio::task::spawn_blocking(|| binaries::build_package("samples")).await??;
+        let (program, samples) = tokio::task::spawn_blocking(|| {
+            anyhow::Ok((
+                crate::fixture::program()?,
+                binaries::build_package("samples")?,
+            ))
+        })
+        .await??;
         let source = Source {
             origin: "test".to_owned(),
             text: MANIFESTS.to_owned(),
         };
         let started = start::start(Options {
             layout: Layout::new(directory.path().to_owned()),
-            program: env!("CARGO_BIN_EXE_mesh").into(),
-            binaries: BTreeMap::from([("samples".to_owned(), built)]),
+            program,
+            binaries: BTreeMap::from([("samples".to_owned(), samples)]),
             control_plane: false,
             sources: vec![source],
             log_filter: "info".to_owned(),

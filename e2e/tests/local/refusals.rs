@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::bench::push::raw::{Sized, SizedCodec};
-use e2e::mesh::{Mesh, wait_until};
+use bench::push::raw::{Sized, SizedCodec};
 use hyper_util::rt::TokioIo;
 use istio_api::envoy::config::core::v3::Node;
 use istio_api::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use mesh::handle::Mesh;
+use mesh::wait::wait_until;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -31,7 +32,7 @@ fn identity_in(directory: &Path) -> Result<Identity> {
     Ok((chain.collect::<Result<_, _>>()?, key))
 }
 
-/// A certificate of nobody's, for a right name.
+/// A certificate of an unknown authority, for a right name.
 fn forged() -> Result<Identity> {
     let mut parameters = rcgen::CertificateParams::default();
     let name = "spiffe://cluster.local/ns/default/sa/sleep".try_into()?;

@@ -6,28 +6,30 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::start::{binaries, envoy, tools};
+use mesh::start::{binaries, envoy, tools};
 use serde_json::Value;
 
 /// `nobody`: it has no subordinate ids, which is the harder case.
 const USER: u32 = 65_534;
 
-fn mesh(directory: &Path, arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mesh"));
+fn mesh(program: &Path, directory: &Path, arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(program);
     command
         .args(arguments)
         .args(["--json", "--dir"])
         .arg(directory)
         .current_dir("/")
-        .env("MESH_ENVOY", envoy()?)
+        .env("MESH_ENVOY", envoy(program)?)
         .uid(USER)
         .gid(USER);
     command.output().context("start mesh as nobody")
 }
 
-fn envoy() -> Result<std::path::PathBuf> {
-    let own = Path::new(env!("CARGO_BIN_EXE_mesh"));
-    envoy::find(None, own.ancestors().nth(2).context("no target directory")?)
+fn envoy(program: &Path) -> Result<std::path::PathBuf> {
+    envoy::find(
+        None,
+        program.ancestors().nth(2).context("no target directory")?,
+    )
 }
 
 fn json(output: &Output) -> Result<Value> {
@@ -51,22 +53,24 @@ async fn an_ordinary_user_runs_the_whole_mesh() -> Result<()> {
     }
     tools::ensure()?;
     binaries::build(false)?;
+    let program = crate::fixture::program()?;
     let directory = tempfile::tempdir()?;
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777))?;
     let state = directory.path().join("mesh");
-    let mut probe = Command::new(env!("CARGO_BIN_EXE_mesh"));
+    let mut probe = Command::new(&program);
     if probe.arg("--version").uid(USER).gid(USER).output().is_err() {
         println!("SKIPPED the mesh as another user: nobody may not enter the target directory");
         return Ok(());
     }
 
-    let up = json(&mesh(&state, &["up", "--no-build"])?)?;
+    let up = json(&mesh(&program, &state, &["up", "--no-build"])?)?;
     assert_eq!(up["status"]["settled"], true);
     let checked = mesh(
+        &program,
         &state,
         &["check", "request-routing", "mutual-tls", "egress"],
     )?;
-    let down = mesh(&state, &["down"])?;
+    let down = mesh(&program, &state, &["down"])?;
     let checked = json(&checked)?;
     assert_eq!(checked["passed"], true, "{checked:#}");
     assert_eq!(json(&down)?["down"], true);

@@ -1,20 +1,20 @@
 //! What `cargo mesh check` does.
 
 use anyhow::Result;
-use e2e::platform::World;
+use mesh::platform::World;
 
 use crate::fixture::Whole;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_task_shows_what_it_must() -> Result<()> {
     let whole = Whole::start().await?;
-    let results = e2e::check::run(&World::new(whole.mesh().clone()), &[], |row| {
+    let results = mesh::check::run(&World::new(whole.mesh().clone()), &[], |row| {
         println!("{row:?}")
     })
     .await?;
     let failed: Vec<_> = results.rows.iter().filter(|row| !row.passed).collect();
     assert!(failed.is_empty() && results.passed, "{failed:#?}");
-    for task in e2e::check::names() {
+    for task in mesh::check::names() {
         assert!(
             results.rows.iter().any(|row| row.task == task),
             "no row for {task}"
@@ -31,7 +31,7 @@ async fn every_task_shows_what_it_must() -> Result<()> {
 async fn a_task_that_is_not_there_is_named() -> Result<()> {
     let whole = Whole::start().await?;
     let wanted = ["mirrors".to_owned()];
-    let error = e2e::check::run(&World::new(whole.mesh().clone()), &wanted, |_| {}).await;
+    let error = mesh::check::run(&World::new(whole.mesh().clone()), &wanted, |_| {}).await;
     let error = format!("{:#}", error.unwrap_err());
     assert!(error.starts_with("there is no task \"mirrors\"; there are request-routing, "));
     Ok(())

@@ -1,7 +1,7 @@
-//! From the name of a program to its target.
+//! Maps the name of a program to its fuzz target.
 
-/// Gives `bytes` to the target of this name.
+/// Passes `bytes` to the target of this name.
 pub fn run(name: &str, bytes: &[u8]) {
     let target = fuzz::TARGETS.iter().find(|target| target.name == name);
-    (target.expect("a target of this name").run)(bytes);
+    (target.expect("unknown fuzz target").run)(bytes);
 }

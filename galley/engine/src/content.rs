@@ -1,5 +1,4 @@
-//! What is in a file (or in an object of the API server): pure, from bytes or JSON to objects and
-//! problems.
+//! Reads a file (or an object of the API server): pure, from text or JSON to objects and problems.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,26 +15,26 @@ use crate::object::Item;
 use crate::problem::{Problem, Severity, effect};
 use mesh_core::limit::DOCUMENT_BYTES;
 
-/// Problems kept of one file.
+/// Maximum number of problems that are kept per file.
 pub const MAX_PROBLEMS: usize = 100;
 
-/// One object of a file, and where it is.
+/// An object of a file, and its location.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Identity.
     pub key: Key,
     /// Position of its document in the file, from 1.
     pub document: usize,
-    /// Line of the file, from 1, on which the content of its document begins.
+    /// Line of the file, from 1, on which the content of the document begins.
     pub line: usize,
     /// The object.
     pub item: Item,
 }
 
-/// How the API server has an object; only of objects whose status may be written.
+/// The object at the API server; only of objects whose status may be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// Version of the API that it is read in.
+    /// Version of the API in which it is read.
     pub api_version: &'static str,
     /// `metadata.resourceVersion`
     pub resource_version: Box<str>,
@@ -45,24 +44,25 @@ pub struct Stored {
     pub status: Value,
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug, Default)]
 pub struct Content {
-    /// Objects that can be used, each identity once.
+    /// Valid objects, each identity once.
     pub entries: Vec<Entry>,
-    /// Objects that are there and cannot be used: their last good state stays.
+    /// Objects that exist but are invalid: their last good state stays.
     pub failed: BTreeSet<Key>,
-    /// A document could not be read at all: whatever object of this file is missing may be in it.
+    /// Whether a document could not be read: it may hold any object that is missing.
     pub obscured: bool,
-    /// What is wrong.
+    /// All problems.
     pub problems: Vec<Problem>,
-    /// Objects of kinds that are not read, by `apiVersion kind`.
+    /// Number of objects of kinds that are not read, by `apiVersion kind`.
     pub others: BTreeMap<String, usize>,
-    /// How the API server has the object, if its status may be written.
+    /// The object at the API server, if its status may be written.
     pub stored: Option<Box<Stored>>,
 }
 
-/// Reads a file's text. `path` is relative to the root; its extension decides between YAML and JSON.
+/// Reads the text of a file. `path` is relative to the root; its extension decides between YAML and
+/// JSON.
 pub fn read(path: &Arc<Path>, text: &str) -> Content {
     let mut reader = Reader {
         path,
@@ -82,7 +82,7 @@ pub fn read(path: &Arc<Path>, text: &str) -> Content {
     reader.finish()
 }
 
-/// Reads an object that somebody else has parsed. There are no lines then.
+/// Reads an object that is already parsed; there are no line numbers then.
 pub fn read_object(path: &Arc<Path>, object: &Value) -> Content {
     let mut reader = Reader {
         path,
@@ -101,7 +101,7 @@ pub fn read_object(path: &Arc<Path>, object: &Value) -> Content {
 struct Reader<'a> {
     path: &'a Arc<Path>,
     content: Content,
-    /// Identities met so far, with the line of their first document.
+    /// Identities so far, with the line of their first document.
     seen: BTreeMap<Key, usize>,
 }
 
@@ -129,7 +129,7 @@ impl Reader<'_> {
                         line: 1,
                         text,
                     };
-                    // Several values share one text, so lines are known for a single one only.
+                    // If several values share one text, their lines are not known.
                     self.value(&whole, value, values.len() == 1);
                 }
             }
@@ -147,7 +147,7 @@ impl Reader<'_> {
     fn document(&mut self, document: &Document<'_>) {
         if document.text.len() > DOCUMENT_BYTES {
             let (found, most) = (document.text.len(), DOCUMENT_BYTES);
-            let message = format!("the document has {found} bytes, at most {most} are read");
+            let message = format!("the document has {found} bytes, the limit is {most}");
             self.unreadable(document, None, message);
             return;
         }
@@ -197,7 +197,8 @@ impl Reader<'_> {
         for (inside, found) in manifest::read::<Native>(value) {
             match found {
                 Found::Other(kind) => {
-                    // A kind of ours that does not exist is a slip of the pen; others are not ours.
+                    // An unknown kind in one of Istio's groups is probably a typo; other groups are
+                    // not ours.
                     if kind
                         .split(['/', ' '])
                         .next()
@@ -205,7 +206,7 @@ impl Reader<'_> {
                     {
                         let error = FieldError {
                             path: "kind".to_owned(),
-                            message: format!("{kind} is not a kind of Istio"),
+                            message: format!("{kind} is not an Istio kind"),
                         };
                         let problem = self.problem(document, located, &inside, kind.clone(), error);
                         let severity = Severity::Warning;
@@ -302,7 +303,7 @@ impl Reader<'_> {
     }
 }
 
-/// What keeps a well-formed object from being used, and what somebody should look at.
+/// Errors of a well-formed object, because of which it is not used, and warnings.
 pub fn validate(object: &Object) -> (Vec<FieldError>, Vec<FieldError>) {
     let (errors, advice): (Vec<_>, Vec<_>) = validation::validate(object)
         .into_iter()

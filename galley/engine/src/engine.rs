@@ -1,4 +1,4 @@
-//! The state itself, without tasks and clocks of its own.
+//! The state of galley, without tasks and clocks of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,43 +21,44 @@ use istio_api::manifest::Key;
 const VIRTUAL_SERVICES: &str = "istio/networking/v1alpha3/virtualservices";
 const SERVICE_ENTRIES: &str = "istio/networking/v1alpha3/serviceentries";
 const ISTIO_GROUP: &str = "networking.istio.io";
-/// What a collection has that never had a resource.
+/// Version of a collection that never had a resource.
 const EMPTY_VERSION: &str = "0";
 
-/// What an update did.
+/// The effects of an update.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Objects in force that changed.
+    /// Number of objects in force that changed.
     pub changes: usize,
     /// Problems that are new.
     pub new_problems: Vec<Problem>,
-    /// Problems that are gone.
+    /// Problems that are solved.
     pub solved: Vec<Problem>,
-    /// Services that could not be written as resources, and why.
+    /// Services for which no resource could be made, and why.
     pub failures: Vec<(Arc<str>, String)>,
 }
 
-/// Everything that is known.
+/// All objects, and what is made from them.
 #[derive(Debug)]
 pub struct Engine {
     store: Store,
     registry: Registry,
     references: References,
     ingresses: Ingresses,
-    /// Made from Ingresses, by collection and name; an object of that name is in force instead.
+    /// Objects made from Ingresses, by collection and name; a configured object of the same name
+    /// takes precedence.
     generated: HashMap<(&'static str, Arc<str>), Config>,
     ingress_problems: BTreeMap<Arc<str>, BTreeSet<Problem>>,
     root_problems: BTreeSet<Problem>,
     working: Snapshot,
     dirty: BTreeSet<&'static str>,
-    /// Distinguishes this process's versions from those of another replica or an earlier run.
+    /// Distinguishes the versions of this process from those of other replicas and earlier runs.
     epoch: String,
     counter: u64,
     synced: bool,
 }
 
 impl Engine {
-    /// `epoch` should be unique to the process.
+    /// An empty engine. `epoch` should be unique to the process.
     pub fn new(settings: impl Into<Settings>, epoch: impl Into<String>) -> Self {
         let Settings { names, ingress } = settings.into();
         let mut working = Snapshot::default();
@@ -99,7 +100,7 @@ impl Engine {
             .collect()
     }
 
-    /// Takes one update of the source.
+    /// Applies an update of the source.
     pub fn apply(&mut self, update: Update) -> Report {
         let mut report = Report::default();
         match update {
@@ -123,7 +124,7 @@ impl Engine {
         report
     }
 
-    /// Takes other settings; everything that they are part of is made anew.
+    /// Applies new settings; everything that depends on them is made again.
     pub fn reconfigure(&mut self, settings: Settings) -> Report {
         let mut report = Report::default();
         self.registry.rename(settings.names);
@@ -142,7 +143,7 @@ impl Engine {
             match entry.as_ref().map(|entry| &entry.item) {
                 Some(Item::Config(config)) => self.config(&key, Some(config)),
                 Some(Item::Native(native)) => self.native(&key, Some(native)),
-                // Whichever it was; neither minds an identity that it does not know.
+                // Whichever it was: both ignore unknown identities.
                 None => {
                     self.config(&key, None);
                     self.native(&key, None);
@@ -209,7 +210,8 @@ impl Engine {
         report.failures.extend(self.registry.take_failures());
     }
 
-    /// Waits for the first synchronisation: until then a Service that an Ingress needs may be
+    /// Ingresses are converted after the first synchronisation: the Services that they name may
+    /// come later.
     /// about to come.
     fn convert_ingresses(&mut self, report: &mut Report) {
         if !self.synced {
@@ -251,7 +253,7 @@ impl Engine {
         issues.into_iter().map(problem).collect()
     }
 
-    /// Sets what Ingresses say of an object, which counts where nobody wrote one of that name.
+    /// Sets an object made from Ingresses, which counts if no configured object has its name.
     fn generate(&mut self, kind: &'static str, name: &Arc<str>, config: Option<Config>) {
         let Some(key) = object_key(ISTIO_GROUP, kind, name) else {
             return;
@@ -269,17 +271,17 @@ impl Engine {
         };
     }
 
-    /// True when something is to be published: nothing is before the first synchronisation.
+    /// Whether there is something to publish; never before the first synchronisation.
     pub fn is_dirty(&self) -> bool {
         self.synced && !self.dirty.is_empty()
     }
 
-    /// True once the source has sent everything that was there at the start.
+    /// Whether the source has sent everything that existed at the start.
     pub fn is_synced(&self) -> bool {
         self.synced
     }
 
-    /// The present state, with new versions for the collections that changed.
+    /// The present state, with new versions for collections that changed.
     pub fn publish(&mut self) -> Arc<Snapshot> {
         for collection in std::mem::take(&mut self.dirty) {
             self.counter += 1;
@@ -290,7 +292,7 @@ impl Engine {
         Arc::new(self.working.clone())
     }
 
-    /// References that have been leading nowhere long enough, as problems; and when to ask again.
+    /// References whose host has been missing for long enough, as problems, and when to ask again.
     pub fn overdue(&mut self, now: Instant) -> (Vec<Problem>, Option<Instant>) {
         let (missing, next) = self.references.overdue(now);
         let problems = missing
@@ -303,7 +305,7 @@ impl Engine {
         let key = object_key(ISTIO_GROUP, "VirtualService", route)?;
         let (file, entry) = self.store.place(&key)?;
         let message = format!(
-            "it routes to {host}, which no Service and no ServiceEntry declares: requests that \
+            "it routes to {host}, which no Service or ServiceEntry declares: requests that \
              are routed there fail"
         );
         Some(Problem {
@@ -320,7 +322,7 @@ impl Engine {
         &self.store
     }
 
-    /// Number of resources by collection, empty ones left out.
+    /// Number of resources by collection, without empty ones.
     pub fn counts(&self) -> BTreeMap<&str, usize> {
         let counts = self
             .working
@@ -329,14 +331,14 @@ impl Engine {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Number of problems, those of VirtualServices without hosts left out.
+    /// Number of problems, without those of VirtualServices with missing hosts.
     pub fn problem_count(&self) -> usize {
         let (_, of_files) = self.store.counts();
         let of_ingresses: usize = self.ingress_problems.values().map(BTreeSet::len).sum();
         of_files + of_ingresses + self.root_problems.len()
     }
 
-    /// Every problem there is.
+    /// All problems.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems: Vec<_> = self.root_problems.iter().cloned().collect();
         problems.extend(self.store.doubles().cloned());
@@ -349,7 +351,7 @@ impl Engine {
         problems
     }
 
-    /// Endpoints without a known Pod, by service.
+    /// Number of endpoints without a known Pod, by service.
     pub fn withheld(&self) -> BTreeMap<String, usize> {
         self.registry
             .withheld()
@@ -358,7 +360,7 @@ impl Engine {
     }
 }
 
-/// The identity behind `namespace/name`.
+/// The identity of `namespace/name`.
 fn object_key(group: &'static str, kind: &'static str, full_name: &str) -> Option<Key> {
     let (namespace, name) = full_name.split_once('/')?;
     Some(Key {

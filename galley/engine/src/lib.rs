@@ -1,4 +1,5 @@
-//! From what a source of configuration says to what is served: pure, for files and clusters alike.
+//! From the updates of a configuration source to the collections that are served: pure, for files
+//! and clusters alike.
 //!
 //! ```text
 //! text, JSON ─► content ─► update ─► engine: store (which object is in force)

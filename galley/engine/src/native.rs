@@ -1,4 +1,4 @@
-//! The Kubernetes objects that configuration is made from, reduced to what is used of them:
+//! The Kubernetes objects that configuration is made from, reduced to the parts that are used:
 //! Services and what belongs to them, Ingresses and their classes.
 
 mod endpoints;
@@ -22,15 +22,15 @@ use istio_api::manifest::{self, Field, FieldError, Metadata};
 /// Group of Ingress and IngressClass.
 pub const INGRESS_GROUP: &str = "networking.k8s.io";
 
-/// One object.
+/// A Kubernetes object.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Native {
     /// `v1 Service`
     Service(Arc<Service>),
-    /// `v1 Endpoints`: one group for each subset.
+    /// `v1 Endpoints`: one group per subset.
     Endpoints(Arc<[EndpointGroup]>),
     /// `discovery.k8s.io EndpointSlice`, with the `namespace/name` of its Service. `None`: it has
-    /// none, or is not for this use.
+    /// none, or is imported or of the type FQDN, which are not used.
     EndpointSlice(Option<Arc<str>>, Arc<[EndpointGroup]>),
     /// `v1 Pod`
     Pod(Arc<Pod>),

@@ -1,4 +1,4 @@
-//! Objects as galley keeps them: ready to be distributed, or to be synthesised from.
+//! Objects as the engine keeps them: ready to be distributed, or inputs of the synthesis.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::native::Native;
 
-/// 0001-01-01T00:00:00Z: "not known", as 1.1 sends it.
+/// 0001-01-01T00:00:00Z, which 1.1 sends for an unknown time.
 const NO_TIME: Timestamp = Timestamp {
     seconds: -62_135_596_800,
     nanos: 0,
 };
 
-/// An object that is distributed as it is.
+/// An object that is distributed unchanged.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Its collection.
     pub collection: &'static Collection,
-    /// Ready to be sent.
+    /// Encoded, ready to be sent.
     pub resource: Arc<Resource>,
 }
 
@@ -33,7 +33,7 @@ impl PartialEq for Config {
 
 impl Config {
     /// Makes the resource. Its version is a hash of everything else in it, so that a restarted
-    /// source and a second replica give the same version to the same content.
+    /// source and other replicas give the same content the same version.
     pub fn new(collection: &'static Collection, metadata: McpMetadata, body: Vec<u8>) -> Self {
         let mut metadata = metadata;
         metadata.create_time.get_or_insert(NO_TIME);
@@ -82,12 +82,12 @@ fn content_version(metadata: &McpMetadata, body: &[u8]) -> String {
     format!("f-{:016x}", hash.digest())
 }
 
-/// An object that is of use.
+/// An object that is used.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
     /// Istio configuration.
     Config(Config),
-    /// A Kubernetes object that ServiceEntries are made from.
+    /// A Kubernetes object, from which others are made.
     Native(Native),
 }
 

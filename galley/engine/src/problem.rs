@@ -1,4 +1,4 @@
-//! What is wrong with a source of configuration, as a person is told.
+//! Problems of a source of configuration, for people.
 
 use std::fmt;
 use std::path::Path;
@@ -6,35 +6,36 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-/// How much it matters.
+/// How severe a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The object is in force; something in it is not understood.
+    /// The object is in force, but part of it is ignored or questionable.
     Warning,
     /// The object, document or file is not in force as written.
     Error,
 }
 
-/// One thing that is wrong. Equal problems are reported once.
+/// A problem. Equal problems are reported once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Problem {
     /// File, relative to the root of the source; empty for the root itself.
     #[serde(serialize_with = "as_text")]
     pub file: Arc<Path>,
-    /// Position of the document in the file, from 1; 0 when it concerns the file.
+    /// Position of the document in the file, from 1; 0 if the problem is about the file.
     pub document: usize,
-    /// Line in the file, from 1; 0 when not known.
+    /// Line in the file, from 1; 0 if not known.
     pub line: usize,
-    /// `Kind namespace/name`, empty when not known.
+    /// `Kind namespace/name`, empty if not known.
     pub object: String,
-    /// Path of the field, for example `spec.http[0].route`; empty when it is not about a field.
+    /// Path of the field, for example `spec.http[0].route`; empty if the problem is not about a
+    /// field.
     pub field: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and what would be valid.
     pub message: String,
-    /// What follows from it.
+    /// The consequence.
     pub effect: &'static str,
-    /// How much it matters.
+    /// Severity.
     pub severity: Severity,
 }
 
@@ -42,27 +43,27 @@ fn as_text<S: Serializer>(path: &Arc<Path>, serializer: S) -> Result<S::Ok, S::E
     serializer.collect_str(&path.display())
 }
 
-/// Effects of problems.
+/// Consequences of problems.
 pub mod effect {
-    /// Something that was in force is replaced by a file that cannot be used.
+    /// For an invalid object.
     pub const LAST_GOOD: &str = "its last good state stays in force, if it had one";
-    /// A document or a file of unknown contents.
+    /// For a document or file of unknown content.
     pub const LAST_GOOD_FILE: &str =
         "objects of this file that are not found elsewhere in it keep their last good state";
-    /// A field that is not known.
+    /// For an unknown field.
     pub const IGNORED: &str = "the field is ignored";
-    /// A second object of one identity.
+    /// For a second object of the same identity.
     pub const SHADOWED: &str = "the first one in path order is in force, this one is not";
-    /// A part of an Ingress.
+    /// For a part of an Ingress.
     pub const NOT_ROUTED: &str = "this part of the Ingress is not served, the rest is";
-    /// Only a remark.
+    /// For a warning.
     pub const ACCEPTED: &str = "the object is in force";
-    /// The whole directory.
+    /// For the whole directory.
     pub const KEPT: &str = "everything read before stays in force";
 }
 
 impl Problem {
-    /// An error about a whole file (or the root, when `file` is empty).
+    /// An error about a whole file (or the root, if `file` is empty).
     pub fn file(file: &Arc<Path>, message: impl Into<String>, effect: &'static str) -> Self {
         Self {
             file: file.clone(),

@@ -1,5 +1,5 @@
-//! What is made from other objects: synthetic ServiceEntries from Services, Gateways and
-//! VirtualServices from Ingresses, and references that lead nowhere.
+//! Objects that are made from others: synthetic ServiceEntries from Services, Gateways and
+//! VirtualServices from Ingresses; and references to missing hosts.
 
 pub mod ingress;
 mod protocol;

@@ -1,17 +1,17 @@
-//! When a snapshot is published: pure, time is an argument.
+//! Decides when a snapshot is published: pure, time is an argument.
 
 use std::time::{Duration, Instant};
 
 use mesh_core::debounce::{Debounce, Reason};
 
-/// After the last change of a burst.
+/// Delay after the last change of a burst.
 pub const QUIESCE: Duration = Duration::from_millis(10);
-/// After the last change, when nothing was published for [`CALM`]: most changes come alone.
+/// Delay after a change if nothing was published for [`CALM`]: most changes come alone.
 pub const QUIESCE_ALONE: Duration = Duration::from_millis(2);
-/// Without a publication for so long, a change is taken for one that comes alone. If more follow,
-/// they wait as a burst, so this costs one small publication at the most.
+/// After this time without a publication, a change is expected to come alone. If others follow,
+/// they wait as a burst, so that this costs at most one small publication.
 pub const CALM: Duration = Duration::from_millis(200);
-/// After the first change, however many follow.
+/// Maximum delay after the first change.
 pub const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// Waits for a burst of changes to end.
@@ -31,7 +31,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Something changed.
+    /// Records a change.
     pub fn changed(&mut self, now: Instant) {
         let first = self.debounce.first().unwrap_or(now);
         let is_burst = self
@@ -41,12 +41,12 @@ impl Pace {
         self.debounce.changed(now, quiet);
     }
 
-    /// When to publish, and why then; `None` when nothing waits.
+    /// When to publish, and for which reason; `None` if nothing waits.
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
         self.debounce.deadline()
     }
 
-    /// Everything so far is published.
+    /// Everything so far has been published.
     pub fn published(&mut self, now: Instant) {
         self.debounce.clear();
         self.last_published = Some(now);

@@ -1,21 +1,21 @@
-//! What galley takes from the mesh configuration.
+//! The settings that galley takes from the mesh configuration.
 
 use istio_api::mesh::v1alpha1::MeshConfig;
 
 use crate::processing::ingress;
 use crate::processing::synthesis::Names;
 
-/// What galley takes from the mesh configuration.
+/// The settings that galley takes from the mesh configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Names that go into resources.
     pub names: Names,
-    /// Which Ingresses are taken, and for which gateway.
+    /// Which Ingresses are selected, and for which gateway.
     pub ingress: ingress::Settings,
 }
 
 impl Settings {
-    /// Takes what the mesh configuration sets.
+    /// Reads the settings from the mesh configuration.
     pub fn take(&mut self, mesh: &MeshConfig) {
         if !mesh.trust_domain.is_empty() {
             self.names.trust_domain.clone_from(&mesh.trust_domain);
@@ -25,7 +25,7 @@ impl Settings {
 }
 
 impl From<Names> for Settings {
-    /// With the defaults of everything else.
+    /// The default settings with these names.
     fn from(names: Names) -> Self {
         Self {
             names,

@@ -1,7 +1,7 @@
-//! The objects of all files: which one is in force, and what is wrong.
+//! The objects of all files: which one is in force, and all problems.
 //!
-//! An identity that several files define belongs to the first of them in path order, as after a
-//! restart. What a file held stays where it cannot be read, object by object.
+//! An identity that several files define belongs to the first of them in path order, so that a
+//! restart changes nothing. Objects that cannot be read keep their last good state.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -17,27 +17,27 @@ use istio_api::manifest::Key;
 pub struct Change {
     /// Identity.
     pub key: Key,
-    /// The object in force, `None` when there is none any more.
+    /// The object in force, `None` if there is none any more.
     pub entry: Option<Arc<Entry>>,
 }
 
-/// What an update led to.
+/// The effects of an update.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// Identities whose object in force is another one now.
+    /// Identities whose object in force changed.
     pub changes: Vec<Change>,
-    /// Problems that were not there before.
+    /// New problems.
     pub new_problems: Vec<Problem>,
-    /// Problems that are gone.
+    /// Problems that are solved.
     pub solved: Vec<Problem>,
 }
 
 #[derive(Debug, Default)]
 struct File {
-    /// In the order of their keys. (In a cluster each object is a file, so that lists count that
-    /// take no more than they hold.)
+    /// Sorted by key. (In a cluster each object is a file, so that exact-size lists save memory.)
     entries: Box<[Arc<Entry>]>,
-    /// Those whose last good state is kept; the file holds something else or nothing.
+    /// Objects that keep their last good state, while the file has them in another form or not at
+    /// all.
     kept: BTreeSet<Key>,
     problems: BTreeSet<Problem>,
     others: BTreeMap<String, usize>,
@@ -46,13 +46,13 @@ struct File {
 /// A file, for debug pages.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FileStatus {
-    /// Objects that are read from it.
+    /// Objects that were read from it.
     pub objects: usize,
-    /// Objects in force that the file no longer says.
+    /// Objects in force that the file no longer has in this form.
     pub kept: Vec<String>,
-    /// Objects of kinds that are not read.
+    /// Number of objects of kinds that are not read.
     pub others: BTreeMap<String, usize>,
-    /// What is wrong.
+    /// All problems.
     pub problems: Vec<Problem>,
 }
 
@@ -90,14 +90,14 @@ impl Owners {
 pub struct Store {
     files: BTreeMap<Arc<Path>, File>,
     owners: HashMap<Key, Owners>,
-    /// Identities that more than one file defines.
+    /// Identities that several files define.
     doubles: BTreeMap<Key, Problem>,
     /// Problems of all files.
     problems: usize,
 }
 
 impl Store {
-    /// Takes what became of one file.
+    /// Applies the new state of one file.
     pub fn apply(&mut self, update: FileUpdate) -> Applied {
         match update {
             FileUpdate::Read(path, content) => self.read(&path, content),
@@ -148,7 +148,7 @@ impl Store {
             let known = former.remove(&entry.key);
             match known {
                 Some(known) if known.item == entry.item => {
-                    // The place may have moved; that is not a change.
+                    // Only the place may have changed, which is not a change of the object.
                     held.insert(entry.key, known);
                 }
                 _ => {
@@ -190,7 +190,7 @@ impl Store {
         applied
     }
 
-    /// Sets what `path` says about `key`, and finds out what is in force then.
+    /// Sets the object of `path` for `key`, and updates which one is in force.
     fn own(
         &mut self,
         path: &Arc<Path>,
@@ -230,7 +230,7 @@ impl Store {
         self.owners.get(key)?.first()
     }
 
-    /// Where the object in force is: file and line.
+    /// Place of the object in force: file and line.
     pub fn place(&self, key: &Key) -> Option<(&Arc<Path>, &Arc<Entry>)> {
         let (path, entry) = self.owners.get(key)?.0.first()?;
         Some((path, entry))
@@ -241,12 +241,12 @@ impl Store {
         self.owners.len()
     }
 
-    /// True when nothing is in force.
+    /// Whether nothing is in force.
     pub fn is_empty(&self) -> bool {
         self.owners.is_empty()
     }
 
-    /// Every file, or those only that there is something to say of.
+    /// All files, or only those with problems or other remarks.
     pub fn files(&self, only_notable: bool) -> BTreeMap<String, FileStatus> {
         let is_notable = |file: &File| {
             !(file.kept.is_empty() && file.others.is_empty() && file.problems.is_empty())
@@ -269,14 +269,14 @@ impl Store {
         self.doubles.values()
     }
 
-    /// Number of files and of problems in all of them.
+    /// Number of files, and number of all their problems.
     pub fn counts(&self) -> (usize, usize) {
         (self.files.len(), self.problems + self.doubles.len())
     }
 }
 
-/// The problem of an identity that several files define. It is filed under the first of those
-/// that are not in force.
+/// The problem of an identity that several files define, reported for the first of those that are
+/// not in force.
 fn double(key: &Key, owners: &Owners) -> Option<Problem> {
     let mut owners = owners.0.iter();
     let (first, first_entry) = owners.next()?;
@@ -307,7 +307,7 @@ fn replace_problems(
     new: BTreeSet<Problem>,
     applied: &mut Applied,
 ) {
-    // A problem that merely moved to another line is not told again.
+    // A problem that only moved to another line is not reported again.
     let place_free = |problem: &Problem| Problem {
         line: 0,
         document: 0,

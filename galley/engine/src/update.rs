@@ -1,5 +1,5 @@
-//! What a source of configuration says: what was read of the files that changed, never everything.
-//! In a cluster each object is a "file".
+//! Updates of a configuration source: the files that changed, never everything. In a cluster each
+//! object is a "file".
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,24 +7,24 @@ use std::sync::Arc;
 use crate::content::Content;
 use crate::problem::Problem;
 
-/// What became of one file.
+/// The new state of a file.
 #[derive(Debug)]
 pub enum FileUpdate {
-    /// It was read; what it holds replaces what it held.
+    /// It was read; this content replaces the former one.
     Read(Arc<Path>, Content),
-    /// It is there and cannot be used: what it held stays.
+    /// It exists but cannot be used: the former content stays.
     Unusable(Arc<Path>, Problem),
     /// It is gone.
     Removed(Arc<Path>),
 }
 
-/// From a source to the engine.
+/// An update from a source to the engine.
 #[derive(Debug)]
 pub enum Update {
     /// Files that changed.
     Files(Vec<FileUpdate>),
-    /// Everything that was there at the start has been sent.
+    /// Everything that existed at the start has been sent.
     Synced,
-    /// Problems of the source as a whole, all of them; empty when there are none any more.
+    /// All problems of the source as a whole; an empty list solves the former ones.
     Root(Vec<Problem>),
 }

@@ -1,37 +1,38 @@
-//! Flags of a sink that is called, instead of it calling.
+//! Flags of a sink that galley calls, rather than the other way round.
 
 use std::str::FromStr as _;
 
 use clap::{Args, ValueEnum};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 
-/// How a sink that is called is trusted.
+/// How galley and the sink authenticate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SinkAuth {
-    /// Plain text.
+    /// Plaintext, without authentication.
     #[value(name = "NONE")]
     None,
-    /// The server's certificate, key and trust anchors, towards the name in the address.
+    /// Mutual TLS with the server's certificate and trust anchors; the sink's certificate must
+    /// match the host in the address.
     #[value(name = "MUTUAL_TLS")]
     MutualTls,
 }
 
-/// Flags of a sink that is called, instead of it calling.
+/// Flags of a sink that galley calls, rather than the other way round.
 #[derive(Debug, Clone, Args)]
 pub struct SinkArgs {
-    /// Sink to which a stream is kept open: host:port, or unix:///path; empty is none.
+    /// Sink to which a stream is kept open: host:port, or unix:///path; empty for none.
     #[arg(long = "sinkAddress", default_value = "", hide_default_value = true)]
     pub sink_address: String,
-    /// Required with --sinkAddress.
+    /// How galley and the sink authenticate; required with --sinkAddress.
     #[arg(long = "sinkAuthMode", ignore_case = true)]
     pub sink_auth_mode: Option<SinkAuth>,
-    /// name=value, comma separated: sent to the sink with the call.
+    /// Metadata to send with the call: name=value, comma separated.
     #[arg(long = "sinkMeta", value_delimiter = ',', value_parser = pair)]
     pub sink_meta: Vec<(AsciiMetadataKey, AsciiMetadataValue)>,
 }
 
 impl SinkArgs {
-    /// The metadata of the call, in the order of the flags; a name may come twice.
+    /// The metadata of the call, in the order of the flags; names may repeat.
     #[must_use]
     pub fn metadata(&self) -> MetadataMap {
         let mut metadata = MetadataMap::new();
@@ -48,18 +49,18 @@ fn pair(text: &str) -> Result<(AsciiMetadataKey, AsciiMetadataValue), String> {
         return Err("want name=value with one \"=\"".to_owned());
     };
     if name.is_empty() || value.is_empty() {
-        return Err("want name=value, neither of them empty".to_owned());
+        return Err("want name=value, both not empty".to_owned());
     }
-    // Of the two, gRPC and HTTP/2 would overwrite the first and choke on the second.
+    // gRPC would overwrite the former and HTTP/2 reject the latter.
     let lower = name.to_ascii_lowercase();
     if lower.starts_with("grpc-") || lower.starts_with(':') {
-        return Err(format!("{name} is a name of the protocol itself"));
+        return Err(format!("{name} is reserved by the protocol"));
     }
     let key = AsciiMetadataKey::from_str(&lower)
-        .map_err(|_| format!("{name:?} is no name of a header with text"))?;
+        .map_err(|_| format!("{name:?} is not a valid name of a text header"))?;
     let mut value = AsciiMetadataValue::from_str(value)
         .map_err(|_| format!("the value of {name} is not printable ASCII"))?;
-    // It may be a token, and flags are logged.
+    // Flags are logged, and the value may be a token.
     value.set_sensitive(true);
     Ok((key, value))
 }
@@ -101,11 +102,11 @@ mod tests {
         for (wrong, message) in [
             ("a", "want name=value with one"),
             ("a=b=c", "want name=value with one"),
-            ("=b", "neither of them empty"),
-            ("a=", "neither of them empty"),
-            ("a b=c", "no name of a header"),
-            ("key-bin=c", "no name of a header"),
-            ("grpc-timeout=1S", "a name of the protocol itself"),
+            ("=b", "both not empty"),
+            ("a=", "both not empty"),
+            ("a b=c", "not a valid name"),
+            ("key-bin=c", "not a valid name"),
+            ("grpc-timeout=1S", "reserved by the protocol"),
             ("a=\u{7f}", "not printable ASCII"),
         ] {
             let error = parse(&["--sinkMeta", wrong]).unwrap_err();

@@ -9,7 +9,7 @@ use super::any_path;
 /// Flags of the admission webhook.
 #[derive(Debug, Clone, Args)]
 pub struct ValidationArgs {
-    /// Serves the admission webhook.
+    /// Serve the admission webhook.
     #[arg(long = "enable-validation", default_value_t = true, default_missing_value = "true",
           num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     pub enable_validation: bool,
@@ -18,12 +18,12 @@ pub struct ValidationArgs {
     #[arg(long = "validation-port", default_value_t = 443,
           value_parser = RangedU64ValueParser::<u16>::new())]
     pub validation_port: u16,
-    /// ValidatingWebhookConfiguration to install; without it, only the caBundle of one that is there
+    /// ValidatingWebhookConfiguration to install; without it, only the caBundle of an existing one
     /// is kept up to date.
     #[arg(long = "validation-webhook-config-file", default_value = "", hide_default_value = true,
           value_parser = any_path)]
     pub webhook_config_file: PathBuf,
-    /// Installs the webhook with failure policy Ignore, and turns it to Fail when it works.
+    /// Install the webhook with failure policy Ignore, and switch it to Fail once it works.
     #[arg(long = "validation-failure-policy-managed", default_value_t = false,
           default_missing_value = "true", num_args = 0..=1, require_equals = true,
           action = ArgAction::Set)]
@@ -31,11 +31,11 @@ pub struct ValidationArgs {
     /// Namespace of galley's Service.
     #[arg(long = "deployment-namespace", default_value = "istio-system", value_parser = label)]
     pub deployment_namespace: String,
-    /// Accepted, without effect: no object can be owned by a Deployment of a namespace.
+    /// Accepted without effect: a namespaced Deployment cannot own a cluster-scoped object.
     #[arg(long = "deployment-name", default_value = "istio-galley", hide = true,
           value_parser = label)]
     pub deployment_name: String,
-    /// Service whose endpoints answer for the webhook.
+    /// Service in front of the webhook.
     #[arg(long = "service-name", default_value = "istio-galley", value_parser = label)]
     pub service_name: String,
     /// Name of the ValidatingWebhookConfiguration.
@@ -43,7 +43,7 @@ pub struct ValidationArgs {
     pub webhook_name: String,
 }
 
-/// A DNS label (RFC 1123), of letters of either case as in 1.1.
+/// A DNS label (RFC 1123), with letters of either case as in 1.1.
 fn label(text: &str) -> Result<String, String> {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_label = (1..=63).contains(&text.len())
@@ -53,5 +53,5 @@ fn label(text: &str) -> Result<String, String> {
     if is_label {
         return Ok(text.to_owned());
     }
-    Err("want a name of at most 63 letters, digits and dashes, no dash at its ends".to_owned())
+    Err("want at most 63 letters, digits and dashes, without a dash at either end".to_owned())
 }

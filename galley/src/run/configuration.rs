@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use mesh_common::app::App;
 use mesh_common::drain;
 use mesh_common::kubeclient::Client;
 use mesh_common::mcp::{
@@ -12,10 +13,10 @@ use mesh_common::mcp::{
     source::{self, Options, SharedAuthorize, Snapshots},
 };
 use mesh_common::metrics::Registry;
-use mesh_common::readiness::{Gate, Readiness};
+use mesh_common::readiness::Gate;
+use mesh_common::tasks::Tasks;
 use mesh_common::tls::{self, CertFiles, ClientAuth, ReloadingServerConfig, ServerOptions};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
 use super::epoch::epoch;
@@ -52,11 +53,10 @@ impl Configuration {
         args: &ServerArgs,
         client: Option<Client>,
         (timing, statuses): (kube::Timing, statuses::Timing),
-        registry: &Registry,
-        readiness: &Readiness,
-        tasks: &mut JoinSet<()>,
-        drain: &drain::Watch,
+        app: &App,
     ) -> anyhow::Result<Self> {
+        let (registry, readiness) = (&app.registry, &app.readiness);
+        let (tasks, drain) = (&app.tasks, app.drain());
         let settings = mesh::load(&args.mesh_config_file, &args.domain)
             .map_err(|error| anyhow::anyhow!(error))
             .with_context(|| format!("mesh configuration {}", args.mesh_config_file.display()))?;
@@ -67,7 +67,7 @@ impl Configuration {
             settings_tx,
             drain.clone(),
         );
-        tasks.spawn(follow);
+        tasks.keep("mesh configuration", follow);
 
         let engine = Engine::new(settings, epoch());
         let collections = engine.collections();
@@ -82,8 +82,8 @@ impl Configuration {
             snapshots: snapshots.clone(),
             registry,
         };
-        let started = statuses::start(parts, task, tasks, drain);
-        tasks.spawn(started.task.run(drain.clone()));
+        let started = statuses::start(parts, task, tasks);
+        tasks.keep("state", started.task.run(drain.clone()));
         if let Some(client) = client {
             let options = kube::Options {
                 excluded: args.excluded_resource_kinds.iter().cloned().collect(),
@@ -92,13 +92,13 @@ impl Configuration {
             };
             let metrics = kube::Metrics::register(registry);
             let source = kube::run(client, options, metrics, updates_tx, drain.clone());
-            tasks.spawn(source);
+            tasks.keep("source", source);
         } else {
             let root = args.config_path.clone();
-            tasks.spawn(fs::run(root, updates_tx, drain.clone()));
+            tasks.keep("source", fs::run(root, updates_tx, drain.clone()));
         }
         let published = open_after_first(snapshots.clone(), readiness.gate("snapshot"));
-        tasks.spawn(published);
+        tasks.once("first snapshot", published);
 
         let mut options = env::over(Options::default());
         options.max_request_bytes = args.max_received_message_size;
@@ -107,7 +107,7 @@ impl Configuration {
             Arc::new(Insecure)
         } else {
             let access = Access::load(&args.access_list_file)?;
-            tasks.spawn(access.clone().follow(drain.clone()));
+            tasks.keep("access list", access.clone().follow(drain.clone()));
             Arc::new(access)
         };
         let metrics = source::Metrics::register(registry, "galley", collections);
@@ -119,7 +119,7 @@ impl Configuration {
             drain.clone(),
         );
         if let Some(client) = sink::client(args, &mcp, registry)? {
-            tasks.spawn(client.run(drain.clone()));
+            tasks.keep("sink", client.run(drain.clone()));
         }
         let reports = started.reception.map(|reception| {
             let admission = mcp.admission();
@@ -136,11 +136,12 @@ impl Configuration {
     /// Serves sinks until the process drains.
     pub(super) async fn serve(
         self,
-        args: &ServerArgs,
+        args: ServerArgs,
         listener: Listener,
-        registry: &Registry,
-        drain: &drain::Watch,
+        registry: Registry,
+        tasks: Tasks,
     ) -> anyhow::Result<()> {
+        let drain = tasks.drain();
         let mut routes = self.mcp.routes();
         if let Some(reports) = self.reports {
             routes = routes.add_service(reports.service());
@@ -181,8 +182,8 @@ impl Configuration {
                 };
                 config.follow(drain);
                 self.ready.open();
-                let watch = watch_certificate(config.clone(), self.ready, registry, drain.clone());
-                tokio::spawn(watch);
+                let watch = watch_certificate(config.clone(), self.ready, &registry, drain.clone());
+                tasks.keep("server certificate", watch);
                 let incoming = tls::incoming(listener, config, tls::Limits::default())?;
                 router.serve_with_incoming_shutdown(incoming, end).await
             }

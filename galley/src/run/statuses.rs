@@ -11,8 +11,8 @@ use mesh_common::mcp::sink;
 use mesh_common::mcp::source::{Admission, Snapshots};
 use mesh_common::metrics::Registry;
 use mesh_common::owner::Owner;
+use mesh_common::tasks::Tasks;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
 use crate::args::ServerArgs;
 use crate::env;
@@ -72,12 +72,8 @@ pub(super) struct Started {
 }
 
 /// Starts the tasks, if statuses are wanted.
-pub(super) fn start(
-    parts: Parts<'_>,
-    task: Task,
-    tasks: &mut JoinSet<()>,
-    drain: &drain::Watch,
-) -> Started {
+pub(super) fn start(parts: Parts<'_>, task: Task, tasks: &Tasks) -> Started {
+    let drain = tasks.drain();
     let Parts {
         args,
         timing,
@@ -104,7 +100,7 @@ pub(super) fn start(
             timing: timing.lease,
         };
         let election = lease::keep(client.clone(), settings, announce, drain.clone());
-        tasks.spawn(election);
+        tasks.keep("status election", election);
         Target {
             client,
             leadership,
@@ -118,7 +114,7 @@ pub(super) fn start(
     };
     let (findings_tx, findings) = watch::channel(None);
     let analyze = analysis.follow(snapshots, findings_tx, metrics.clone(), drain.clone());
-    tasks.spawn(analyze);
+    tasks.keep("analysis", analyze);
     let (observer, observations) = mpsc::channel(OBSERVATIONS);
     let (reports_tx, reports) = mpsc::channel(REPORTS);
     let inputs = Inputs {
@@ -127,7 +123,7 @@ pub(super) fn start(
         reports,
     };
     let (writer, question) = Writer::new(inputs, target, timing.reports, metrics);
-    tasks.spawn(writer.run(drain.clone()));
+    tasks.keep("status writer", writer.run(drain.clone()));
     Started {
         task: task.observed_by(observer),
         page: status::page(Some(question)),

@@ -1,9 +1,9 @@
-//! The file source: a directory of YAML and JSON files, followed as it changes.
+//! The file source: a directory of YAML and JSON files that is followed.
 //!
-//! Events of the kernel say which paths to look at; those whose look (inode, size, times) and
-//! then whose content differ are read, and only those. Every ten seconds everything is looked at
-//! without events, which is how changes behind links and on file systems without events are seen.
-//! When the root is gone, everything stays in force until it is back.
+//! Kernel events name paths to check; only files whose metadata (inode, size, times) and then
+//! content differ are parsed. Every ten seconds the whole tree is checked without events, to find
+//! changes behind links and on file systems without events. If the root disappears, everything
+//! stays in force until it is back.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -25,42 +25,42 @@ use galley_engine::content::{self, Content};
 use galley_engine::problem::{Problem, effect};
 use galley_engine::update::{FileUpdate, Update};
 
-/// Everything is looked at this often, events or not.
+/// Interval of checks of the whole tree.
 const POLL: Duration = Duration::from_secs(10);
-/// Whether the root is still the same directory is looked at this often.
+/// Interval at which the root is checked to be the same directory.
 const ROOT_POLL: Duration = Duration::from_secs(1);
-/// After the root came back, its contents must be quiet for this long.
+/// Quiet time of the contents after the root came back.
 const AFTER_RETURN: Duration = Duration::from_millis(500);
-/// Events waiting to be looked at; beyond that, everything is looked at.
+/// Maximum number of waiting events; beyond that, the whole tree is checked.
 const EVENTS: usize = 1024;
 
-/// A path that an event named, and whether nobody writes it any more; `None` when it is not known.
+/// A path from an event, and whether its writer is done; `None` if the path is not known.
 type Event = Option<(PathBuf, bool)>;
 
 /// The watcher's end of the event channel.
 #[derive(Debug, Clone)]
 struct Events {
     sender: mpsc::Sender<Event>,
-    /// An event found the channel full.
+    /// Whether an event found the channel full.
     lost: Arc<AtomicBool>,
 }
 
-/// What is known of a file.
+/// State of a file.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     stat: Option<Stat>,
-    /// Of the content; `None` while it cannot be used.
+    /// Hash of the content; `None` while the file cannot be used.
     hash: Option<u128>,
 }
 
-/// Everything that the blocking part works on.
+/// The state of the blocking part.
 #[derive(Debug)]
 struct Files {
     root: PathBuf,
     known: BTreeMap<Arc<Path>, Known>,
 }
 
-/// Follows `root` until the process drains or nobody takes updates any more.
+/// Follows `root` until the process drains or the receiver of updates is gone.
 pub async fn run(root: PathBuf, updates: mpsc::Sender<Update>, drain: drain::Watch) {
     let (sender, events) = mpsc::channel(EVENTS);
     let events_tx = Events {
@@ -115,7 +115,7 @@ impl Source {
                 _ = poll.tick() => self.settle.everything(Instant::now()),
                 _ = root_poll.tick() => self.check_root().await?,
             }
-            // Take what else has come, so that one look serves for all.
+            // Take the other waiting events, so that one check covers all.
             while let Ok(event) = events.try_recv() {
                 self.event(event);
             }
@@ -142,7 +142,7 @@ impl Source {
         for part in relative.components() {
             let name = part.as_os_str().to_string_lossy();
             if scan::is_hidden(&name) {
-                // A mounted volume was swapped, or something else that links may lead to.
+                // A mounted volume was swapped, or another target of links has changed.
                 if name.starts_with("..") {
                     self.settle.changed(visible, true, now);
                 }
@@ -165,7 +165,7 @@ impl Source {
         self.send(Update::Root(problems)).await
     }
 
-    /// Watches the root, again if it has become another directory.
+    /// Watches the root, and again after it has become another directory.
     async fn check_root(&mut self) -> Result<(), Closed> {
         match scan::root(&self.files.root) {
             Ok(stat) => {
@@ -177,7 +177,7 @@ impl Source {
                 self.watcher = None;
                 let problems = self.watch().err().into_iter().collect();
                 if returned {
-                    // Whoever put it there may still be filling it.
+                    // Whoever created it may still be filling it.
                     tokio::time::sleep(AFTER_RETURN).await;
                     tracing::info!(root = %self.files.root.display(), "the directory is back");
                 }
@@ -197,7 +197,7 @@ impl Source {
 
     fn watch(&mut self) -> Result<(), Problem> {
         let root = &self.files.root;
-        // Paths of events begin as the watched path does, so the root as given is used.
+        // Event paths begin with the watched path, so the root is watched as given.
         let events = self.events_tx.clone();
         let config = notify::Config::default().with_follow_symlinks(false);
         let made = RecommendedWatcher::new(move |event| forward(event, &events), config);
@@ -213,20 +213,20 @@ impl Source {
             Err(error) => Err(Problem::file(
                 &Path::new("").into(),
                 format!("{} cannot be watched: {error}", root.display()),
-                "changes are seen with up to ten seconds of delay",
+                "changes are found with a delay of up to ten seconds",
             )),
         }
     }
 
-    /// Looks at paths and sends what changed.
+    /// Checks paths and sends what changed.
     async fn look(&mut self, due: Due) -> Result<(), Closed> {
         if self.identity.is_none() {
-            // The root is gone: nothing below it is.
+            // Without the root, nothing below it is considered deleted.
             return Ok(());
         }
         let paths = match due {
             Due::All => {
-                // It may have gone between two looks at it.
+                // The root may have disappeared during the check.
                 self.check_root().await?;
                 if self.identity.is_none() {
                     return Ok(());
@@ -249,17 +249,17 @@ impl Source {
         Ok(())
     }
 
-    /// Compares a part of the tree with what is known of it.
+    /// Compares a part of the tree with its known state.
     async fn plan(&mut self, below: &Path, mut tree: Tree) -> Result<Option<Plan>, Closed> {
         if tree.files.is_empty()
             && tree.unreadable.is_empty()
             && scan::root(&self.files.root).is_err()
         {
-            // Not an empty directory but a missing one.
+            // The directory is missing, which is not the same as empty.
             self.check_root().await?;
             return Ok(None);
         }
-        // A single file: a walk of it finds nothing.
+        // The root is a single file, for which a walk finds nothing.
         let name = below
             .file_name()
             .and_then(|name| name.to_str())
@@ -317,8 +317,8 @@ impl Source {
             let known = self.files.known.get(&path);
             let stat = stat.ok();
             let same = known.is_some_and(|known| known.stat.is_some() && known.stat == stat);
-            // What could not be used is tried again at every look: rights change without a trace
-            // in the file itself.
+            // A file that could not be used is read at every check: a change of permissions leaves
+            // no trace in its metadata.
             if !same || known.is_some_and(|known| known.hash.is_none()) {
                 plan.read.push((path, stat));
             }
@@ -373,7 +373,7 @@ impl Source {
     }
 }
 
-/// Whether a problem of the root came from looking at the tree at or below this path.
+/// Whether a problem of the root was found while checking the tree at or below this path.
 fn is_tree(problem: &Problem, below: &Path) -> bool {
     let from_tree = problem.effect != effect::KEPT || problem.message.starts_with("there are more");
     from_tree && !problem.message.contains("cannot be watched") && problem.file.starts_with(below)
@@ -404,22 +404,23 @@ fn read(root: &Path, path: &Arc<Path>, known: Option<u128>) -> Outcome {
     }
 }
 
-/// Runs file operations off the runtime's threads; `None` if they panicked, which is logged.
+/// Runs file operations on blocking threads; `None` if they panicked, which is logged.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => Some(result),
         Err(error) => {
-            tracing::error!(error = %error, "reading the configuration directory failed");
+            tracing::error!(error = %error, "reading the configuration directory panicked");
             None
         }
     }
 }
 
-/// From the watcher's thread. Reading is not a change; losing events means looking at everything.
+/// Called on the watcher's thread. Reads are not changes; lost events cause a check of the whole
+/// tree.
 fn forward(event: notify::Result<notify::Event>, events: &Events) {
     let lost = |events: &Events| {
         events.lost.store(true, Ordering::Release);
-        // Only to wake the other side; a full channel wakes it as well.
+        // This only wakes the other side; a full channel does so as well.
         let _ = events.sender.try_send(None);
     };
     let event = match event {
@@ -431,7 +432,7 @@ fn forward(event: notify::Result<notify::Event>, events: &Events) {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
         EventKind::Access(_) => return,
         EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) => false,
-        // A new file is about to be written; a new directory is not.
+        // A new file is about to be written to; a new directory is complete.
         EventKind::Create(kind) => kind == CreateKind::Folder,
         _ => true,
     };

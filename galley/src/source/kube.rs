@@ -1,5 +1,5 @@
-//! The Kubernetes source: every kind that the cluster serves is listed and watched, each by a task
-//! of its own, and each object is sent as if it were a file `<group>/<plural>/<namespace>/<name>`.
+//! The Kubernetes source: one task per kind lists and watches it, and each object is sent as if it
+//! were a file `<group>/<plural>/<namespace>/<name>`.
 //!
 //! ```text
 //! crd: which of our kinds the cluster has ──watch<Presence>──► objects (one task per kind)
@@ -8,7 +8,7 @@
 //!                                                               Update::Files ──► the state
 //! ```
 //!
-//! Nothing here is fatal: what cannot be reached is tried again, and what was read stays in force.
+//! No failure is fatal: requests are repeated, and what was read stays in force.
 
 mod crd;
 mod kinds;
@@ -35,15 +35,15 @@ use objects::Objects;
 use patience::Patience;
 use trouble::Troubles;
 
-/// Reports of the tasks about what does not work, on their way.
+/// Maximum number of waiting reports of the tasks about failures.
 const TROUBLES: usize = 64;
 
-/// The times that matter; others than the defaults are for tests.
+/// Timing; only tests change the defaults.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// How long a kind that may not be listed holds up the first snapshot.
+    /// How long a kind that may not be listed delays the first snapshot.
     pub patience: Duration,
-    /// Of lists and watches.
+    /// Timing of lists and watches.
     pub requests: list_watch::Timing,
 }
 
@@ -56,21 +56,21 @@ impl Default for Timing {
     }
 }
 
-/// What is followed, and how.
+/// What to follow, and how.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Kinds that are not read.
     pub excluded: BTreeSet<String>,
     /// Times.
     pub timing: Timing,
-    /// Whether statuses are kept, and so what is shown of them is read.
+    /// Whether statuses are enabled, so that those of objects are read.
     pub statuses: bool,
 }
 
-/// While any of these lives, the first synchronisation is not complete.
+/// The first synchronisation is not complete while any of these exists.
 type Hold = mpsc::Sender<Infallible>;
 
-/// Follows the cluster until the process drains or nobody takes updates any more.
+/// Follows the cluster until the process drains or the receiver of updates is gone.
 pub async fn run(
     client: Client,
     options: Options,
@@ -86,7 +86,7 @@ pub async fn run(
     for kind in kinds::unknown(&excluded) {
         tracing::warn!(
             kind,
-            "--excludedResourceKinds names a kind that is not read anyway"
+            "--excludedResourceKinds names a kind that galley does not read"
         );
     }
     let (hold, mut held) = mpsc::channel(1);
@@ -118,20 +118,21 @@ pub async fn run(
     let mut is_synced = false;
     loop {
         tokio::select! {
-            // A task that failed let go, too: that is seen before everything counts as read.
+            // A task that panicked has also dropped its hold: notice that before everything counts
+            // as read.
             biased;
             () = drain.signaled() => return,
             Some(ended) = tasks.join_next() => {
-                // They end when nobody takes updates any more, or by a fault of ours.
+                // Tasks end when the receiver of updates is gone, or by a panic.
                 if let Err(error) = ended {
-                    tracing::error!(error = %error, "a task of the Kubernetes source has failed");
+                    tracing::error!(error = %error, "a task of the Kubernetes source panicked");
                 }
                 return;
             }
-            // Nothing is ever sent: the answer comes when the last one let go.
+            // Nothing is ever sent: `None` means that the last hold was dropped.
             _ = held.recv(), if !is_synced => {
                 is_synced = true;
-                tracing::info!("everything in the cluster is read");
+                tracing::info!("read all objects of the cluster");
                 if updates.send(Update::Synced).await.is_err() {
                     return;
                 }

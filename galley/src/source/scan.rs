@@ -1,4 +1,4 @@
-//! The tree on disk: which files there are and whether they look different from before.
+//! The tree on disk: which files exist, and whether their metadata has changed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -11,7 +11,7 @@ use super::limit;
 use galley_engine::problem::{Problem, effect};
 use mesh_core::limit::FILE_BYTES;
 
-/// What a file looks like without reading it.
+/// Metadata of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
     device: u64,
@@ -32,29 +32,30 @@ impl Stat {
         }
     }
 
-    /// Device and inode: another directory of the same name is another one.
+    /// Device and inode: tell another directory of the same name apart.
     pub(super) fn identity(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
 }
 
-/// The root, if it is there. A root that is a link is followed.
+/// Metadata of the root, if it exists. A root that is a link is followed.
 pub(super) fn root(path: &Path) -> io::Result<Stat> {
     fs::metadata(path).map(|metadata| Stat::new(&metadata))
 }
 
-/// What was found below a path.
+/// The result of a walk below a path.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    /// Files by path relative to the root; those that cannot be looked at have an error.
+    /// Files by path relative to the root; an error for those whose metadata cannot be read.
     pub(super) files: BTreeMap<Arc<Path>, io::Result<Stat>>,
-    /// Directories that cannot be read: what is known below them stays.
+    /// Unreadable directories: what is known below them stays.
     pub(super) unreadable: Vec<(PathBuf, io::Error)>,
-    /// There are more than [`limit::FILES`].
+    /// Whether there are more than [`limit::FILES`].
     pub(super) too_many: bool,
 }
 
-/// Names that are invisible: those with which Kubernetes swaps mounted volumes, and editors'.
+/// Whether a name is hidden: names that Kubernetes uses to swap mounted volumes, and those of
+/// editors.
 pub(super) fn is_hidden(name: &str) -> bool {
     name.starts_with('.')
 }
@@ -67,8 +68,8 @@ pub(super) fn is_config(name: &str) -> bool {
     !is_hidden(name) && matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
-/// Looks at everything below `root`/`below`. Links to files are followed, links to directories
-/// are not. `root` itself may be a file.
+/// Walks everything below `root`/`below`. Links to files are followed, links to directories are
+/// not. `root` itself may be a file.
 pub(super) fn walk(root: &Path, below: &Path) -> Tree {
     let mut tree = Tree::default();
     let mut pending = vec![below.to_path_buf()];
@@ -110,7 +111,7 @@ pub(super) fn walk(root: &Path, below: &Path) -> Tree {
                         return tree;
                     }
                     let full = entry.path();
-                    // A link to a directory is none of ours, whatever its name.
+                    // Links to directories are skipped, whatever their names.
                     if !full.is_dir() {
                         tree.files.insert(path.into(), stat(&full));
                     }
@@ -133,23 +134,23 @@ pub(super) fn join(root: &Path, relative: &Path) -> PathBuf {
     }
 }
 
-/// Looks at one file, following links.
+/// Reads the metadata of one file, following links.
 pub(super) fn stat(path: &Path) -> io::Result<Stat> {
     fs::metadata(path).map(|metadata| Stat::new(&metadata))
 }
 
-/// Reads a file's text within [`FILE_BYTES`], whatever its size says.
+/// Reads a file as text, at most [`FILE_BYTES`] of it, whatever its metadata says.
 pub(super) fn read(root: &Path, relative: &Arc<Path>) -> Result<String, Problem> {
     let problem = |message: String| Problem::file(relative, message, effect::LAST_GOOD_FILE);
     let unreadable = |error: io::Error| problem(format!("the file cannot be read: {error}"));
     let path = join(root, relative);
     let metadata = fs::metadata(&path).map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(problem("this is not a regular file".to_owned()));
+        return Err(problem("it is not a regular file".to_owned()));
     }
     let too_large = |bytes: u64| {
         problem(format!(
-            "the file has {bytes} bytes, at most {} are read: split it",
+            "the file has {bytes} bytes, the limit is {}: split it",
             FILE_BYTES
         ))
     };
@@ -158,7 +159,7 @@ pub(super) fn read(root: &Path, relative: &Arc<Path>) -> Result<String, Problem>
     }
     let file = File::open(&path).map_err(unreadable)?;
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-    // It may have grown since.
+    // It may have grown meanwhile.
     let read = file
         .take(FILE_BYTES + 1)
         .read_to_end(&mut bytes)
@@ -169,7 +170,7 @@ pub(super) fn read(root: &Path, relative: &Arc<Path>) -> Result<String, Problem>
     String::from_utf8(bytes).map_err(|error| {
         let position = error.utf8_error().valid_up_to();
         problem(format!(
-            "the file is not UTF-8 text: byte {position} is not part of a character"
+            "the file is not UTF-8 text: byte {position} is invalid"
         ))
     })
 }

@@ -1,7 +1,7 @@
-//! When a file that is being written may be read: pure, time is an argument.
+//! Decides when a file that is being written may be read: pure, time is an argument.
 //!
-//! A writer that closes the file is done; one that renames a file into place is done. A file that
-//! was changed and not closed is left alone for a while, as whatever is in it now may be half.
+//! A writer that closes a file or renames it into place is done. A file that was changed and not
+//! closed is left alone for a while, as it may be half written.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,28 +9,28 @@ use std::time::{Duration, Instant};
 
 use mesh_core::debounce::Debounce;
 
-/// After a file was closed, or renamed into place, or removed.
+/// Delay after a file was closed, renamed into place, or removed.
 pub(super) const AFTER_CLOSE: Duration = Duration::from_millis(4);
-/// After the last change of a file that nobody has closed.
+/// Delay after the last change of a file that is still open.
 pub(super) const AFTER_CHANGE: Duration = Duration::from_millis(100);
-/// After the first change, however many follow.
+/// Maximum delay after the first change.
 pub(super) const AT_MOST: Duration = Duration::from_secs(1);
-/// With more paths than this waiting, everything is looked at instead.
+/// With more waiting paths than this, the whole tree is checked instead.
 pub(super) const MAX_PATHS: usize = 4096;
 
-/// Paths that changed and are not yet looked at.
+/// Changed paths that have not been checked yet.
 #[derive(Debug, Default)]
 pub(super) struct Settle {
     paths: BTreeMap<PathBuf, Debounce>,
     all: Option<Debounce>,
 }
 
-/// What is due.
+/// What to check.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// These paths.
     Paths(Vec<PathBuf>),
-    /// Everything.
+    /// The whole tree.
     All,
 }
 
@@ -43,7 +43,7 @@ fn due(wait: &Debounce) -> Option<Instant> {
 }
 
 impl Settle {
-    /// A path changed. `closed`: nobody is writing it any more.
+    /// Records a changed path. `closed`: its writer is done.
     pub(super) fn changed(&mut self, path: PathBuf, closed: bool, now: Instant) {
         if self.paths.len() >= MAX_PATHS && !self.paths.contains_key(&path) {
             self.paths.clear();
@@ -55,14 +55,14 @@ impl Settle {
             .changed(now, quiet(closed));
     }
 
-    /// Something changed and it is not known what.
+    /// Records a change of an unknown path.
     pub(super) fn everything(&mut self, now: Instant) {
         self.all
             .get_or_insert_with(|| Debounce::new(AT_MOST))
             .changed(now, quiet(true));
     }
 
-    /// When something is due next.
+    /// When the next check is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.paths.values().chain(&self.all).filter_map(due).min()
     }
@@ -72,8 +72,8 @@ impl Settle {
         let is_due = |wait: &Debounce| due(wait).is_some_and(|at| at <= now);
         if self.all.as_ref().is_some_and(is_due) {
             self.all = None;
-            // Those still being written keep waiting: looking at them now is harmless, and they
-            // are looked at again.
+            // Files that are still being written stay queued: checking them early is harmless, and
+            // they are checked again.
             return Some(Due::All);
         }
         let due = self.paths.extract_if(.., |_, wait| is_due(wait));

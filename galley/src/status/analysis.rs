@@ -1,5 +1,5 @@
-//! The analysis of the whole configuration, after changes and at most now and then: off the task
-//! that publishes, from snapshots that nobody changes.
+//! Analysis of the whole configuration after changes, at a limited rate: on immutable snapshots,
+//! outside of the task that publishes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::Metrics;
 
-/// Kinds that analyzers ask for and that galley does not read, or not as they need them.
+/// Kinds that analyzers need and that galley does not read, or not with all that they need.
 const UNKNOWN: [&str; 7] = [
     "ConfigMap",
     "Deployment",
@@ -32,17 +32,17 @@ const UNKNOWN: [&str; 7] = [
     "Secret",
 ];
 
-/// What the analysis says of one object.
+/// A message of the analysis about one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What kind of thing.
+    /// Code of the message.
     pub code: &'static Code,
-    /// The sentence.
+    /// Text of the message.
     pub text: String,
 }
 
 impl Finding {
-    /// Page that explains the code.
+    /// URL of the page that explains the code.
     pub(super) fn url(&self) -> String {
         let message = Message {
             code: self.code,
@@ -55,22 +55,22 @@ impl Finding {
     }
 }
 
-/// What the analysis says, by object.
+/// The findings of an analysis, by object.
 pub type Findings = BTreeMap<Key, Arc<[Finding]>>;
 
-/// What is to be analyzed, and how often.
+/// Settings of the analysis.
 #[derive(Debug, Clone)]
 pub struct Analysis {
     /// Namespace of the control plane.
     pub namespace: String,
-    /// Kinds that are not read although they could be.
+    /// Kinds that are excluded from reading.
     pub excluded: BTreeSet<String>,
-    /// From the start of one analysis to the start of the next, at least.
+    /// Minimum time from the start of one analysis to the start of the next.
     pub interval: Duration,
 }
 
 impl Analysis {
-    /// Analyzes every snapshot that is the newest when its turn comes, until the process drains.
+    /// Analyzes the newest snapshot, again and again, until the process drains.
     pub(crate) async fn follow(
         self,
         mut snapshots: Snapshots,
@@ -89,7 +89,7 @@ impl Analysis {
                 let timer = metrics.analysis_seconds.start_timer();
                 let work = tokio::task::spawn_blocking(move || analysis.run(&snapshot));
                 tokio::select! {
-                    // Nobody waits for what is still running then.
+                    // A running analysis is not waited for.
                     () = &mut signaled => return,
                     found = work => match found {
                         Ok(found) => {
@@ -146,15 +146,15 @@ fn resources<'a>(
     collection.flat_map(|collection| collection.resources.values().map(|resource| &**resource))
 }
 
-/// What galley distributes was made by galley, so that an error is a fault of ours.
+/// Galley made what it distributes, so that an error here is a bug.
 fn usable(object: Result<Object, ObjectError>) -> Option<Object> {
     object
-        .inspect_err(|error| tracing::error!(error = %error, "not analyzed"))
+        .inspect_err(|error| tracing::error!(error = %error, "cannot analyze an object"))
         .ok()
 }
 
-/// A Service, as the ServiceEntry that it travels as: its host and ports. No object that somebody
-/// wrote has such a name.
+/// A Service, as the ServiceEntry that represents it: its hosts and ports. The prefix of the name
+/// keeps it apart from objects of users.
 fn service(resource: &Resource) -> Option<Object> {
     let mut object = usable(Object::from_mcp(
         &SYNTHETIC_SERVICE_ENTRIES,
@@ -167,7 +167,7 @@ fn service(resource: &Resource) -> Option<Object> {
     };
     object.body = prost::Message::encode_to_vec(&entry).into();
     object.meta.name = format!("service:{}", object.meta.name);
-    // They are the Service's, and mean nothing here.
+    // Annotations of the Service have no meaning here.
     object.meta.annotations.clear();
     Some(object)
 }
@@ -198,7 +198,7 @@ fn by_object(messages: Vec<Message>) -> Findings {
     rows.map(|(key, findings)| (key, findings.into())).collect()
 }
 
-/// YAML inside annotations.
+/// Parses YAML in annotations.
 fn parse(text: &str) -> Result<Option<Value>, String> {
     match yaml::split(text).first() {
         Some(document) => yaml::read(document).map_err(|error| error.message),
@@ -206,7 +206,7 @@ fn parse(text: &str) -> Result<Option<Value>, String> {
     }
 }
 
-/// The collection of a kind of Istio's.
+/// The collection of an Istio kind.
 pub(super) fn collection(key: &Key) -> Option<&'static Collection> {
     collections::by_gvk(key.group, key.kind)
 }
@@ -265,7 +265,7 @@ mod tests {
         let found = analyze(&text, &[]);
         let wanted = BTreeMap::from([("VirtualService shop/bad".to_owned(), vec!["IST0101"])]);
         assert_eq!(found, wanted);
-        // Nothing is said of hosts where Services are not read.
+        // Unknown hosts are not reported if Services are not read.
         assert_eq!(analyze(&text, &["Service"]), BTreeMap::new());
     }
 

@@ -1,5 +1,5 @@
-//! All objects with what is known of them, and those whose status is to be written: pure, time is
-//! an argument.
+//! State of all objects, and the queue of those whose status must be written: pure, time is an
+//! argument.
 
 mod queue;
 mod row;
@@ -25,17 +25,17 @@ use queue::Queue;
 use row::Row;
 use voice::Voice;
 
-/// A pilot may speak of so many more objects than there are: it may have heard of them earlier.
+/// A pilot may report on this many more objects than exist now: it may know of deleted ones.
 const UNKNOWN_OBJECTS: usize = 1_000;
 
-/// The time, as clocks that never go back have it and as people write it.
+/// The current time: monotonic, and as written in a status.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     pub(super) monotonic: Instant,
     pub(super) wall: Timestamp,
 }
 
-/// An object of a file. In a cluster each object is a file.
+/// An object in a file. In a cluster each object counts as a file.
 pub(super) type Id = (Key, Arc<Path>);
 
 /// A status to write.
@@ -44,32 +44,32 @@ pub(super) struct Write {
     pub(super) id: Id,
     pub(super) collection: &'static Collection,
     pub(super) api_version: &'static str,
-    /// Version of the object that it is for.
+    /// The `resourceVersion` that the write is for.
     pub(super) resource_version: Box<str>,
     /// A merge patch.
     pub(super) patch: Value,
-    /// Hash of what is said.
+    /// Hash of the statement.
     digest: u64,
-    /// Nothing but what is said of proxies differs, and not all of them hold it.
+    /// Whether only `Distributed` differs, and not all proxies hold the object yet.
     is_about_numbers: bool,
 }
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The object as it is now: its version and its status.
+    /// The written object: its version and its status.
     Written(Box<str>, Shown),
-    /// This status cannot be written to the object in this state of it.
+    /// This status cannot be written to this state of the object.
     Refused,
-    /// Nothing is known; it is to be tried again.
+    /// The result is unknown; the write is repeated.
     Lost,
 }
 
-/// What is known of all objects.
+/// State of all objects.
 #[derive(Debug)]
 pub(super) struct Board {
     rows: BTreeMap<Id, Row>,
-    /// What each file holds.
+    /// The objects in each file.
     files: BTreeMap<Arc<Path>, BTreeSet<Key>>,
     findings: Option<Arc<Findings>>,
     reports: Reports,
@@ -93,7 +93,7 @@ impl Board {
         }
     }
 
-    /// Takes what happened to a file.
+    /// Applies a change of a file.
     pub(super) fn observe(&mut self, observation: Observation, now: Now) {
         match observation {
             Observation::Read {
@@ -168,7 +168,7 @@ impl Board {
         self.consider_key(&id.0, now);
     }
 
-    /// Takes the result of an analysis.
+    /// Applies the result of an analysis.
     pub(super) fn analyzed(&mut self, findings: Arc<Findings>, now: Now) {
         let Some(before) = self.findings.replace(findings.clone()) else {
             self.consider_all(now);
@@ -180,7 +180,7 @@ impl Board {
         keys.iter().for_each(|key| self.consider_key(key, now));
     }
 
-    /// Takes what a pilot says.
+    /// Applies a report of a pilot.
     pub(super) fn reported(&mut self, report: Report, now: Now) {
         let before = self.pilots();
         let room = self.rows.len().saturating_add(UNKNOWN_OBJECTS);
@@ -191,7 +191,7 @@ impl Board {
         self.consider_pilots(before, &keys, now);
     }
 
-    /// One pilot more or less means something for the objects, too, that it does not speak of.
+    /// A change in the number of pilots also affects objects that they do not report on.
     fn consider_pilots(&mut self, before: usize, keys: &BTreeSet<Key>, now: Now) {
         if self.pilots() == before {
             keys.iter().for_each(|key| self.consider_key(key, now));
@@ -200,13 +200,13 @@ impl Board {
         }
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// When [`Self::tick`] is due.
     pub(super) fn timer(&self) -> Option<Instant> {
         let grace = self.reports.deadline(self.timing.grace);
         [grace, self.voice.deadline()].into_iter().flatten().min()
     }
 
-    /// Does what is to be done at this time, whatever happens.
+    /// Does what is due at this time.
     pub(super) fn tick(&mut self, now: Now) {
         let before = self.pilots();
         let keys = self.reports.expire(self.timing.grace, now.monotonic);
@@ -221,17 +221,17 @@ impl Board {
         self.consider_pilots(before, &keys, now);
     }
 
-    /// Pilots that report.
+    /// Number of pilots that report.
     pub(super) fn pilots(&self) -> usize {
         self.reports.pilots()
     }
 
-    /// What pilots said of objects that nobody knows, and that was too much to keep.
+    /// Number of reports about unknown objects that exceeded the limit.
     pub(super) const fn left_out(&self) -> u64 {
         self.reports.left_out()
     }
 
-    /// Whichever file it is in: the first one counts.
+    /// The object in every file that defines it: the first one counts.
     fn consider_key(&mut self, key: &Key, now: Now) {
         let first: Id = (key.clone(), Path::new("").into());
         let ids = self.rows.range(first..).map(|(id, _)| id);
@@ -244,18 +244,17 @@ impl Board {
         ids.iter().for_each(|id| self.consider(id, now));
     }
 
-    /// All objects that were there at the start are known.
+    /// Whether all objects that existed at the start are known.
     pub(super) const fn is_synced(&self) -> bool {
         self.synced
     }
 
-    /// Everything that a status is made from has been heard of once.
+    /// Whether all inputs of a status have arrived once.
     pub(super) fn is_ready(&self) -> bool {
         self.synced && self.findings.is_some()
     }
 
-    /// Notes since when the status of an object should be what it should be, and when it is to be
-    /// written.
+    /// Records since when the desired status has been different, and queues the object for writing.
     fn consider(&mut self, id: &Id, now: Now) {
         if !self.is_ready() {
             return;
@@ -272,7 +271,7 @@ impl Board {
         }
     }
 
-    /// What the status of an object should say.
+    /// The desired status of an object.
     fn statement(&self, id: &Id) -> Option<Statement> {
         let row = self.rows.get(id)?;
         let none = nothing();
@@ -289,7 +288,7 @@ impl Board {
         }))
     }
 
-    /// What pilots say at this moment; `None` if no state of it is in force.
+    /// What pilots report now; `None` if no state of the object is in force.
     fn standing(&self, id: &Id) -> Option<Standing> {
         let state = self.rows.get(id)?.in_force()?;
         Some(self.reports.standing(&id.0, state.version))
@@ -299,23 +298,23 @@ impl Board {
         self.findings.as_ref()?.get(key)
     }
 
-    /// The file whose object of this identity counts instead.
+    /// The file whose definition of the same object counts instead.
     fn shadow(&self, (key, path): &Id) -> Option<String> {
         let first: Id = (key.clone(), Path::new("").into());
         let (id, _) = self.rows.range(first..).next()?;
         (id.0 == *key && id.1 != *path).then(|| id.1.display().to_string())
     }
 
-    /// When the next status is to be written.
+    /// When the next status is due to be written.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.queue.first()
     }
 
-    /// The status that has been waiting longest, if one is due. Until [`Self::done`] the object is
-    /// left alone.
+    /// The status that has waited longest, if it is due. The object is not written again until
+    /// [`Self::done`].
     pub(super) fn next(&mut self, now: Now) -> Option<Write> {
         while let Some(id) = self.queue.pop(now.monotonic) {
-            // It may be right again, or in no hurry any more.
+            // It may be right or no longer due meanwhile.
             self.consider(&id, now);
             let due = self.queue.due(&id);
             if due.is_some_and(|due| due <= now.monotonic)
@@ -344,7 +343,7 @@ impl Board {
         })
     }
 
-    /// Takes what became of a write.
+    /// Applies the result of a write.
     pub(super) fn done(&mut self, write: &Write, outcome: Outcome, now: Now) {
         if let Some(row) = self.rows.get_mut(&write.id) {
             row.done(write, outcome, now);
@@ -352,12 +351,12 @@ impl Board {
         }
     }
 
-    /// Objects whose status is to be written.
+    /// Number of objects whose status waits to be written.
     pub(super) fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    /// Every object with what its status should be, for pages.
+    /// Every object with its desired status, for debug pages.
     pub(super) fn list(&self) -> impl Iterator<Item = Listed<'_>> {
         self.rows.iter().filter_map(|(id, row)| {
             let statement = self.statement(id)?;
@@ -373,13 +372,13 @@ impl Board {
     }
 }
 
-/// An object, for pages.
+/// An object, for debug pages.
 #[derive(Debug)]
 pub(super) struct Listed<'a> {
     pub(super) id: &'a Id,
     pub(super) status: Value,
     pub(super) findings: &'a [Finding],
-    /// What pilots say at this moment.
+    /// What pilots report now.
     pub(super) standing: Option<Standing>,
     pub(super) is_waiting: bool,
 }

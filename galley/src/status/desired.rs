@@ -1,4 +1,4 @@
-//! What a status should say: pure.
+//! The desired status: pure.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -11,12 +11,12 @@ use super::analysis::Finding;
 use super::distribution::{Standing, Sum};
 use super::observation::Verdict;
 
-/// Condition: whether the object is in force as it is written.
+/// Condition: whether the object is in force as written.
 pub(super) const ACCEPTED: &str = "Accepted";
 /// Condition: whether every proxy that the object reaches holds it.
 pub(super) const DISTRIBUTED: &str = "Distributed";
 
-/// Most validation messages of one object.
+/// Maximum number of validation messages of an object.
 const MAX_MESSAGES: usize = 64;
 
 /// `status` of a condition.
@@ -45,20 +45,20 @@ impl State {
     }
 }
 
-/// One answer to one question about an object.
+/// A condition of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Condition {
-    /// The answer.
+    /// Value of the condition.
     pub(super) state: State,
-    /// The cause in one word.
+    /// Machine-readable reason in one word.
     pub(super) reason: Cow<'static, str>,
-    /// The cause for people.
+    /// Human-readable reason.
     pub(super) message: String,
-    /// Generation that this is said of.
+    /// Generation that the condition is about.
     pub(super) generation: Option<i64>,
 }
 
-/// A state of a condition, and since when.
+/// The state of a condition, and since when.
 pub(super) type Since = (State, Timestamp);
 
 /// One element of `validationMessages`.
@@ -66,12 +66,12 @@ pub(super) type Since = (State, Timestamp);
 pub(super) struct Note {
     pub(super) code: Cow<'static, str>,
     pub(super) name: Cow<'static, str>,
-    /// In capitals.
+    /// In upper case.
     pub(super) level: Cow<'static, str>,
     pub(super) url: String,
 }
 
-/// Everything that a status says, but for the times.
+/// Everything in a status except for the times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Statement {
     pub(super) generation: Option<i64>,
@@ -83,9 +83,9 @@ pub(super) struct Statement {
 /// Two hashes of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Digest {
-    /// Of all of it.
+    /// Of everything.
     pub(super) full: u64,
-    /// Without what is said of proxies.
+    /// Without `Distributed`.
     pub(super) rest: u64,
 }
 
@@ -122,23 +122,23 @@ pub(super) struct InForce {
     pub(super) generation: Option<i64>,
 }
 
-/// What an object's status is made from.
+/// The inputs of an object's status.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     pub(super) generation: Option<i64>,
     pub(super) verdict: &'a Verdict,
-    /// Another file defines it, and counts.
+    /// Another file that defines the object and takes precedence.
     pub(super) shadowed_by: Option<String>,
     pub(super) findings: &'a [Finding],
-    /// What was accepted last, if anything was.
+    /// The last state that was accepted, if any.
     pub(super) in_force: Option<InForce>,
-    /// What is said of proxies; `None` as long as nobody could say anything.
+    /// What pilots report; `None` as long as their reports cannot be relied on.
     pub(super) standing: Option<Standing>,
-    /// What the status shows of proxies.
+    /// The condition `Distributed` that the status shows.
     pub(super) shown: Option<&'a Condition>,
 }
 
-/// What the status should be.
+/// The desired status.
 pub(super) fn desired(facts: &Facts<'_>) -> Statement {
     let generation = facts.generation;
     let condition = |state, reason: &'static str, message: String| Condition {
@@ -150,7 +150,7 @@ pub(super) fn desired(facts: &Facts<'_>) -> Statement {
     let accepted = match (facts.verdict, &facts.shadowed_by) {
         (Verdict::Refused(why), _) => condition(State::False, "Invalid", why.to_string()),
         (Verdict::Accepted(_), Some(file)) => {
-            let message = format!("{file} defines it too, and is in force");
+            let message = format!("{file} defines the same object and takes precedence");
             condition(State::False, "Shadowed", message)
         }
         (Verdict::Accepted(_), None) => condition(State::True, "Valid", String::new()),
@@ -163,8 +163,8 @@ pub(super) fn desired(facts: &Facts<'_>) -> Statement {
     }
 }
 
-/// What is said of proxies. Once all of them held a generation, that stays said of it: who comes
-/// later is given it with everything else, and would only cause writes.
+/// The condition `Distributed`. Once all proxies held a generation, this stays true of it: later
+/// proxies get it with everything else, and would only cause writes.
 fn distributed(facts: &Facts<'_>) -> Option<Condition> {
     let in_force = facts.in_force.filter(|_| facts.shadowed_by.is_none());
     let condition = |state, reason: &'static str, message: String| {
@@ -186,11 +186,11 @@ fn distributed(facts: &Facts<'_>) -> Option<Condition> {
     match facts.standing {
         None => facts.shown.cloned(),
         Some(_) if in_force.is_none() => {
-            let message = "no state of it is in force".to_owned();
+            let message = "no state of the object is in force".to_owned();
             condition(State::False, "NotAccepted", message)
         }
         Some(Standing::NotReported) => {
-            let message = "no pilot reports which proxies hold it".to_owned();
+            let message = "no pilot reports which proxies hold the object".to_owned();
             condition(State::Unknown, "NotReported", message)
         }
         Some(Standing::Reported(Sum {
@@ -198,7 +198,7 @@ fn distributed(facts: &Facts<'_>) -> Option<Condition> {
             behind: 0,
             ..
         })) => {
-            let message = "it reaches no connected proxy".to_owned();
+            let message = "the object reaches no connected proxy".to_owned();
             condition(State::Unknown, "NoProxies", message)
         }
         Some(Standing::Reported(sum)) => {
@@ -216,7 +216,7 @@ fn distributed(facts: &Facts<'_>) -> Option<Condition> {
     }
 }
 
-/// Sorted, each once: without their texts equal messages cannot be told apart.
+/// Sorted and without duplicates: notes have no texts, so that equal ones cannot be told apart.
 fn notes(findings: &[Finding]) -> Vec<Note> {
     let note = |finding: &Finding| Note {
         code: finding.code.code.into(),
@@ -231,7 +231,7 @@ fn notes(findings: &[Finding]) -> Vec<Note> {
     notes
 }
 
-/// Since when a condition is as it is: it moves only with its state. `now` counts in whole
+/// Since when a condition has its state: changes only with the state. `now` is cut to whole
 /// seconds, as Kubernetes writes them.
 pub(super) fn since(before: Option<Since>, state: State, now: Timestamp) -> Since {
     match before {

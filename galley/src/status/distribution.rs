@@ -1,4 +1,4 @@
-//! How many proxies hold an object, added up over the pilots that report it: pure, time is an
+//! Number of proxies that hold an object, summed over the pilots that report: pure, time is an
 //! argument.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use istio_api::manifest::Key;
 
-/// The times that matter; others than the defaults are for tests.
+/// Timing of reports; only tests change the defaults.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// What a pilot said counts for so long after its stream has ended, unless it comes back
-    /// before: streams end when they are old.
+    /// The reports of a pilot count for this long after its stream has ended, unless it reconnects
+    /// before: streams end when they reach their maximum age.
     pub grace: Duration,
-    /// When the first pilot begins to report, the others have so long to begin, too.
+    /// Time for the other pilots to begin after the first one has begun to report.
     pub settle: Duration,
-    /// So long nobody may report anything before that is said.
+    /// Time without any report before the status says so.
     pub silence: Duration,
 }
 
@@ -29,48 +29,48 @@ impl Default for Timing {
     }
 }
 
-/// What one pilot says of one object.
+/// What one pilot reports on one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
-    /// Hash of the version that it speaks of, see [`super::version_hash`].
+    /// Hash of the version that the pilot has, see [`super::version_hash`].
     pub version: u64,
-    /// Proxies connected to it that the object reaches.
+    /// Connected proxies that the object reaches.
     pub reached: u32,
-    /// Those of them that acknowledged everything that is made from it.
+    /// Those of them that acknowledged everything that is made from the object.
     pub held: u32,
 }
 
-/// From a pilot that reports.
+/// A report of a pilot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
-    /// What changed; `None` for an object that it does not have any more.
+    /// What changed; `None` for an object that the pilot no longer has.
     Changed {
-        /// Number of its stream; later streams have higher ones.
+        /// Number of the stream; later streams have higher ones.
         stream: u64,
-        /// Its name.
+        /// Name of the pilot.
         pilot: Arc<str>,
-        /// By object.
+        /// Changes by object.
         shares: Vec<(Key, Option<Share>)>,
     },
-    /// Its stream has ended.
+    /// The stream has ended.
     Ended(u64),
 }
 
-/// What is known of an object.
+/// What is known about the distribution of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// No pilot speaks of it.
+    /// No pilot reports on it.
     NotReported,
-    /// The sum of what pilots say.
+    /// The sum of all reports.
     Reported(Sum),
 }
 
-/// What all pilots say of an object.
+/// The sum of the reports of all pilots on an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Sum {
     pub(super) held: u32,
     pub(super) reached: u32,
-    /// Pilots that do not have it, or another state of it: none of their proxies holds it.
+    /// Pilots that have no or another version of the object: none of their proxies holds it.
     pub(super) behind: u32,
     /// Pilots that report.
     pub(super) pilots: u32,
@@ -80,32 +80,32 @@ pub(super) struct Sum {
 struct Stream {
     pilot: Arc<str>,
     shares: BTreeMap<Key, Share>,
-    /// When it ended; it counts until the grace is over.
+    /// When the stream ended; its reports count until the grace period is over.
     ended: Option<Instant>,
 }
 
-/// What pilots say at present.
+/// The reports that count now.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
-    /// Those over which something came.
+    /// Streams with at least one report.
     streams: BTreeMap<u64, Stream>,
-    /// The stream of each pilot that counts: the newest one.
+    /// The stream that counts for each pilot: the newest one.
     newest: BTreeMap<Arc<str>, u64>,
     left_out: u64,
 }
 
 impl Reports {
-    /// Pilots that report.
+    /// Number of pilots that report.
     pub(super) fn pilots(&self) -> usize {
         self.newest.len()
     }
 
-    /// What pilots said of objects that nobody knows, and that was too much to keep.
+    /// Number of reports about unknown objects that exceeded the limit.
     pub(super) const fn left_out(&self) -> u64 {
         self.left_out
     }
 
-    /// Takes a report; the objects that it is about. `room`: objects that a pilot may speak of.
+    /// Applies a report; returns the affected objects. `room`: maximum number of objects per pilot.
     pub(super) fn take(&mut self, report: Report, room: usize, now: Instant) -> BTreeSet<Key> {
         match report {
             Report::Changed {
@@ -145,7 +145,7 @@ impl Reports {
         }
     }
 
-    /// Another stream of its pilot counts instead.
+    /// Another stream of the pilot counts instead.
     fn replace(&mut self, stream: Option<u64>) -> BTreeSet<Key> {
         let Some((id, stream)) = stream.and_then(|id| Some((id, self.streams.get(&id)?))) else {
             return BTreeSet::new();
@@ -178,13 +178,13 @@ impl Reports {
         touched
     }
 
-    /// When the next grace is over.
+    /// When the next grace period is over.
     pub(super) fn deadline(&self, grace: Duration) -> Option<Instant> {
         let ends = self.streams.values().filter_map(|stream| stream.ended);
         Some(ends.min()? + grace)
     }
 
-    /// Forgets what streams said whose grace is over; the objects that it was about.
+    /// Removes streams whose grace period is over; returns the affected objects.
     pub(super) fn expire(&mut self, grace: Duration, now: Instant) -> BTreeSet<Key> {
         let is_over = |stream: &Stream| stream.ended.is_some_and(|ended| ended + grace <= now);
         let over = self.streams.extract_if(.., |_, stream| is_over(stream));
@@ -197,7 +197,7 @@ impl Reports {
         touched
     }
 
-    /// The sum for an object whose state in force has this version.
+    /// The sum for an object with this version in force.
     pub(super) fn standing(&self, key: &Key, version: u64) -> Standing {
         let streams = self.newest.values().filter_map(|id| self.streams.get(id));
         let mut sum = Sum::default();

@@ -3,7 +3,7 @@
 use mesh_common::metrics::Registry;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 
-/// Families about statuses; ours, as 1.1 wrote none.
+/// Metric families of statuses; 1.1 had none.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     pub(super) analysis_seconds: Histogram,
@@ -16,21 +16,21 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the families.
+    /// Registers the metric families.
     pub fn register(registry: &Registry) -> Self {
         Self {
             analysis_seconds: registry.histogram(
                 "galley_status_analysis_seconds",
-                "Time that an analysis of the whole configuration took.",
+                "Duration of an analysis of the whole configuration.",
                 &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0],
             ),
             leader: registry.int_gauge(
                 "galley_status_leader",
-                "Whether this process writes statuses: 1 when it holds the lease.",
+                "Whether this process writes statuses: 1 if it holds the Lease.",
             ),
             waiting: registry.int_gauge(
                 "galley_status_waiting",
-                "Objects whose status is to be written.",
+                "Objects whose status waits to be written.",
             ),
             pilots: registry.int_gauge(
                 "galley_status_pilots",
@@ -38,7 +38,7 @@ impl Metrics {
             ),
             left_out: registry.counter(
                 "galley_status_reports_left_out_total",
-                "Reports of objects that are not known, beyond what is kept of such.",
+                "Reports about unknown objects that exceeded the limit.",
             ),
             writes: registry.counter("galley_status_writes_total", "Statuses written."),
             write_errors: registry.counter_vec(

@@ -1,4 +1,4 @@
-//! What updates of the source say of objects: pure.
+//! Updates of the source, reduced to what statuses need: pure.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use galley_engine::object::Item;
 use galley_engine::problem::{Problem, Severity};
 use galley_engine::update::{FileUpdate, Update};
 
-/// Longest text of a condition, in bytes.
+/// Maximum length of the message of a condition, in bytes.
 const MAX_MESSAGE: usize = 1024;
 
-/// How the API server has an object; only of objects whose status may be written.
+/// The object at the API server; only of objects whose status may be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Live {
-    /// Version of the API that it is read in.
+    /// Version of the API in which it is read.
     pub api_version: &'static str,
     /// `metadata.resourceVersion`
     pub resource_version: Box<str>,
@@ -40,16 +40,16 @@ impl From<&Stored> for Live {
     }
 }
 
-/// What is to be made of an object as it is written.
+/// Whether an object is accepted as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It is in force; a hash of its version on the configuration stream.
     Accepted(u64),
-    /// It is not, and why. An earlier state of it may be in force.
+    /// It is not in force, and why. An earlier state of it may be.
     Refused(Arc<str>),
 }
 
-/// What happened to a file, as far as statuses are concerned.
+/// A change of a file, as far as it affects statuses.
 #[derive(Debug, PartialEq)]
 pub enum Observation {
     /// It was read.
@@ -58,16 +58,16 @@ pub enum Observation {
         path: Arc<Path>,
         /// Its objects.
         objects: Vec<(Key, Verdict)>,
-        /// A part could not be read, for this reason: what is missing may be in it.
+        /// A part could not be read, for this reason: it may hold missing objects.
         obscured: Option<Arc<str>>,
-        /// How the API server has its only object.
+        /// The file's only object, as the API server has it.
         live: Option<Box<Live>>,
     },
-    /// It cannot be used, for this reason; what it held stays in force.
+    /// The file cannot be used, for this reason; its objects stay in force.
     Unusable(Arc<Path>, Arc<str>),
-    /// It is gone.
+    /// The file is gone.
     Removed(Arc<Path>),
-    /// Everything that was there at the start has been observed.
+    /// Everything that existed at the start has been observed.
     Synced,
 }
 
@@ -76,7 +76,7 @@ pub fn version_hash(version: &str) -> u64 {
     xxh3_64(version.as_bytes())
 }
 
-/// What an update says of objects of Istio's kinds.
+/// What an update means for objects of Istio kinds.
 pub fn observe(update: &Update) -> Vec<Observation> {
     match update {
         Update::Files(files) => files.iter().map(file).collect(),
@@ -129,7 +129,7 @@ fn read(path: &Arc<Path>, content: &Content) -> Observation {
     }
 }
 
-/// The first problem in words, and how many more there are.
+/// The first problem as text, and the number of others.
 fn text<'a>(mut problems: impl Iterator<Item = &'a Problem>) -> Arc<str> {
     let Some(first) = problems.next() else {
         return "".into();

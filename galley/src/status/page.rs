@@ -1,4 +1,4 @@
-//! `/debug/status`: every object with what its status says, or should say.
+//! `/debug/status`: every object with its status, written or desired.
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -14,7 +14,7 @@ use super::board::{Board, Listed};
 use super::distribution::Standing;
 use super::writer::Question;
 
-/// What to show.
+/// Filter of the query.
 #[derive(Debug, Default, Deserialize)]
 struct Which {
     kind: Option<String>,
@@ -32,8 +32,8 @@ impl Which {
     }
 }
 
-/// The page, for loopback clients; `?kind=`, `?namespace=` and `?name=` choose objects. Without a
-/// writer it says how to get one.
+/// The page, for loopback clients; `?kind=`, `?namespace=` and `?name=` filter objects. Without a
+/// writer it says how to enable it.
 pub fn page(writer: Option<Question>) -> Router {
     let router = match writer {
         Some(question) => Router::new()
@@ -45,14 +45,14 @@ pub fn page(writer: Option<Question>) -> Router {
 }
 
 async fn off() -> Response {
-    let text = "statuses are not kept: start galley with --enable-status\n";
+    let text = "statuses are not enabled: start galley with --enable-status\n";
     (StatusCode::NOT_FOUND, text).into_response()
 }
 
 async fn status(State(Question(ask)): State<Question>, Query(which): Query<Which>) -> Response {
     let (answer, answered) = oneshot::channel();
     let question = move |board: &Board, is_leader: bool| {
-        // Whoever asked may be gone.
+        // The client may have disconnected.
         let _ = answer.send(render(board, is_leader, &which));
     };
     if ask.send(Box::new(question)).await.is_ok()
@@ -60,7 +60,7 @@ async fn status(State(Question(ask)): State<Question>, Query(which): Query<Which
     {
         return Json(value).into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, "galley is about to end\n").into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, "galley is shutting down\n").into_response()
 }
 
 fn render(board: &Board, is_leader: bool, which: &Which) -> Value {
@@ -95,7 +95,7 @@ fn row(object: Listed<'_>) -> Value {
     })
 }
 
-/// The numbers of this moment, whatever the status says.
+/// The present numbers, which may be newer than the status.
 fn proxies(standing: Standing) -> Value {
     match standing {
         Standing::NotReported => Value::Null,

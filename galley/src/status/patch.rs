@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::desired::{ACCEPTED, Condition, DISTRIBUTED, Note, Since, Statement};
 
-/// `status` with all that we say, and the conditions of others as they were.
+/// The complete `status`: ours, and the conditions of other writers unchanged.
 pub(super) fn status(
     statement: &Statement,
     accepted: Option<Since>,
@@ -36,10 +36,10 @@ pub(super) fn status(
     status.into()
 }
 
-/// A merge patch of an object in just the state that was looked at: any other is a conflict.
+/// A merge patch for exactly the state that was looked at: any other is a conflict.
 pub(super) fn merge(mut status: Value, resource_version: &str) -> Value {
     if let Some(members) = status.as_object_mut() {
-        // What was said before is taken back.
+        // Removes what an earlier status said.
         for name in ["observedGeneration", "validationMessages"] {
             members.entry(name).or_insert(Value::Null);
         }

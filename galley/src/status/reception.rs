@@ -1,4 +1,4 @@
-//! Where pilots report: a sink of the configuration stream.
+//! Receives the reports of pilots: a sink of the configuration stream.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,17 +12,18 @@ use tokio::sync::mpsc;
 use super::distribution::{Report, Share};
 use super::observation::version_hash;
 
-/// Of a pilot's name for itself this many bytes are kept.
+/// Maximum length of a pilot's name; the rest is cut.
 const MAX_NODE_BYTES: usize = 256;
 
-/// Takes reports of any number of streams. What the writer has no time for waits in the streams.
+/// Receives reports from any number of streams. Backpressure: reports wait in the streams until the
+/// writer takes them.
 #[derive(Debug, Clone)]
 pub struct Reception {
     reports: mpsc::Sender<Report>,
     last_stream: Arc<AtomicU64>,
 }
 
-/// Takes the reports of one stream.
+/// Receives the reports of one stream.
 #[derive(Debug)]
 pub struct Listener {
     stream: u64,
@@ -31,7 +32,7 @@ pub struct Listener {
 }
 
 impl Reception {
-    /// Hands everything to `reports`.
+    /// Sends everything to `reports`.
     pub fn new(reports: mpsc::Sender<Report>) -> Self {
         Self {
             reports,
@@ -60,12 +61,12 @@ impl Desk for Reception {
     }
 
     async fn close(&self, listener: Listener) {
-        // Nobody takes it when the process ends.
+        // Nobody receives it when the process ends.
         let _ = self.reports.send(Report::Ended(listener.stream)).await;
     }
 }
 
-/// The pilot's name for itself; of one that has none the host of its address.
+/// The name that the pilot gives itself, else the host of its address.
 fn name(caller: &Caller) -> Arc<str> {
     let node = caller
         .metadata
@@ -96,11 +97,11 @@ impl Updater for Listener {
                     };
                     shares.push((key, Some(share)));
                 }
-                // One bad resource is no reason to refuse the others.
+                // An invalid resource must not make the others be rejected.
                 Err(error) => tracing::warn!(
                     pilot = &*self.pilot,
                     error = %error,
-                    "a report cannot be read"
+                    "ignored an invalid report"
                 ),
             }
         }
@@ -112,6 +113,6 @@ impl Updater for Listener {
             shares,
         };
         let sent = self.reports.send(report).await;
-        sent.map_err(|_| "galley is about to end".to_owned())
+        sent.map_err(|_| "galley is shutting down".to_owned())
     }
 }

@@ -1,18 +1,18 @@
-//! The status that the API server shows of an object: pure.
+//! The status of an object as the API server shows it: pure.
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::desired::{ACCEPTED, Condition, DISTRIBUTED, Digest, Note, Since, State, Statement};
 
-/// What is kept of a status, small: there is one for each object.
+/// The parts of a status that are kept, small: there is one per object.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Shown {
-    /// Of what we would write.
+    /// Hash of the parts that galley writes.
     pub(super) digest: Digest,
     pub(super) accepted: Option<Since>,
     pub(super) distributed: Option<Since>,
-    /// Kept as it is while no pilot says anything.
+    /// Kept unchanged while no pilot reports.
     pub(super) condition: Option<Box<Condition>>,
     /// Conditions of other writers, as JSON; the list is replaced as a whole.
     pub(super) others: Option<Box<str>>,
@@ -24,7 +24,7 @@ impl Shown {
         Self::of(object.get("status").unwrap_or(&Value::Null))
     }
 
-    /// Reads a status. What has an unexpected form is as if it were not there.
+    /// Reads a status. Parts of an unexpected form are treated as absent.
     pub fn of(status: &Value) -> Self {
         let list = |member: &str| {
             let list = status.get(member).and_then(Value::as_array);
@@ -53,7 +53,7 @@ impl Shown {
             }
         }
         if !others.is_empty() {
-            // A list of JSON values can always be written.
+            // A list of JSON values can always be serialized.
             shown.others = serde_json::to_string(&others).ok().map(Into::into);
         }
         let note = |message: &Value| {
@@ -84,7 +84,7 @@ fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value.unwrap_or_default()
 }
 
-/// A number, or one in quotes as Istio writes it.
+/// A number, or a quoted one, as Istio writes it.
 fn generation(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }

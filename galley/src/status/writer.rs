@@ -1,4 +1,4 @@
-//! Keeps the board, and writes what it says while this process leads.
+//! Owns the board, and writes statuses while this process is the leader.
 
 mod request;
 
@@ -20,38 +20,38 @@ use super::board::{Board, Now, Outcome, Write};
 use super::{Findings, Metrics, Observation, Report, ReportTiming};
 use request::{Answer, patch};
 
-/// Writes on their way at once.
+/// Maximum number of concurrent writes.
 const PARALLEL: usize = 4;
-/// Delays after the API server failed, or refused every write.
+/// First and longest delay after the API server failed or rejected every write.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Between two log lines about writes that fail.
+/// Minimum time between two log messages about failed writes.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Asks the writer something about the board.
+/// A question about the board.
 pub(super) type Ask = Box<dyn FnOnce(&Board, bool) + Send>;
 
-/// Questions of pages, on their way.
+/// Sends the questions of debug pages.
 #[derive(Debug, Clone)]
 pub struct Question(pub(super) mpsc::Sender<Ask>);
 
-/// What the writer listens to.
+/// Inputs of the writer.
 #[derive(Debug)]
 pub struct Inputs {
-    /// What happened to objects.
+    /// Changes of objects.
     pub observations: mpsc::Receiver<Vec<Observation>>,
     /// Results of analyses; `None` before the first.
     pub findings: watch::Receiver<Option<Arc<Findings>>>,
-    /// What pilots say.
+    /// Reports of pilots.
     pub reports: mpsc::Receiver<Report>,
 }
 
-/// Where statuses are written; nowhere if configuration is in files.
+/// Where statuses are written; absent if configuration is in files.
 pub struct Target {
     /// The API server.
     pub client: Client,
     /// Whether this process is the one that writes.
     pub leadership: Leadership,
-    /// Statuses written in a second, on average; twice as many at once.
+    /// Average number of writes per second; the burst is twice as many.
     pub per_second: u32,
 }
 
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Target {
     }
 }
 
-/// The task.
+/// The task that owns the board.
 #[derive(Debug)]
 pub struct Writer {
     board: Board,
@@ -74,7 +74,7 @@ pub struct Writer {
     metrics: Metrics,
 }
 
-/// Questions waiting.
+/// Maximum number of waiting questions.
 const QUESTIONS: usize = 8;
 
 fn now() -> Now {
@@ -85,7 +85,7 @@ fn now() -> Now {
 }
 
 impl Writer {
-    /// Without a target nothing is written.
+    /// A writer; without a target it writes nothing.
     pub fn new(
         inputs: Inputs,
         target: Option<Target>,
@@ -103,7 +103,7 @@ impl Writer {
         (writer, Question(ask))
     }
 
-    /// Runs until the process drains or nothing is observed any more.
+    /// Runs until the process drains or the source ends.
     pub async fn run(mut self, drain: drain::Watch) {
         let signaled = drain.signaled();
         tokio::pin!(signaled);
@@ -142,7 +142,7 @@ impl Writer {
                         self.board.analyzed(findings, now());
                     }
                 }
-                // What is said of objects means something once they are known.
+                // Reports mean something only once the objects are known.
                 Some(report) = self.inputs.reports.recv(), if self.board.is_synced() => {
                     self.board.reported(report, now());
                 }
@@ -153,15 +153,15 @@ impl Writer {
     }
 }
 
-/// Why the writer looks again.
+/// Why the writer looks at the board again.
 enum Turn {
-    /// It leads, or does not any more, or it is time.
+    /// Leadership changed, or a write is due.
     Look,
     /// A write has ended.
     Ended(TaskId, Result<Answer, JoinError>),
 }
 
-/// Waits for something that concerns writing; `None` without a target.
+/// Waits for the next event that concerns writing; `None` without a target.
 async fn turn(output: Option<&mut Output>, is_leader: bool, step: Option<Instant>) -> Option<Turn> {
     let Output {
         leadership, tasks, ..
@@ -177,7 +177,7 @@ async fn turn(output: Option<&mut Output>, is_leader: bool, step: Option<Instant
     })
 }
 
-/// Writes on their way, and what bounds them.
+/// Writes in progress, and their limits.
 struct Output {
     client: Client,
     leadership: Leadership,
@@ -186,7 +186,7 @@ struct Output {
     tasks: JoinSet<Answer>,
     writes: HashMap<TaskId, Write>,
     backoff: Backoff,
-    /// Not before this, after a failure.
+    /// No write before this time, after a failure.
     pause: Option<Instant>,
     metrics: Metrics,
     trouble: LogLimit,
@@ -218,11 +218,12 @@ impl Output {
         }
     }
 
-    /// Begins the writes that may begin, or ends all if it does not lead; when to look again without being asked.
+    /// Starts the writes that are due, or aborts all without leadership; returns when to look
+    /// again.
     fn start(&mut self, board: &mut Board, now: Now) -> Option<Instant> {
         loop {
             if !self.leadership.is_held() {
-                // Somebody else may write from now on.
+                // Another process may write from now on.
                 self.tasks.abort_all();
                 return None;
             }
@@ -265,7 +266,7 @@ impl Output {
             }
             Err(error) => {
                 if error.is_panic() {
-                    tracing::error!(error = %error, "a write of a status has failed");
+                    tracing::error!(error = %error, "writing a status panicked");
                 }
                 Outcome::Lost
             }
@@ -275,13 +276,17 @@ impl Output {
 
     fn failed(&mut self, write: &Write, class: &'static str, reason: &str) {
         self.metrics.write_errors.with_label_values(&[class]).inc();
-        // Somebody else changed the object: that is seen, and decided again.
+        // The object was changed meanwhile: the watch shows it, and the status is computed again.
         if class == "conflict" {
             return;
         }
         if let Some(left_out) = self.trouble.allow(Instant::now()) {
             let object = write.id.0.to_string();
-            tracing::warn!(object, left_out, "its status cannot be written: {reason}");
+            tracing::warn!(
+                object,
+                left_out,
+                "cannot write the status of the object: {reason}"
+            );
         }
     }
 }

@@ -6,10 +6,10 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 use super::review::{Answer, Outcome};
 
-/// Label value of what is not known: anybody may ask, so labels must not grow with the questions.
+/// Label value for unknown kinds: anybody may send requests, which must not make labels grow.
 const OTHER: &str = "other";
 
-/// The families.
+/// Metric families of the webhook.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     passed: IntCounterVec,
@@ -21,42 +21,42 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the families.
+    /// Registers the metric families.
     pub fn register(registry: &Registry) -> Self {
         let resource = ["group", "version", "resource"];
         Self {
             passed: registry.counter_vec(
                 "galley_validation_passed",
-                "Objects that were let through.",
+                "Objects that were accepted.",
                 &resource,
             ),
             failed: registry.counter_vec(
                 "galley_validation_failed",
-                "Objects that were refused.",
+                "Objects that were rejected.",
                 &["group", "version", "resource", "reason"],
             ),
             http_error: registry.counter_vec(
                 "galley_validation_http_error",
-                "Requests that held no question.",
+                "Requests that could not be answered with an AdmissionReview.",
                 &["status"],
             ),
             cert_key_updates: registry.counter(
                 "galley_validation_cert_key_updates",
-                "Certificates taken, the first one included.",
+                "Certificates loaded, including the first one.",
             ),
             cert_key_update_errors: registry.counter_vec(
                 "galley_validation_cert_key_update_errors",
-                "Certificates that could not be taken.",
+                "Certificates that could not be loaded.",
                 &["error"],
             ),
             cert_expiry: registry.int_gauge(
                 "galley_validation_cert_expiry_timestamp_seconds",
-                "When the certificate of the webhook ends.",
+                "Expiry time of the webhook's certificate, in seconds since the epoch.",
             ),
         }
     }
 
-    /// Counts an answer.
+    /// Counts a response.
     pub(super) fn count(&self, answer: &Answer) {
         let known = COLLECTIONS
             .iter()

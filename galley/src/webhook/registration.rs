@@ -1,7 +1,8 @@
-//! Keeps the ValidatingWebhookConfiguration as it should be: the caBundle that API servers verify
-//! the webhook with and, if a file says so, the whole object.
+//! Keeps the ValidatingWebhookConfiguration up to date: the caBundle with which API servers verify
+//! the webhook and, if a file is given, the whole object.
 //!
-//! Every replica does this. Equal inputs give equal objects, so they do not undo each other's work.
+//! Every replica does this. Equal inputs give equal objects, so replicas do not undo each other's
+//! work.
 
 mod desired;
 mod selftest;
@@ -22,33 +23,34 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 use desired::{Desired, Step};
 
-/// Changes of files are looked at when they have been quiet for this long.
+/// Files are read after they have not changed for this long.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Delays after a failure.
+/// First and longest delay after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// What is to be registered.
+/// What to register.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Name of the object.
     pub name: String,
     /// Namespace of galley's Service.
     pub namespace: String,
-    /// Galley's Service: nothing is registered before one of its endpoints is ready.
+    /// Name of galley's Service: nothing is registered until one of its endpoints is ready.
     pub service: String,
-    /// Certificates that the webhook's own is verified with.
+    /// CA certificates that verify the webhook's certificate.
     pub ca_file: PathBuf,
-    /// The object to install; without it, the object is somebody else's and only its bundle is kept.
+    /// The object to install; without it, something else installs the object and only its caBundle
+    /// is kept up to date.
     pub file: Option<PathBuf>,
-    /// Whether the object is installed with `Ignore` and turned to `Fail` when it works.
+    /// Whether the object is installed with `Ignore` and switched to `Fail` once the webhook works.
     pub managed_policy: bool,
 }
 
 impl Settings {
-    /// What is in the files now.
+    /// The present contents of the files.
     fn contents(&self) -> [Option<Vec<u8>>; 2] {
         let files = [Some(&self.ca_file), self.file.as_ref()];
-        // What cannot be read is told of when it is loaded.
+        // Read errors are reported when the file is loaded.
         files.map(|file| file.and_then(|path| desired::read(path).ok()))
     }
 }
@@ -64,36 +66,36 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the families.
+    /// Registers the metric families.
     pub fn register(registry: &Registry) -> Self {
         Self {
             updates: registry.counter(
                 "galley_validation_config_updates",
-                "Times that the webhook's registration was written.",
+                "Writes of the webhook's registration.",
             ),
             update_errors: registry.counter_vec(
                 "galley_validation_config_update_error",
-                "Times that it could not be written.",
+                "Requests for the webhook's registration that failed.",
                 &["error"],
             ),
             loads: registry.counter(
                 "galley_validation_config_load",
-                "Times that the files of the registration were read.",
+                "Times that the files of the registration were loaded.",
             ),
             load_errors: registry.counter_vec(
                 "galley_validation_config_load_error",
-                "Times that they could not be used.",
+                "Times that the files of the registration could not be loaded.",
                 &["error"],
             ),
             self_test: registry.int_gauge(
                 "galley_validation_self_test",
-                "Whether an API server refused an object for this webhook: 1 when it did.",
+                "Whether an API server calls the webhook, as the self-test found: 1 if so.",
             ),
         }
     }
 }
 
-/// Keeps the object until the process drains.
+/// Keeps the object up to date until the process drains.
 pub async fn keep(client: Client, settings: Settings, metrics: Metrics, drain: drain::Watch) {
     tokio::select! {
         () = drain.signaled() => {}
@@ -124,7 +126,7 @@ async fn run(client: Client, settings: Settings, metrics: Metrics) {
         tokio::select! {
             () = tokio::time::sleep(delay), if again.is_some() => {}
             Some(()) = changes.recv() => {
-                // Whatever happens in the files' directories is a change.
+                // Any change in the directories of the files is reported.
                 let contents = keeper.settings.contents();
                 if contents == known {
                     continue;
@@ -132,11 +134,11 @@ async fn run(client: Client, settings: Settings, metrics: Metrics) {
                 known = contents;
             }
             event = events.next() => match event {
-                // Its own writes come back, too; they are found to be as they should.
+                // Its own writes are reported, too; reconciling then finds nothing to do.
                 Some(Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_))) => {}
                 Some(Ok(_)) => continue,
                 Some(Err(error)) => {
-                    tracing::debug!(target: "validation", "watch of the registration: {error}");
+                    tracing::debug!(target: "validation", "cannot watch the registration: {error}");
                     continue;
                 }
                 None => return,
@@ -147,22 +149,22 @@ async fn run(client: Client, settings: Settings, metrics: Metrics) {
                 retry.reset();
                 next
             }
-            // Another replica was quicker; what it wrote may be all that is needed.
+            // Another replica wrote first; that may be all that was needed.
             Err(Error::Api { source, .. }) if class(&source) == "conflict" => Some(Duration::ZERO),
             Err(error) => {
-                tracing::warn!(target: "validation", "registration of the webhook: {error}");
+                tracing::warn!(target: "validation", "cannot register the webhook: {error}");
                 Some(retry.next())
             }
         };
     }
 }
 
-/// Why the object is not as it should be.
+/// Why the object could not be updated.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
     Load(#[from] desired::LoadError),
-    #[error("{what} ValidatingWebhookConfiguration {name}: {source}")]
+    #[error("cannot {what} ValidatingWebhookConfiguration {name}: {source}")]
     Api {
         what: &'static str,
         name: String,
@@ -178,7 +180,8 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// One look and at most one write; how soon to look again without being asked.
+    /// Reads the object and writes it at most once; returns how soon to do so again without a
+    /// change.
     async fn reconcile(&self) -> Result<Option<Duration>, Error> {
         let desired = match Desired::load(&self.settings) {
             Ok(desired) => desired,
@@ -213,13 +216,13 @@ impl Keeper {
             }
         }
         if !is_registered && !desired.is_owner() {
-            // Whoever installs the object will be seen doing so.
+            // The watch will show when the object is installed.
             return Ok(None);
         }
         self.look_after_policy(&desired).await
     }
 
-    /// Whether an API server asks the webhook; then it may fail closed.
+    /// Tests whether an API server calls the webhook; once it does, the webhook may fail closed.
     async fn look_after_policy(&self, desired: &Desired) -> Result<Option<Duration>, Error> {
         if self.metrics.self_test.get() == 1 {
             return Ok(None);
@@ -227,7 +230,7 @@ impl Keeper {
         match selftest::run(&self.client, &self.settings.namespace).await {
             Ok(()) => {
                 self.metrics.self_test.set(1);
-                tracing::info!(target: "validation", "an API server asks the webhook");
+                tracing::info!(target: "validation", "an API server calls the webhook");
                 let found = self
                     .call("get", self.api.get_opt(&self.settings.name))
                     .await?;
@@ -252,7 +255,7 @@ impl Keeper {
     ) -> Result<(), Error> {
         self.call(what, request).await?;
         self.metrics.updates.inc();
-        tracing::info!(target: "validation", name = self.settings.name, "registration: {what}");
+        tracing::info!(target: "validation", name = self.settings.name, "registration written: {what}");
         Ok(())
     }
 
@@ -273,7 +276,7 @@ impl Keeper {
     }
 }
 
-/// A few words, for a label.
+/// A short class of error, for a label.
 fn class(error: &kube::Error) -> &'static str {
     match error {
         kube::Error::Api(status) => match status.code {

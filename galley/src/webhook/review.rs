@@ -1,4 +1,4 @@
-//! AdmissionReview in, AdmissionReview out: pure.
+//! From AdmissionReview request to AdmissionReview response: pure.
 
 use istio_api::collections::COLLECTIONS;
 use istio_api::manifest::{self, FieldError, Found, Item};
@@ -9,23 +9,23 @@ use galley_engine::content;
 
 mod advice;
 
-/// Annotation by which an object asks to be refused, to see that the webhook is there.
+/// Annotation of objects that are always rejected, used to test that the webhook is called.
 const ALWAYS_REJECT: &str = "internal.istio.io/webhook-always-reject";
-/// Members that every object may have.
+/// Top-level fields that every object may have.
 const MEMBERS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
-/// More warnings than this are counted and not listed.
+/// Warnings beyond this number are counted and not listed.
 const MAX_WARNINGS: usize = 20;
 
-/// Why an object was refused: the label `reason` of the metric, as in 1.1.
+/// Why an object was rejected: the label `reason` of the metric, as in 1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// It is no object.
+    /// It cannot be read as an object.
     YamlDecodeError,
-    /// Its kind is nobody's.
+    /// Its kind is unknown.
     UnknownType,
-    /// Its spec does not fit the message of its kind.
+    /// Its spec cannot be decoded as its kind.
     CrdConversionError,
-    /// It breaks a rule.
+    /// It breaks a validation rule.
     InvalidResource,
 }
 
@@ -42,40 +42,40 @@ impl Reason {
     }
 }
 
-/// What was decided.
+/// The decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The object may be stored.
     Passed,
-    /// It may not.
+    /// The object must not be stored.
     Refused(Reason),
 }
 
-/// An answer, with what metrics and log should say.
+/// A response, with what metrics and log need.
 #[derive(Debug)]
 pub struct Answer {
     /// The AdmissionReview to send.
     pub body: Value,
-    /// What was decided.
+    /// The decision.
     pub outcome: Outcome,
-    /// API group of the question, as it came.
+    /// API group of the request, unchanged.
     pub group: String,
-    /// Version of the question, as it came.
+    /// Version of the request, unchanged.
     pub version: String,
-    /// Plural of the question, as it came.
+    /// Plural of the request, unchanged.
     pub resource: String,
     /// `Kind namespace/name`, as far as known.
     pub subject: String,
-    /// Why it was refused; empty if it was not.
+    /// Why the object was rejected; empty if it was accepted.
     pub message: String,
-    /// Whether the log need not know: the object asked for it.
+    /// Whether the rejection is expected and not logged: the object asked for it.
     pub quiet: bool,
 }
 
-/// Answers a request's body.
+/// Answers the body of a request.
 ///
 /// # Errors
-/// If it is an AdmissionReview that asks nothing.
+/// If it is an AdmissionReview without a request.
 pub fn answer(body: &[u8]) -> Result<Answer, ReadError> {
     let mut review = match Review::read(body) {
         Ok(review) => review,
@@ -91,13 +91,14 @@ pub fn answer(body: &[u8]) -> Result<Answer, ReadError> {
     let question = Question::of(&review);
     let verdict = match review.text("/operation") {
         "CREATE" | "UPDATE" => decide(&question, review.take_object()),
-        // Nothing of the object is stored by these; they are not registered for either.
+        // Other operations store no part of the object; the webhook is not registered for them
+        // either.
         _ => Verdict::default(),
     };
     Ok(verdict.answer(&question))
 }
 
-/// What is repeated of a question.
+/// The parts of a request that the response and the messages need.
 #[derive(Debug, Default)]
 struct Question {
     review_version: &'static str,
@@ -135,7 +136,7 @@ impl Question {
     }
 }
 
-/// What is said of an object.
+/// The decision about an object.
 #[derive(Debug, Default)]
 struct Verdict {
     refusal: Option<(Reason, String)>,
@@ -201,12 +202,12 @@ fn decide(question: &Question, mut object: Value) -> Verdict {
         .filter(|name| !MEMBERS.contains(&name.as_str()))
         .cloned()
         .collect();
-    // An object of an API server names its namespace; one that is asked about by hand may not.
+    // Objects from an API server name their namespace; those of a manual request may not.
     if let Some(metadata) = members.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata
             .entry("namespace")
             .or_insert_with(|| json!(question.namespace));
-        // It has no name yet while the API server is still to make one up.
+        // The API server has not generated the name yet.
         if metadata.contains_key("generateName") {
             metadata.entry("name").or_insert_with(|| json!("generated"));
         }
@@ -256,8 +257,8 @@ fn decide(question: &Question, mut object: Value) -> Verdict {
     }
 }
 
-/// A kind of ours that this version has no rules for is none of its business; any other is a
-/// mistake in the webhook's registration.
+/// A kind in one of Istio's groups without validation rules in this version passes; any other kind
+/// is a mistake in the webhook's registration.
 fn unknown_kind(object: &Value) -> Verdict {
     let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
     let (group, _) = text("apiVersion").split_once('/').unwrap_or_default();
@@ -293,7 +294,7 @@ fn checked(config: &manifest::Config, ignored: Vec<FieldError>) -> Verdict {
     verdict
 }
 
-/// One error as it is, several below their number.
+/// A single error as it is, several as a list below their number.
 fn listed(errors: &[FieldError]) -> String {
     match errors {
         [one] => line(one),
@@ -315,7 +316,7 @@ fn line(error: &FieldError) -> String {
     }
 }
 
-/// Only Istio's kinds are read.
+/// Reads Istio's kinds only.
 enum Istio {}
 
 impl manifest::Native for Istio {
@@ -326,7 +327,7 @@ impl manifest::Native for Istio {
     fn read(_: &str, _: &manifest::Metadata, _: &Value) -> Result<Self, FieldError> {
         Err(FieldError {
             path: "kind".to_owned(),
-            message: "not a kind of Istio".to_owned(),
+            message: "not an Istio kind".to_owned(),
         })
     }
 }

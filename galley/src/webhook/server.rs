@@ -18,10 +18,10 @@ use super::Metrics;
 use super::review::{self, Answer, Outcome};
 use crate::certificate;
 
-/// Largest request in bytes: an object of the largest size that is stored, as it was and as it is
-/// to be, twice over.
+/// Maximum size of a request, in bytes: room for an object of the largest size that is stored,
+/// before and after a change, and as much again.
 const MAX_BODY: usize = 7 * (1 << 20) + (1 << 19);
-/// Requests that are worked on at a time; more wait.
+/// Requests that are processed at a time; others wait.
 const MAX_CONCURRENT: usize = 8;
 
 struct Shared {
@@ -29,10 +29,10 @@ struct Shared {
     places: Arc<Semaphore>,
 }
 
-/// Serves until the process drains. `ready` is open while the certificate is good.
+/// Serves until the process drains. `ready` is open while the certificate is valid.
 ///
 /// # Errors
-/// If the port fails.
+/// If the listener fails.
 pub async fn serve(
     listener: TcpListener,
     files: CertFiles,
@@ -63,7 +63,7 @@ pub async fn serve(
     served.context("serve the webhook")
 }
 
-/// The routes.
+/// The routes of the webhook.
 fn router(metrics: Metrics) -> Router {
     let shared = Shared {
         metrics,
@@ -80,7 +80,7 @@ async fn admit(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let refuse = |status: StatusCode, text: String| {
         let code = status.as_u16().to_string();
         shared.metrics.http_error.with_label_values(&[&code]).inc();
-        tracing::warn!(target: "validation", status = code, "request refused: {}", text.trim());
+        tracing::warn!(target: "validation", status = code, "request rejected: {}", text.trim());
         (status, text).into_response()
     };
     let body = match admission::body(request, MAX_BODY).await {
@@ -90,7 +90,7 @@ async fn admit(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let Ok(place) = Arc::clone(&shared.places).acquire_owned().await else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "ending\n".to_owned());
     };
-    // Not on a thread that serves others: a large object takes milliseconds.
+    // On a thread of its own, as a large object takes milliseconds.
     let work = tokio::task::spawn_blocking(move || {
         let answer = review::answer(&body);
         drop(place);
@@ -105,7 +105,7 @@ async fn admit(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         Ok(Err(error)) => refuse(StatusCode::BAD_REQUEST, format!("{error}\n")),
         Err(error) => {
             tracing::error!(target: "validation", "validation failed: {error}");
-            let text = "internal error, see the log of galley\n".to_owned();
+            let text = "internal error: see galley's log\n".to_owned();
             refuse(StatusCode::INTERNAL_SERVER_ERROR, text)
         }
     }
@@ -116,7 +116,7 @@ fn report(answer: &Answer) {
         tracing::info!(
             target: "validation",
             object = answer.subject,
-            "refused: {}",
+            "rejected: {}",
             answer.message
         );
     }

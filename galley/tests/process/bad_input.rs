@@ -1,11 +1,11 @@
-//! Bad input: one clear message, the last good state stays in force, everything else goes on.
+//! Invalid input: one clear message, the last good state stays in force, everything else goes on.
 
 use std::fs::File;
 use std::os::unix::fs::symlink;
 
 use crate::harness::{Galley, Sink, World, label, sidecar};
 
-/// Galley with two files, `a.yaml` that the test spoils and `b.yaml` that must go on working.
+/// Galley with two files: the test breaks `a.yaml`, and `b.yaml` must keep working.
 async fn start() -> (World, Galley, Sink) {
     let world = World::new();
     world.write("a.yaml", &sidecar("a", "1"));
@@ -17,7 +17,7 @@ async fn start() -> (World, Galley, Sink) {
     (world, galley, sink)
 }
 
-/// `a` is as it was, `b` can still be changed, and `a` too once it is good again.
+/// `a` is unchanged, `b` can still be changed, and so can `a` once it is valid again.
 async fn all_else_goes_on(world: &World, galley: &Galley, sink: &mut Sink) {
     world.write("b.yaml", &sidecar("b", "2"));
     sink.label("sidecars shop/b", "2").await;
@@ -143,7 +143,7 @@ async fn two_objects_of_the_same_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_file() {
     let (world, galley, mut sink) = start().await;
-    // A link to itself cannot be read by anybody, not even root.
+    // Nobody can read a link to itself, not even root.
     world.remove("a.yaml");
     symlink("a.yaml", world.config().join("a.yaml")).unwrap();
     galley
@@ -171,7 +171,7 @@ async fn a_file_of_50_megabytes() {
     file.set_len(50 << 20).unwrap();
     std::fs::rename(world.path("large"), world.config().join("a.yaml")).unwrap();
     galley
-        .message(&["a.yaml: the file has 52428800 bytes, at most 16777216 are read: split it"])
+        .message(&["a.yaml: the file has 52428800 bytes, the limit is 16777216: split it"])
         .await;
     all_else_goes_on(&world, &galley, &mut sink).await;
     galley.stop().await;

@@ -1,4 +1,4 @@
-//! A cluster that has definitions of Istio's kinds.
+//! A cluster with definitions of Istio kinds.
 
 use std::ops::{Deref, DerefMut};
 

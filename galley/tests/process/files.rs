@@ -1,4 +1,4 @@
-//! What happens on disk reaches the sink.
+//! Changes on disk reach the sink.
 
 use std::os::unix::fs::symlink;
 use std::time::Instant;
@@ -26,7 +26,7 @@ async fn changes_of_files_reach_the_sink() {
     sink.until("first state", |state| state.len() == 2).await;
     assert_eq!(sink.given(), 2);
 
-    // Written in place, replaced, removed, in a new directory: one resource each.
+    // Written in place, replaced, deleted, in a new directory: one resource each.
     let start = Instant::now();
     world.write("a.yaml", &sidecar("a", "2"));
     sink.label("sidecars shop/a", "2").await;
@@ -52,7 +52,7 @@ async fn changes_of_files_reach_the_sink() {
     sink.label("sidecars shop/c", "1").await;
     assert_eq!(sink.given(), 6);
 
-    // A whole directory away and back.
+    // A whole directory is moved away and back.
     std::fs::rename(world.config().join("new"), world.path("aside")).unwrap();
     sink.until("c is gone", |state| state.len() == 1).await;
     std::fs::rename(world.path("aside"), world.config().join("newer")).unwrap();

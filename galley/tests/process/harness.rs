@@ -1,4 +1,4 @@
-//! Starts galley in this process on ports of its own, and sinks that remember what they are told.
+//! Starts galley in this process on free ports, and sinks that record what they receive.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,10 +30,10 @@ pub(crate) const PILOT: &str =
     "spiffe://cluster.local/ns/istio-system/sa/istio-pilot-service-account";
 pub(crate) const SERVER_NAME: &str = "istio-galley.istio-system.svc";
 
-/// Nothing that is waited for takes this long unless it never comes.
+/// Maximum time to wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Nobody has to wait for a server of this machine.
+/// Short delays, as the servers are on this machine.
 const TIMING: Timing = Timing {
     patience: Duration::from_millis(300),
     requests: list_watch::Timing {
@@ -44,7 +44,7 @@ const TIMING: Timing = Timing {
     },
 };
 
-/// Nobody has to wait for the next analysis, and no lease ends by itself.
+/// Tests do not wait for the next analysis, and Leases do not expire.
 const STATUS_TIMING: StatusTiming = StatusTiming {
     analysis: Duration::from_millis(5),
     lease: mesh_common::lease::Timing {
@@ -100,7 +100,7 @@ impl World {
         std::fs::write(path, text).unwrap();
     }
 
-    /// Replaces a file at once, as careful writers do.
+    /// Replaces a file atomically.
     pub(crate) fn replace(&self, name: &str, text: &str) {
         let temporary = self.path("replacement");
         std::fs::write(&temporary, text).unwrap();
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    /// Writes how to reach the API server at `address`; the flag that names the file.
+    /// Writes a kubeconfig for the API server at `address`; returns the flag that names it.
     pub(crate) fn kubeconfig(&self, address: SocketAddr) -> String {
         mesh_common::testing::cluster::kubeconfig(self.dir.path(), address)
     }
@@ -194,6 +194,16 @@ pub(crate) struct Galley {
 }
 
 impl Galley {
+    /// Waits until it ends by itself with an error, and its tasks with it; the error.
+    pub(crate) async fn failed(self) -> String {
+        let result = tokio::time::timeout(PATIENCE, self.task).await.unwrap();
+        assert!(
+            self.trigger.drain(PATIENCE).await,
+            "something holds the drain"
+        );
+        format!("{:#}", result.unwrap().unwrap_err())
+    }
+
     pub(crate) async fn stop(self) {
         assert!(
             self.trigger.drain(PATIENCE).await,
@@ -213,7 +223,7 @@ impl Galley {
         (head.lines().next().unwrap().to_owned(), body.to_owned())
     }
 
-    /// What is wrong with the files, one line each.
+    /// The problems of the files, one line each.
     pub(crate) async fn messages(&self) -> Vec<String> {
         let (_, body) = self.page("/debug/sources").await;
         let value: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -223,7 +233,7 @@ impl Galley {
             .collect()
     }
 
-    /// Waits until there is a message with all of these parts, and only that one.
+    /// Waits until exactly one message exists and it contains all of these parts.
     pub(crate) async fn message(&self, parts: &[&str]) -> String {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -260,7 +270,7 @@ pub(crate) type State = BTreeMap<String, Resource>;
 #[derive(Default)]
 struct Seen {
     state: State,
-    /// Resources given and removed, over all changes.
+    /// Number of resources added and removed, over all changes.
     given: usize,
 }
 
@@ -339,7 +349,7 @@ impl Sink {
         self.seen.lock().state.clone()
     }
 
-    /// Waits until the state is so.
+    /// Waits until a condition on the state is true.
     pub(crate) async fn until(&mut self, what: &str, test: impl Fn(&State) -> bool) {
         let wait = async {
             loop {
@@ -349,7 +359,7 @@ impl Sink {
                 }
                 tokio::select! {
                     changed = self.changed.changed() => changed.unwrap(),
-                    // The client counts as synced a moment after the last change was applied.
+                    // The client counts as synced shortly after the last change was applied.
                     () = tokio::time::sleep(Duration::from_millis(20)) => {}
                 }
             }

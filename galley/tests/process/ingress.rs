@@ -46,7 +46,7 @@ fn service(port: u16) -> Value {
     })
 }
 
-/// Where the only route of the host leads.
+/// Port of the only route of the host.
 fn port(state: &State) -> Option<u32> {
     let body = state.get(ROUTES)?.body.as_ref()?;
     let routes = VirtualService::decode(body.value.as_slice()).unwrap();
@@ -81,7 +81,7 @@ async fn an_ingress_of_a_cluster_is_served() {
     sink.until("no port", |state| !state.contains_key(ROUTES))
         .await;
     galley
-        .message(&["Ingress shop/web", "no service web with a port named http"])
+        .message(&["Ingress shop/web", "no Service web with a port named http"])
         .await;
     cluster.apply(SERVICES, service(9090));
     sink.until("the port again", |state| port(state) == Some(9090))
@@ -106,7 +106,7 @@ async fn an_ingress_of_files_follows_the_mesh_configuration() {
     sink.until("the route", |state| port(state) == Some(8080))
         .await;
 
-    // An object of that name that somebody wrote counts instead, as long as it is there.
+    // A configured object of the same name takes precedence while it exists.
     world.write(
         "own.yaml",
         "

@@ -1,5 +1,5 @@
-//! What is on the wire, byte by byte: the peer is no code of ours, but a writer and a reader of
-//! field numbers.
+//! The bytes on the wire: the peer does not use our code, but a writer and a reader of field
+//! numbers.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ mod wire;
 const NEWER: &str = "/istio.mcp.v1alpha1.ResourceSource/EstablishResourceStream";
 const OLDER: &str = "/istio.mcp.v1alpha1.AggregatedMeshConfigService/StreamAggregatedResources";
 
-/// Messages as they are.
+/// Messages in their encoded form.
 #[derive(Debug, Clone, Copy)]
 struct Raw;
 
@@ -71,7 +71,7 @@ fn read_varint(bytes: &mut &[u8]) -> u64 {
     }
 }
 
-/// Field numbers and values; of an integer its varint.
+/// Field numbers and values; for an integer its varint.
 fn fields(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
@@ -89,7 +89,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
     found
 }
 
-/// The only value of a field; `None` when it is absent.
+/// The only value of a field; `None` if it is absent.
 fn field(all: &[(u64, Vec<u8>)], number: u64) -> Option<&[u8]> {
     let mut values = all.iter().filter(|(field, _)| *field == number);
     let value = values.next().map(|(_, value)| value.as_slice());
@@ -145,12 +145,12 @@ const GATEWAY: &str = "apiVersion: networking.istio.io/v1alpha3\n\
     \x20 - port: {number: 80, name: http, protocol: HTTP}\n\
     \x20   hosts: [shop.example.com]\n";
 
-/// The only label of a resource, as it is on the wire.
+/// The only label of a resource, as encoded on the wire.
 fn labels(metadata: &[(u64, Vec<u8>)]) -> Vec<u8> {
     message(4, &[field(metadata, 4).unwrap().to_vec()])
 }
 
-/// What a peer of 1.1 must find of the gateway, whichever service it asks.
+/// What a peer of 1.1 must find in the gateway, with either service.
 fn check(resource: &[u8]) {
     let resource = fields(resource);
     let metadata = fields(field(&resource, 1).unwrap());
@@ -179,7 +179,7 @@ async fn the_service_of_1_1() {
     let world = World::new();
     world.write("gw.yaml", GATEWAY);
     let galley = world.start_with(&["--insecure"]).await;
-    // A pilot of 1.1 sends its node, which is empty, with each request.
+    // Pilot of 1.1 sends its node, which is empty, with each request.
     let node = message(1, &[]);
     let subscribe = [node.clone(), text(2, GATEWAYS)].concat();
     let mut peer = Peer::call(&galley, NEWER, subscribe).await.unwrap();
@@ -190,7 +190,7 @@ async fn the_service_of_1_1() {
     assert!(!words(&response, 1).is_empty());
     assert_eq!((field(&response, 4), field(&response, 6)), (None, None));
 
-    // Refused: nothing, until the gateway changes.
+    // After a rejection nothing is sent until the gateway changes.
     let error = message(5, &[int(1, 3), text(2, "bad")]);
     let refusal = [node.clone(), text(2, GATEWAYS), text(4, "1"), error].concat();
     peer.send(refusal).await;
@@ -200,7 +200,7 @@ async fn the_service_of_1_1() {
     let metadata = fields(field(&resource, 1).unwrap());
     assert_eq!(labels(&metadata), entry(4, "team", "blue"));
 
-    // Deltas for whoever asks for them: the gateway is gone.
+    // Deltas on request: the gateway is deleted.
     let nonce = words(&response, 5);
     let delta = [node.clone(), text(2, GATEWAYS), text(4, &nonce), int(6, 1)].concat();
     peer.send(delta).await;
@@ -212,7 +212,7 @@ async fn the_service_of_1_1() {
     );
     assert_eq!(field(&response, 6), Some(&[1][..]));
 
-    // Answered as empty: the stream lives on.
+    // Answered as empty: the stream goes on.
     peer.send([node, text(2, UNKNOWN)].concat()).await;
     let response = peer.receive().await.unwrap();
     assert_eq!(
@@ -240,11 +240,11 @@ async fn the_service_of_1_0() {
         (GATEWAYS.to_owned(), "1".to_owned())
     );
 
-    // A refusal names the version that is still held. 1.1 sends the bad one again then.
+    // A rejection states the version that is still held. 1.1 then sends the bad one again.
     let error = message(5, &[int(1, 3), text(2, "bad")]);
     let refusal = [node.clone(), text(3, GATEWAYS), text(4, "1"), error].concat();
     peer.send(refusal).await;
-    // A collection of 1.1 that is always empty: its answer comes next, nothing of the gateway.
+    // A collection of 1.1 that is always empty: its response comes next, without the gateway.
     let rules = "istio/policy/v1beta1/rules";
     peer.send([node.clone(), text(3, rules)].concat()).await;
     let response = peer.receive().await.unwrap();
@@ -257,7 +257,7 @@ async fn the_service_of_1_0() {
     assert_eq!(words(&response, 4), "3");
     assert_ne!(words(&response, 1), version);
 
-    // Sinks of 1.0 and 1.1 know no other names.
+    // Sinks of 1.0 and 1.1 do not know other names.
     peer.send([node, text(3, UNKNOWN)].concat()).await;
     let status = peer.receive().await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);

@@ -1,4 +1,4 @@
-//! What happens in a cluster reaches the sink.
+//! Changes in a cluster reach the sink.
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ fn gateway(name: &str, value: &str) -> Value {
     })
 }
 
-/// One that no proxy could use.
+/// An invalid object.
 fn bad_sidecar(name: &str) -> Value {
     json!({
         "metadata": {"name": name, "namespace": "shop", "uid": name},
@@ -67,7 +67,7 @@ async fn measured(galley: &Galley, name: &str, wanted: &str) {
     }
 }
 
-/// Waits until that is told, and nothing else.
+/// Waits until this is reported, and nothing else.
 async fn is_unreachable(galley: &Galley) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
@@ -100,7 +100,7 @@ async fn a_list_of_several_pages_is_followed_by_events() {
     for i in 0..1200 {
         cluster.apply(SIDECARS, sidecar(&format!("s{i}"), "1"));
     }
-    // The first list breaks off in the middle.
+    // The first list is interrupted.
     cluster.forget_next_page();
     let galley = start(&world, &cluster).await;
     let mut sink = world.sink(&galley);
@@ -118,7 +118,7 @@ async fn a_list_of_several_pages_is_followed_by_events() {
     sink.until("s8 is gone", |state| state.len() == 1200).await;
     assert_eq!(sink.given(), 1203);
 
-    // What nobody downstream is interested in makes no change there; a change after it does.
+    // Changes without effect cause no update; a change after them does.
     let mut same = sidecar("s7", "2");
     same["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
     same["metadata"]["generation"] = 2.into();
@@ -242,7 +242,7 @@ async fn a_definition_comes_and_goes() {
     has(&mut sink, &["a"]).await;
     measured(&galley, MISSING, &(all - 1).to_string()).await;
 
-    // And again.
+    // The same once more.
     cluster.define("Gateway", "gateways");
     sink.label("gateways shop/g", "2").await;
     galley.stop().await;
@@ -271,7 +271,7 @@ async fn another_version_of_a_kind_is_read_in_its_place() {
     let given = sink.given();
     cluster.define("Gateway", "gateways");
     sink.until("the new ones", are(["new", "stays"])).await;
-    // The one that is in both is not sent again.
+    // The object that is in both is not sent again.
     assert_eq!(sink.given(), given + 2);
     galley.stop().await;
 }
@@ -301,7 +301,7 @@ async fn a_kind_that_is_forbidden_holds_up_nothing() {
     })
     .await;
     galley.no_messages().await;
-    // What was read before stays when it is refused later.
+    // What was read before stays when access is denied later.
     cluster.forbid(SERVICES, true);
     cluster.end_watches();
     galley.message(&["services: ", "(403)"]).await;
@@ -340,7 +340,7 @@ async fn bad_objects_harm_nobody_else() {
     assert_eq!(file["problems"][0]["object"], "Sidecar shop/bad", "{page}");
     assert_eq!(metric(&galley, FAILED).await, "1");
 
-    // An update that is bad leaves what was there; one that is good is taken.
+    // An invalid update keeps the former state; a valid one is applied.
     cluster.delete(SIDECARS, "shop/bad");
     galley.no_messages().await;
     cluster.apply(SIDECARS, bad_sidecar("good"));
@@ -352,7 +352,7 @@ async fn bad_objects_harm_nobody_else() {
     sink.label("sidecars shop/good", "2").await;
     galley.no_messages().await;
 
-    // What cannot be used can be deleted.
+    // An invalid object can be deleted.
     cluster.apply(SIDECARS, bad_sidecar("good"));
     galley.message(&["Sidecar shop/good"]).await;
     cluster.delete(SIDECARS, "shop/good");

@@ -18,5 +18,6 @@ mod peers;
 mod push;
 mod reports;
 mod status;
+mod supervision;
 mod transport;
 mod webhook;

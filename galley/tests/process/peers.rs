@@ -1,5 +1,5 @@
-//! Sinks that are sick or mean: they end their own stream at most, others are served meanwhile, and
-//! counters say what happened.
+//! Faulty and hostile sinks: at most their own stream ends, others are still served, and metrics
+//! show what happened.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tonic::Code;
 use crate::harness::{Galley, PATIENCE, Sink, World, label, sidecar};
 use crate::transport::{SIDECARS, Stream, open, receive, subscribe};
 
-/// Galley with a sink that must go on being served.
+/// Galley with a sink that must still be served.
 async fn start() -> (World, Galley, Sink) {
     let world = World::new();
     world.write("a.yaml", &sidecar("a", "1"));
@@ -24,7 +24,7 @@ async fn start() -> (World, Galley, Sink) {
     (world, galley, honest)
 }
 
-/// The honest sink is told of a change.
+/// A change reaches the honest sink.
 async fn others_are_served(world: &World, honest: &mut Sink) {
     let next = match label(&honest.state(), "sidecars shop/a") {
         Some("2") => "3",
@@ -77,7 +77,7 @@ async fn one_that_never_answers() {
     for _ in 0..3 {
         others_are_served(&world, &mut honest).await;
     }
-    // It is sent nothing more, until it answers: then the newest, once.
+    // Nothing more is sent until it answers: then the newest state, once.
     let ack = RequestResources {
         response_nonce: first.nonce,
         ..subscribe(SIDECARS)
@@ -101,7 +101,7 @@ async fn one_that_refuses_everything() {
         let sent = receive(&mut stream).await.unwrap().unwrap();
         assert_eq!(sent.nonce, round.to_string());
         stream.0.send(refusal(&sent.nonce)).await.unwrap();
-        // Stale by then: counted, and nothing else.
+        // It is stale by then: it is counted and has no other effect.
         stream.0.send(refusal(&sent.nonce)).await.unwrap();
         others_are_served(&world, &mut honest).await;
     }
@@ -128,7 +128,7 @@ async fn one_that_lies_about_what_it_holds() {
     };
     let mut stream = open(&galley, None).await.unwrap();
     receive(&mut stream).await.unwrap().unwrap();
-    // Not the first request of this stream: what it says is not looked at.
+    // Not the first request of this stream: the versions in it are ignored.
     stream.0.send(lie.clone()).await.unwrap();
     stream
         .0
@@ -141,7 +141,7 @@ async fn one_that_lies_about_what_it_holds() {
     others_are_served(&world, &mut honest).await;
     let sent = receive(&mut stream).await.unwrap().unwrap();
     assert_eq!((sent.resources.len(), sent.removed_resources.len()), (1, 0));
-    // The first of another: it is told what is so.
+    // The first request of another stream: the versions in it are compared.
     let gateways = "istio/networking/v1alpha3/gateways";
     stream
         .0
@@ -221,7 +221,7 @@ async fn one_that_asks_for_10000_unknown_collections() {
         .unwrap();
     let status = end(&mut stream).await;
     assert!(
-        status.message().contains("has 257 bytes, at most 256"),
+        status.message().contains("has 257 bytes, the limit is 256"),
         "{status}"
     );
     galley.stop().await;
@@ -255,6 +255,6 @@ async fn health_of_the_services() {
     let mut states = client.watch(ask(unknown)).await.unwrap().into_inner();
     let state = states.message().await.unwrap().unwrap();
     assert_eq!(state.status(), ServingStatus::ServiceUnknown);
-    // The open stream does not hold up the end.
+    // The open stream does not delay the shutdown.
     galley.stop().await;
 }

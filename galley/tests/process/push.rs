@@ -1,4 +1,4 @@
-//! A sink that is called (`--sinkAddress`).
+//! A sink that galley calls (`--sinkAddress`).
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use crate::harness::{PATIENCE, World, sidecar};
 use crate::transport::{SIDECARS, subscribe};
 
-/// A call that galley made.
+/// A call by galley.
 struct Call {
     metadata: MetadataMap,
     identities: Option<Vec<String>>,
@@ -34,13 +34,13 @@ impl Call {
         self.requests.send(Ok(request)).await.unwrap();
     }
 
-    /// Takes the message that opens the stream, which is of no collection.
+    /// Receives the message that opens the stream, which has no collection.
     async fn trigger(&mut self) {
         assert_eq!(self.receive().await, Resources::default());
     }
 }
 
-/// What a sink says to the message that opens a stream.
+/// The answer of a sink to the message that opens a stream.
 fn answer_to_trigger(code: Option<Code>) -> RequestResources {
     RequestResources {
         error_detail: code.map(|code| rpc::Status {
@@ -52,7 +52,7 @@ fn answer_to_trigger(code: Option<Code>) -> RequestResources {
     }
 }
 
-/// Hands every call to the test.
+/// Passes every call to the test.
 struct Remote {
     calls: mpsc::Sender<Call>,
 }
@@ -78,7 +78,7 @@ impl ResourceSink for Remote {
     }
 }
 
-/// A server of sinks that galley may call.
+/// A server with sinks for galley to call.
 struct Sinks {
     address: SocketAddr,
     calls: mpsc::Receiver<Call>,
@@ -138,7 +138,7 @@ async fn configuration_is_pushed_and_again_after_the_stream_broke() {
     let mut call = sinks.call().await;
     assert_eq!(call.metadata.get("cluster").unwrap(), "one");
     assert_eq!(call.metadata.get("team").unwrap(), "red");
-    // As sinks of 1.1 do: subscriptions first, then what they say to the opening message.
+    // Like sinks of 1.1: subscriptions first, then the answer to the opening message.
     call.send(subscribe(SIDECARS)).await;
     call.trigger().await;
     call.send(answer_to_trigger(Some(Code::Unimplemented)))
@@ -159,7 +159,7 @@ async fn configuration_is_pushed_and_again_after_the_stream_broke() {
     assert!(page.contains("\"service\":\"ResourceSink\""), "{page}");
     assert!(page.contains(&sinks.address.to_string()), "{page}");
 
-    // In the other order, too.
+    // Also in the other order.
     drop(call);
     let mut call = sinks.call().await;
     call.trigger().await;

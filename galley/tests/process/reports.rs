@@ -1,4 +1,4 @@
-//! Pilots report which proxies hold an object, and its status says so.
+//! Pilots report which proxies hold an object, and its status shows it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::cluster::{Cluster, SIDECARS};
 use crate::harness::{Galley, PATIENCE, PILOT, SERVER_NAME, World, sidecar};
 use crate::status::{good, object, settled, shows, start, until};
 
-/// Says what it is told to say.
+/// Reports what the test sets.
 struct Pilot {
     resources: mcp::Resources,
     version: u64,
@@ -101,7 +101,7 @@ fn distributed(object: &Value) -> String {
     said.trim().to_owned()
 }
 
-/// The condition `Distributed` of an object of the cluster, once it says this.
+/// The condition `Distributed` of an object in the cluster, once it has this value.
 async fn says(cluster: &Cluster, name: &str, wanted: &str) -> Value {
     let object = shows(cluster, SIDECARS, name, |one| distributed(one) == wanted).await;
     let conditions = object["status"]["conditions"].as_array().unwrap();
@@ -131,7 +131,7 @@ async fn an_object_says_by_how_many_proxies_it_is_held() {
     assert_eq!(held["observedGeneration"], 1);
     assert!(held["lastTransitionTime"].is_string());
 
-    // Another proxy comes. The page has the numbers, the status does not follow.
+    // Another proxy connects. The page has the new numbers, the status stays.
     settled(&galley, 1).await;
     pilot.say("a", &first, 14, 15);
     let page = until(&galley, "numbers", |page| {
@@ -140,11 +140,11 @@ async fn an_object_says_by_how_many_proxies_it_is_held() {
     .await;
     let numbers = json!({"reached": 15, "held": 14, "pilots": 1, "pilotsBehind": 0});
     assert_eq!(page["objects"][0]["proxies"], numbers);
-    // Writes are counted in unit tests; analysis may add one here at any time.
+    // Unit tests count writes; the analysis may cause one here at any time.
     let object = cluster.object(SIDECARS, "shop/a");
     assert_eq!(distributed(&object), "True Held held by 14 of 14 proxies");
 
-    // The next generation is on its way to all of them.
+    // No proxy holds the next generation yet.
     let changed = json!({"outboundTrafficPolicy": {"mode": "ALLOW_ANY"}});
     cluster.edit(SIDECARS, "shop/a", changed);
     let wanted = "False Pending held by 0 of 15 proxies; 1 of 1 pilots do not have it";
@@ -163,7 +163,7 @@ async fn an_object_says_by_how_many_proxies_it_is_held() {
     other.say("a", &second, 3, 3);
     says(&cluster, "shop/a", "True Held held by 18 of 18 proxies").await;
 
-    // It ends, and its numbers with it.
+    // It ends, and its numbers are removed.
     drop(other);
     let page = until(&galley, "one", |page| page["pilots"] == 1).await;
     assert_eq!(page["objects"][0]["proxies"]["reached"], 15);
@@ -194,7 +194,7 @@ async fn a_report_that_cannot_be_read_is_no_harm_to_others() {
         pilot.put(&i.to_string(), resource);
     }
     pilot.publish();
-    // It speaks of another version than is in force.
+    // It reports another version than the one in force.
     let wanted = "held by 0 of 2 proxies; 1 of 1 pilots do not have it";
     until(&galley, "the good one", |page| {
         let conditions = page["objects"][0]["status"]["conditions"].as_array();
@@ -235,7 +235,7 @@ async fn only_who_may_have_configuration_may_report() {
     let (_, metrics) = galley.page("/metrics").await;
     assert!(metrics.contains("galley_mcp_sink_refused_total{reason=\"identity\"} 1"));
 
-    // Who may is asked for reports, and told why it is sent away.
+    // An allowed peer is asked for reports, and learns why its stream is ended.
     let (messages, mut requests) = open(&world, &galley, PILOT).await.unwrap();
     let request = requests.message().await.unwrap().unwrap();
     assert_eq!(request.collection, COLLECTION);

@@ -1,4 +1,4 @@
-//! What becomes of objects is told in their status, by one galley of several.
+//! The status of objects shows their state; one of several galleys writes it.
 
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ async fn page(galley: &Galley) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-/// Waits until the page is so.
+/// Waits until the page satisfies a condition.
 pub(crate) async fn until(galley: &Galley, what: &str, test: impl Fn(&Value) -> bool) -> Value {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
@@ -50,7 +50,7 @@ pub(crate) async fn until(galley: &Galley, what: &str, test: impl Fn(&Value) -> 
     }
 }
 
-/// Waits until galley leads, knows so many objects, and has nothing more to write.
+/// Waits until galley is the leader, knows this many objects, and has nothing more to write.
 pub(crate) async fn settled(galley: &Galley, objects: usize) {
     until(galley, "settled", |page| {
         page["ready"] == true
@@ -61,7 +61,7 @@ pub(crate) async fn settled(galley: &Galley, objects: usize) {
     .await;
 }
 
-/// Waits until an object of the cluster is so.
+/// Waits until an object in the cluster satisfies a condition.
 pub(crate) async fn shows(
     cluster: &Cluster,
     path: &str,
@@ -109,7 +109,7 @@ async fn each_object_says_whether_it_is_accepted_and_is_written_once() {
         message.as_str().unwrap().contains("spec.ingress"),
         "{message}"
     );
-    // What others said is still there.
+    // Conditions of other writers are still there.
     let other = shows(&cluster, SIDECARS, "shop/other", |one| is_accepted(one, 1)).await;
     assert_eq!(other["status"]["conditions"][0]["type"], "X");
     assert_eq!(other["status"]["addresses"], json!([1]));
@@ -117,13 +117,13 @@ async fn each_object_says_whether_it_is_accepted_and_is_written_once() {
     let all = ["shop/bad", "shop/good", "shop/other"];
     assert_eq!(cluster.statuses(), all);
 
-    // A new galley finds everything as it should be.
+    // A new galley finds nothing to write.
     galley.stop().await;
     let galley = start(&world, &cluster).await;
     settled(&galley, 3).await;
     assert_eq!(cluster.statuses(), all);
 
-    // What is mended is accepted; since when it was good does not move for another reason.
+    // A corrected object is accepted; the time of a valid one does not change for another reason.
     cluster.edit(SIDECARS, "shop/bad", good());
     cluster.edit(SIDECARS, "shop/good", good());
     shows(&cluster, SIDECARS, "shop/bad", |one| is_accepted(one, 2)).await;
@@ -221,7 +221,7 @@ async fn a_status_that_is_refused_waits_for_a_change_of_its_object() {
         .await;
         settled(&galley, i + 1).await;
         tries(1);
-        // Others are written meanwhile.
+        // Other statuses are written meanwhile.
         cluster.edit(SIDECARS, &full_name, good());
         shows(&cluster, SIDECARS, &full_name, |one| is_accepted(one, 2)).await;
         tries(2);

@@ -1,4 +1,4 @@
-//! Who may connect, how streams end, what is sent again.
+//! Who may connect, how streams end, and what is sent again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -71,7 +71,7 @@ async fn only_listed_identities_may_connect() {
     let (_, metrics) = galley.page("/metrics").await;
     assert!(metrics.contains("galley_mcp_source_refused_total{reason=\"identity\"} 1"));
 
-    // The list is followed; a broken or missing one changes nothing.
+    // The list is followed; an invalid or missing file changes nothing.
     std::fs::write(
         world.path("accesslist.yaml"),
         format!("allowed:\n- {stranger}\n"),
@@ -94,7 +94,7 @@ async fn a_foreign_or_missing_certificate_ends_in_the_handshake() {
     let foreign = Authority::new("foreign")
         .issue(&[PILOT], &[])
         .write(dir.path());
-    // It trusts the server, but not the other way round.
+    // It trusts the server, but the server does not trust it.
     std::fs::write(&foreign.root, world.authority.root()).unwrap();
     let foreign = ReloadingClientConfig::load(ClientFiles::from(foreign), Verify::Dns).unwrap();
     let bare = ClientFiles {
@@ -126,7 +126,7 @@ async fn a_new_certificate_is_served_to_new_connections() {
         assert!(tokio::time::Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // The stream of before goes on.
+    // The earlier stream goes on.
     let ack = RequestResources {
         response_nonce: "1".to_owned(),
         ..subscribe(SIDECARS)
@@ -156,7 +156,7 @@ async fn nothing_is_sent_again_after_a_restart() {
     for i in 0..20 {
         world.write(&format!("{i}.yaml"), &sidecar(&format!("s{i}"), "1"));
     }
-    // No other test can take a socket of this name between the end and the start.
+    // No other test can create a socket of this name between the end and the start.
     let address = format!("unix://{}", world.path("galley.sock").display());
     let flags = ["--insecure", &format!("--server-address={address}")];
     let galley = world.start_with(&flags).await;
@@ -187,7 +187,7 @@ async fn a_1_1_sink_is_answered_as_by_1_1() {
         body.type_url,
         "type.googleapis.com/istio.networking.v1alpha3.Sidecar"
     );
-    // Known and empty, legacy, and never heard of: all are answered, the stream lives on.
+    // Known but empty, legacy, and unknown: all are answered, and the stream goes on.
     for collection in [
         "istio/networking/v1alpha3/gateways",
         "istio/policy/v1beta1/rules",

@@ -19,7 +19,8 @@ use crate::harness::{Galley, PATIENCE, SERVER_NAME, World};
 const FLAGS: [&str; 2] = ["--enable-validation=true", "--validation-port=0"];
 const PEER: &str = "spiffe://cluster.local/ns/kube-system/sa/apiserver";
 
-/// Sends a request as an API server would; status and body, or nothing if the handshake fails.
+/// Sends a request as an API server would; returns status and body, or nothing if the handshake
+/// fails.
 async fn post(
     client: &ReloadingClientConfig,
     address: SocketAddr,
@@ -40,7 +41,7 @@ async fn post(
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // A server that refuses a large body may close before it has read all of it.
+    // A server that rejects a large body may close before it has read all of it.
     let _sent = stream.write_all(body).await;
     let mut answer = Vec::new();
     let _closed = stream.read_to_end(&mut answer).await;
@@ -177,7 +178,7 @@ struct ApiServer(Arc<Mutex<Stored>>);
 struct Stored {
     object: Option<Value>,
     is_service_ready: bool,
-    /// Whether objects that must be refused are.
+    /// Whether objects that must be rejected are rejected.
     asks: bool,
     writes: Vec<&'static str>,
 }
@@ -246,7 +247,7 @@ async fn answer(
                 Json(body()).into_response()
             }
         }
-        // The watch of the object: a list, then silence.
+        // The watch of the object: a list, and then no events.
         ("GET", PATH) if uri.query().unwrap_or_default().contains("watch=true") => {
             let silence = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
             axum::body::Body::from_stream(silence).into_response()
@@ -334,7 +335,7 @@ async fn the_webhook_is_registered_when_it_answers_and_fails_closed_when_it_is_a
         .await;
     assert!(metric(&galley, "galley_validation_self_test 1").await);
 
-    // Another authority: the bundle follows, the policy stays.
+    // Another authority: the caBundle follows, the policy stays.
     let other = mesh_common::testing::Authority::new("other");
     std::fs::write(world.path("certs/root-cert.pem"), other.root()).unwrap();
     api.until("new bundle", |stored| {

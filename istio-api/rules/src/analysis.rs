@@ -10,6 +10,7 @@
 pub mod analyzers;
 pub mod catalogue;
 pub mod kubernetes;
+mod level;
 mod message;
 mod origin;
 mod report;
@@ -21,7 +22,8 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use analyzers::{ANALYZERS, Analyzer};
-pub use message::{Level, Message};
+pub use level::Level;
+pub use message::Message;
 pub use origin::{Locate, Origin, Place};
 use report::Report;
 pub use resources::{Builder, Condition, ParseYaml, Resources, Status, Unusable, istio_kinds};

@@ -1,6 +1,8 @@
 //! JSON to bytes, straight from the descriptors: no typed or dynamic message in between,
 //! so the order of the bytes is ours to choose.
 
+mod known;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -9,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::scalar::{self, quote, want};
 use super::wire::Wire;
-use super::{FieldIssue, MAX_DEPTH, Unknown, known};
+use super::{FieldIssue, MAX_DEPTH, Unknown};
 
 /// More mistakes than this are not listed: no one reads them, and a list of millions of
 /// wrong elements would cost memory.

@@ -8,6 +8,11 @@ use serde_json::{Number, Value};
 
 use super::wire::{Key, Wire};
 
+/// 0001-01-01T00:00:00Z
+pub(super) const FIRST_SECOND: i64 = -62_135_596_800;
+/// 9999-12-31T23:59:59Z
+pub(super) const LAST_SECOND: i64 = 253_402_300_799;
+
 const RELAXED: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, RELAXED);

@@ -10,7 +10,7 @@ use prost_reflect::{
 use serde_json::{Map, Number, Value};
 
 use super::MAX_DEPTH;
-use super::known::{FIRST_SECOND, LAST_SECOND};
+use super::scalar::{FIRST_SECOND, LAST_SECOND};
 use crate::{any, descriptor, duration};
 
 /// Error of writing a message as JSON.

@@ -126,41 +126,6 @@ impl Ruleset {
         })
     }
 
-    /// Restore input that replaces the rules in one transaction: all chains of this program,
-    /// existing or new, are created or flushed, the jumps in `existing` are removed, and the rules
-    /// are added. Finally, unused chains are deleted.
-    #[must_use]
-    pub fn render_replacing(&self, existing: &super::state::Saved) -> String {
-        let mut out = String::new();
-        for table in Table::ALL {
-            let wanted = self.chains(table);
-            let stale: Vec<&str> = existing
-                .own_chains(table)
-                .filter(|chain| !wanted.contains(chain))
-                .collect();
-            let hooks = existing.own_hooks(table);
-            if wanted.is_empty()
-                && stale.is_empty()
-                && !self.rules.iter().any(|rule| rule.table == table)
-            {
-                continue;
-            }
-            line(&mut out, format_args!("*{}", table.name()));
-            for chain in wanted.iter().chain(&stale) {
-                line(&mut out, format_args!(":{chain} - [0:0]"));
-            }
-            for (chain, spec) in hooks {
-                line(&mut out, format_args!("-D {chain} {spec}"));
-            }
-            self.write_rules(&mut out, table);
-            for chain in stale {
-                line(&mut out, format_args!("-X {chain}"));
-            }
-            line(&mut out, format_args!("COMMIT"));
-        }
-        out
-    }
-
     fn text(&self, header: impl Fn(&mut String, Table)) -> String {
         let mut out = String::new();
         for table in Table::ALL {
@@ -175,7 +140,7 @@ impl Ruleset {
         out
     }
 
-    fn write_rules(&self, out: &mut String, table: Table) {
+    pub(super) fn write_rules(&self, out: &mut String, table: Table) {
         for rule in self.rules.iter().filter(|rule| rule.table == table) {
             match rule.position {
                 None => line(out, format_args!("-A {} {}", rule.chain, rule.spec)),
@@ -191,7 +156,8 @@ pub fn is_ours(chain: &str) -> bool {
     chain.starts_with("ISTIO_")
 }
 
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+/// Adds a line of text.
+pub(super) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{text}");
 }

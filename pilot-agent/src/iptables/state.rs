@@ -119,12 +119,6 @@ impl Saved {
         }
         None
     }
-
-    /// Restore input that removes all rules of this program; empty if there are none.
-    #[must_use]
-    pub fn render_cleanup(&self) -> String {
-        Ruleset::default().render_replacing(self)
-    }
 }
 
 fn jumps_to_ours(spec: &str) -> bool {

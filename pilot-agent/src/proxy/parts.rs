@@ -3,8 +3,8 @@
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, bail};
-use mesh_common::metrics::Registry;
-use tokio::{sync::watch, task::JoinSet};
+use mesh_common::{metrics::Registry, tasks::Tasks};
+use tokio::sync::watch;
 
 use super::plan::Plan;
 use crate::{
@@ -100,7 +100,7 @@ impl Plan<'_> {
         &self,
         secrets: watch::Sender<Secrets>,
         metrics: &Metrics,
-        tasks: &mut JoinSet<()>,
+        tasks: &Tasks,
     ) -> anyhow::Result<()> {
         let path = self.socket();
         let settings = &self.settings.certificates;
@@ -135,13 +135,9 @@ impl Plan<'_> {
             secrets,
             metrics,
         )?;
-        tasks.spawn(async move {
-            if let Err(error) = sds::serve(listener, shared).await {
-                tracing::error!(%error, "the secret discovery server failed");
-            }
-        });
-        tasks.spawn(files.run());
-        tasks.spawn(manager.run());
+        tasks.keep_until_drain("secret server", sds::serve(listener, shared));
+        tasks.keep_until_drain("secret files", files.run());
+        tasks.keep_until_drain("certificates", manager.run());
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use rustls_pki_types::CertificateDer;
 use x509_parser::{extensions::GeneralName, prelude::*};
 use zeroize::Zeroizing;
 
-use super::{Workload, key::Request};
+use super::{Workload, key::Request, trust::parse_one};
 
 /// Why a response cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -123,14 +123,6 @@ pub fn pair(key: &str, chain: &str, now: SystemTime) -> Result<Workload, String>
         not_after: end(&parsed),
         created: now,
     })
-}
-
-/// The first certificate of a PEM text, as DER.
-#[must_use]
-pub fn parse_one(pem: &str) -> Option<Vec<u8>> {
-    let (_, block) = parse_x509_pem(pem.as_bytes()).ok()?;
-    let usable = block.label == "CERTIFICATE" && X509Certificate::from_der(&block.contents).is_ok();
-    usable.then_some(block.contents)
 }
 
 fn end(certificate: &X509Certificate<'_>) -> SystemTime {

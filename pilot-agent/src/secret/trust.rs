@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use x509_parser::prelude::*;
+
 /// Splits a PEM text into certificates, each trimmed. Other blocks and text in between are skipped;
 /// certificates that cannot be parsed are left out and counted.
 #[must_use]
@@ -17,7 +19,7 @@ pub fn split(pem: &str) -> (Vec<String>, usize) {
             break;
         };
         let block = format!("{BEGIN}\n{}\n{END}", body.trim().replace('\r', ""));
-        if super::chain::parse_one(&block).is_some() {
+        if parse_one(&block).is_some() {
             found.push(block);
         } else {
             bad += 1;
@@ -25,6 +27,14 @@ pub fn split(pem: &str) -> (Vec<String>, usize) {
         rest = after;
     }
     (found, bad)
+}
+
+/// The first certificate of a PEM text, as DER.
+#[must_use]
+pub fn parse_one(pem: &str) -> Option<Vec<u8>> {
+    let (_, block) = parse_x509_pem(pem.as_bytes()).ok()?;
+    let usable = block.label == "CERTIFICATE" && X509Certificate::from_der(&block.contents).is_ok();
+    usable.then_some(block.contents)
 }
 
 /// The union of all bundles: each certificate once, sorted by text, joined with newlines.

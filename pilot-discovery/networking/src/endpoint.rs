@@ -60,7 +60,7 @@ pub struct Inputs<'a> {
     /// Only endpoints of this cluster.
     cluster: Option<&'a str>,
     /// Set when some cluster of the service orders its endpoints by distance.
-    place: Option<Place<'a>>,
+    location: Option<ClientLocation<'a>>,
 }
 
 /// In which ways a class sends traffic to a service.
@@ -81,7 +81,7 @@ impl Uses {
 
 /// Where the client is.
 #[derive(Clone, Copy, Debug, Hash)]
-pub struct Place<'a> {
+pub struct ClientLocation<'a> {
     pub locality: &'a Locality,
     pub network: &'a str,
     pub cluster_id: &'a str,
@@ -104,7 +104,7 @@ pub fn gather<'a>(
         refusing: endpoints.map(|e| refusing(client, e)).unwrap_or_default(),
         node: service.node_local.then_some(&*client.class.node_name),
         cluster: is_cluster_local(service.host(), mesh).then_some(&*client.class.cluster_id),
-        place: depends_on_place(service, rule, mesh).then_some(Place {
+        location: depends_on_location(service, rule, mesh).then_some(ClientLocation {
             locality: &client.class.locality,
             network: &client.class.network,
             cluster_id: &client.class.cluster_id,
@@ -183,10 +183,10 @@ impl Inputs<'_> {
         }
         let mut groups: Vec<Group<'_>> = groups
             .into_iter()
-            .map(|(place, members)| Group::new(place, members))
+            .map(|(location, members)| Group::new(location, members))
             .collect();
-        if let (Some(place), Some(setting)) = (&self.place, policy.locality(self.mesh)) {
-            groups = locality::apply(groups, place, setting, policy.fails_over());
+        if let (Some(location), Some(setting)) = (&self.location, policy.locality(self.mesh)) {
+            groups = locality::apply(groups, location, setting, policy.fails_over());
         }
         ClusterLoadAssignment {
             cluster_name: cluster.to_owned(),
@@ -328,7 +328,7 @@ fn refusing(client: &Client<'_>, endpoints: &Endpoints) -> Vec<usize> {
     refusing
 }
 
-fn depends_on_place(service: &Service, rule: Option<&Arc<Hashed<Rule>>>, mesh: &Mesh) -> bool {
+fn depends_on_location(service: &Service, rule: Option<&Arc<Hashed<Rule>>>, mesh: &Mesh) -> bool {
     if service.resolution == Resolution::Alias {
         return false;
     }

@@ -31,7 +31,7 @@ pub struct Manifests {
 
 impl Manifests {
     /// Names and versions of one type; made when it is first asked for.
-    pub fn index(&self, kind: Kind) -> &Arc<Index> {
+    pub fn names(&self, kind: Kind) -> &Arc<Index> {
         self.indices.0[kind].get_or_init(|| Arc::new(Index::of(&self.sets[kind])))
     }
 

@@ -7,6 +7,9 @@ use pilot_model::{
     service::{Registry, Service, ServicePort},
 };
 
+/// HTTP filter that announces to mesh servers, by ALPN, which protocol the connection of a request
+/// carries. Empty on the listener; routes configure it.
+pub const ALPN_FILTER: &str = "mesh.alpn";
 pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
 pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
 pub const INBOUND_PASSTHROUGH_CLUSTER: &str = "InboundPassthroughCluster";

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Page, Params, failed, json as page};
-use crate::{world::writer::Writer, xds::registry::Taken};
+use crate::{world::state::World, xds::registry::Taken};
 
 /// What is asked.
 #[derive(Debug, Default, Deserialize)]
@@ -66,7 +66,7 @@ impl Object {
 
 /// The proxies, and the version of the object that they are to hold.
 #[derive(Debug)]
-struct Look {
+struct ObjectState {
     version: Option<String>,
     /// What the proxies are to hold was made from this version.
     is_published: bool,
@@ -74,7 +74,7 @@ struct Look {
     proxies: Vec<(u64, Arc<str>, View)>,
 }
 
-fn look(writer: &Writer, object: &Object) -> Look {
+fn look(writer: &World, object: &Object) -> ObjectState {
     let found = writer.builder.objects().find(|one| {
         source_kind(one.collection) == object.kind
             && one.meta.namespace == object.namespace
@@ -84,7 +84,7 @@ fn look(writer: &Writer, object: &Object) -> Look {
     let builder = &writer.builder;
     let may_be_endpoints = matches!(&*object.kind, "ServiceEntry" | "Service");
     let is_hidden = builder.is_dirty() && (may_be_endpoints || !builder.is_endpoints_only());
-    Look {
+    ObjectState {
         is_published: !is_hidden,
         version: found.map(|object| object.meta.resource_version.clone()),
         proxies: writer
@@ -123,19 +123,19 @@ pub(super) async fn config_distribution(
         return (StatusCode::BAD_REQUEST, text).into_response();
     };
     let asked = object.clone();
-    let look = state_of
+    let found_state = state_of
         .world
         .inspect(move |writer| look(writer, &asked))
         .await;
-    let look = match look {
-        Ok(look) => look,
+    let found_state = match found_state {
+        Ok(found_state) => found_state,
         Err(error) => return failed(&error),
     };
-    let is_current = look.is_published
-        && look.version.is_some()
+    let is_current = found_state.is_published
+        && found_state.version.is_some()
         && wanted
             .version
-            .is_none_or(|version| look.version == Some(version));
+            .is_none_or(|version| found_state.version == Some(version));
     // Proxies of one class share their manifests.
     let mut known: BTreeMap<*const Manifests, Vec<Kind>> = BTreeMap::new();
     let mut kinds_of = |manifests: &Arc<Manifests>| {
@@ -143,8 +143,8 @@ pub(super) async fn config_distribution(
         kinds.or_insert_with(|| object.kinds(manifests)).clone()
     };
     let (mut acked, mut reached) = (0, 0);
-    let mut proxies: Vec<Value> = Vec::with_capacity(look.proxies.len());
-    for (id, name, view) in &look.proxies {
+    let mut proxies: Vec<Value> = Vec::with_capacity(found_state.proxies.len());
+    for (id, name, view) in &found_state.proxies {
         let mut kinds = kinds_of(&view.outbound);
         kinds.extend(kinds_of(&view.inbound));
         let state = if is_current {
@@ -163,7 +163,7 @@ pub(super) async fn config_distribution(
     }
     let answer = json!({
         "resource": resource,
-        "resourceVersion": look.version,
+        "resourceVersion": found_state.version,
         "total": proxies.len(),
         "reached": reached,
         "acked": acked,

@@ -20,9 +20,9 @@ use mesh_core::mcp::{self, Resources, Snapshot};
 use pilot_model::config::ConfigName;
 
 use super::{
-    Look, Taken,
-    crowd::{Arriving, Counter, Crowd},
-    reach::{ObjectId, Reach},
+    Taken, WorldState,
+    population::{Arriving, Counter, Population},
+    reached::{ObjectId, Reached},
 };
 use pilot_networking::class::group::ClassId;
 
@@ -36,7 +36,7 @@ struct Object {
     name: ConfigName,
     collection: &'static Collection,
     said: Option<Distribution>,
-    /// The crowd with which it was counted last.
+    /// The population with which it was counted last.
     counted: u64,
 }
 
@@ -48,12 +48,12 @@ pub struct Ledger {
     ids: BTreeMap<ConfigName, ObjectId>,
     objects: BTreeMap<ObjectId, Object>,
     last_id: ObjectId,
-    reaches: BTreeMap<ClassId, Reach>,
+    reaches: BTreeMap<ClassId, Reached>,
     /// The classes that an object reaches.
     reached: BTreeSet<(ObjectId, ClassId)>,
-    crowd: Crowd,
-    /// Counts up whenever the crowd is another one.
-    crowds: u64,
+    population: Population,
+    /// Counts up whenever the population is another one.
+    populations: u64,
     arriving: Arriving,
     /// To be counted first.
     urgent: BTreeSet<ObjectId>,
@@ -70,20 +70,20 @@ impl Ledger {
     /// anything new. The first round always says something.
     pub fn round(
         &mut self,
-        look: &Look,
+        state: &WorldState,
         taken: &BTreeMap<u64, Taken>,
         now: Instant,
     ) -> Option<Arc<Snapshot>> {
         let mut is_news = self.version == 0;
-        is_news |= self.follow_objects(&look.snapshot.configs);
-        self.follow_classes(look);
-        let crowd = Crowd::gather(&look.members, taken, &mut self.arriving, now);
-        if crowd != self.crowd {
-            self.crowd = crowd;
-            self.crowds += 1;
+        is_news |= self.follow_objects(&state.snapshot.configs);
+        self.follow_classes(state);
+        let population = Population::gather(&state.members, taken, &mut self.arriving, now);
+        if population != self.population {
+            self.population = population;
+            self.populations += 1;
         }
         let due = self.due();
-        let mut counter = Counter::new(&self.crowd, &self.reaches);
+        let mut counter = Counter::new(&self.population, &self.reaches);
         for id in due {
             let Some(object) = self.objects.get_mut(&id) else {
                 continue;
@@ -96,7 +96,7 @@ impl Ledger {
                 reached: count.reached,
                 held: count.held,
             };
-            object.counted = self.crowds;
+            object.counted = self.populations;
             if count.held < count.reached {
                 self.open.insert(id);
             } else {
@@ -179,15 +179,15 @@ impl Ledger {
     }
 
     /// What only came or went with a class is not urgent: when its proxies count, or do not any
-    /// more, the crowd is another one.
-    fn follow_classes(&mut self, look: &Look) {
-        let there: BTreeSet<ClassId> = look.classes.iter().map(|held| held.id).collect();
+    /// more, the population is another one.
+    fn follow_classes(&mut self, state: &WorldState) {
+        let there: BTreeSet<ClassId> = state.classes.iter().map(|held| held.id).collect();
         let known = self.reaches.len();
         self.reaches.retain(|class, _| there.contains(class));
         if self.reaches.len() < known {
             self.reached.retain(|(_, class)| there.contains(class));
         }
-        for held in &look.classes {
+        for held in &state.classes {
             let is_known = self.reaches.contains_key(&held.id);
             let reach = self.reaches.entry(held.id).or_default();
             let ids = &self.ids;
@@ -213,10 +213,10 @@ impl Ledger {
         {
             due.insert(id);
         }
-        let (objects, crowds) = (&self.objects, self.crowds);
+        let (objects, populations) = (&self.objects, self.populations);
         let is_stale = |id: &ObjectId| {
             let object = objects.get(id);
-            object.is_some_and(|object| object.counted < crowds)
+            object.is_some_and(|object| object.counted < populations)
         };
         let [of_open, of_all] = &mut self.turns;
         let room = OBJECTS_PER_ROUND.saturating_sub(due.len() + REFRESHED_PER_ROUND);

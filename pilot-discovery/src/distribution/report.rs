@@ -7,7 +7,7 @@ use mesh_common::drain;
 use mesh_core::mcp::Snapshot;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
-use super::{Look, ledger::Ledger};
+use super::{WorldState, ledger::Ledger};
 use crate::{world, xds::registry::Registry};
 
 /// Where reports go; `None` before the first.
@@ -46,11 +46,11 @@ async fn round(
     streams: &Registry,
     reports: &Reports,
 ) -> anyhow::Result<Ledger> {
-    let look = world.inspect(Look::of).await?;
+    let state = world.inspect(WorldState::of).await?;
     let streams = streams.clone();
     let counted = tokio::task::spawn_blocking(move || {
         let taken = streams.all_taken();
-        let news = ledger.round(&look, &taken, std::time::Instant::now());
+        let news = ledger.round(&state, &taken, std::time::Instant::now());
         (ledger, news)
     });
     let (ledger, news) = counted.await.context("counting proxies")?;

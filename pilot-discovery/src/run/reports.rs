@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use futures::future::BoxFuture;
 use istio_api::distribution::{COLLECTION, NODE};
 use mesh_common::{
+    app::App,
     drain,
     mcp::source::{Client, ClientOptions, Metrics, Source},
-    metrics::Registry,
 };
 use prometheus::IntCounter;
 use tokio::{net::lookup_host, sync::watch};
@@ -76,11 +76,11 @@ impl Network for Galleys {
 /// When an address is none.
 pub(super) fn start(
     args: &Args,
-    registry: &Registry,
+    app: &App,
     world: &world::Handle,
     streams: &registry::Registry,
-    drain: &drain::Watch,
 ) -> anyhow::Result<()> {
+    let (registry, drain) = (&app.registry, app.drain());
     let addresses = args.status_reports.iter();
     let servers = addresses
         .filter(|address| !address.is_empty())
@@ -90,13 +90,14 @@ pub(super) fn start(
         return Ok(());
     }
     let (reports, snapshots) = watch::channel(None);
-    tokio::spawn(report::follow(
+    let follow = report::follow(
         world.clone(),
         streams.clone(),
         reports,
         args.status_report_interval,
         drain.clone(),
-    ));
+    );
+    app.tasks.keep("reports", follow);
     let metrics = Metrics::register(registry, "pilot", [COLLECTION.to_owned()]);
     let mut metadata = MetadataMap::new();
     let node = format!("{}.{}", args.pod_name, args.namespace);
@@ -124,6 +125,6 @@ pub(super) fn start(
         drain: drain.clone(),
     };
     let keep = galleys::keep(names, galleys, galleys::LOOKUP_INTERVAL, drain.clone());
-    tokio::spawn(keep);
+    app.tasks.keep("streams of reports", keep);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The cluster whose Secrets gateways name.
 
-use mesh_common::{drain, kubeclient, list_watch, metrics::Registry};
+use mesh_common::{app::App, kubeclient, list_watch};
 
 use crate::{
     args::Args,
@@ -14,12 +14,11 @@ use crate::{
 /// When the kubeconfig cannot be used.
 pub(super) async fn start(
     args: &Args,
-    registry: &Registry,
+    app: &App,
     world: &world::Handle,
     status: Status,
-    drain: &drain::Watch,
 ) -> anyhow::Result<()> {
-    let metrics = Metrics::register(registry);
+    let metrics = Metrics::register(&app.registry);
     let config = match kubeclient::config(&args.kube, "pilot-discovery").await {
         Ok(config) => config,
         Err(error @ kubeclient::Error::InCluster(_)) => {
@@ -40,11 +39,7 @@ pub(super) async fn start(
         metrics,
         status,
     };
-    tokio::spawn(cluster::follow(
-        client,
-        options,
-        world.clone(),
-        drain.clone(),
-    ));
+    let follow = cluster::follow(client, options, world.clone(), app.drain().clone());
+    app.tasks.keep("Secrets of the cluster", follow);
     Ok(())
 }

@@ -50,12 +50,12 @@ pub enum FromCluster {
     },
 }
 
-/// A look into the writer.
-pub struct Look(pub Box<dyn FnOnce(&super::writer::Writer) + Send>);
+/// A inspection into the writer.
+pub struct Inspection(pub Box<dyn FnOnce(&super::state::World) + Send>);
 
-impl std::fmt::Debug for Look {
+impl std::fmt::Debug for Inspection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Look")
+        f.write_str("Inspection")
     }
 }
 
@@ -81,5 +81,5 @@ pub enum Command {
         id: u64,
     },
     /// Runs something that only the writer can see, e.g. a debug page.
-    Inspect(Look),
+    Inspect(Inspection),
 }

@@ -10,13 +10,14 @@ use std::{
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use pilot_model::{mesh::Mesh, proxy::Proxy, snapshot::Snapshot};
+use pilot_model::{mesh::Mesh, proxy::Proxy};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Accounts,
-    command::{Command, Look},
+    command::{Command, Inspection},
     pace::Pace,
+    state::{Published, World},
     writer::Writer,
 };
 use crate::metrics::Metrics;
@@ -24,14 +25,6 @@ use pilot_xds::view::View;
 
 /// Commands that wait before senders do.
 const COMMANDS: usize = 1024;
-
-/// What the writer last published.
-#[derive(Clone, Debug, Default)]
-pub struct Published {
-    pub snapshot: Arc<Snapshot>,
-    /// All sources had delivered when it was made: it may be served.
-    pub synced: bool,
-}
 
 /// Sends commands to the writer and reads what it published.
 #[derive(Clone, Debug)]
@@ -60,7 +53,7 @@ impl Handle {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let published = Arc::new(ArcSwap::default());
         let writer = Writer::new(mesh, pace, published.clone(), metrics);
-        let gateways = writer.views.accounts();
+        let gateways = writer.world.views.accounts();
         let runtime = tokio::runtime::Handle::current();
         thread::Builder::new()
             .name("writer".into())
@@ -120,20 +113,20 @@ impl Handle {
         })
     }
 
-    /// Runs `look` in the writer and gives its result.
+    /// Runs `inspection` in the writer and gives its result.
     ///
     /// # Errors
     /// When the writer ended.
     pub async fn inspect<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Writer) -> T + Send + 'static,
+        inspection: impl FnOnce(&World) -> T + Send + 'static,
     ) -> anyhow::Result<T> {
         let (reply, result) = oneshot::channel();
-        let look = Box::new(move |writer: &Writer| {
+        let inspection = Box::new(move |world: &World| {
             // Nobody waits any more: the page was closed.
-            let _closed = reply.send(look(writer));
+            let _closed = reply.send(inspection(world));
         });
-        self.send(Command::Inspect(Look(look))).await?;
+        self.send(Command::Inspect(Inspection(inspection))).await?;
         result.await.context("the writer thread ended")
     }
 }

@@ -6,14 +6,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use pilot_model::{builder::Builder, mesh::Mesh, snapshot::Snapshot};
+use pilot_model::{builder::Builder, mesh::Mesh};
 use pilot_networking::class::{fleet::Fleet, group::ProxyId};
 use tokio::sync::mpsc;
 
 use super::{
     command::{Batch, Command, FromCluster},
-    handle::Published,
     pace::{Debounce, Pace},
+    state::{Published, World},
     views::Views,
 };
 use crate::metrics::Metrics;
@@ -21,10 +21,8 @@ use crate::metrics::Metrics;
 /// Everything that one thread owns.
 #[derive(Debug)]
 pub struct Writer {
-    pub builder: Builder,
-    pub snapshot: Arc<Snapshot>,
-    pub fleet: Fleet,
-    pub views: Views,
+    /// What pages may look at.
+    pub world: World,
     debounce: Debounce,
     synced: bool,
     published: Arc<ArcSwap<Published>>,
@@ -39,10 +37,12 @@ impl Writer {
         metrics: Metrics,
     ) -> Self {
         Self {
-            builder: Builder::new(mesh),
-            snapshot: Arc::default(),
-            fleet: Fleet::default(),
-            views: Views::default(),
+            world: World {
+                builder: Builder::new(mesh),
+                snapshot: Arc::default(),
+                fleet: Fleet::default(),
+                views: Views::default(),
+            },
             debounce: Debounce::new(pace, Instant::now()),
             synced: false,
             published,
@@ -89,11 +89,11 @@ impl Writer {
                 self.note();
             }
             Command::Mesh(mesh) => {
-                self.builder.set_mesh(*mesh);
+                self.world.builder.set_mesh(*mesh);
                 self.note();
             }
             Command::Credential { key, credential } => {
-                self.builder.set_credential(&key, credential);
+                self.world.builder.set_credential(&key, credential);
                 self.note();
             }
             Command::Cluster(news) => {
@@ -105,48 +105,60 @@ impl Writer {
                 self.publish();
             }
             Command::Connect { id, proxy, reply } => {
-                let sides = self
-                    .fleet
-                    .connect(id, *proxy, &self.snapshot, Instant::now());
-                let view = self.views.open(id, sides, self.snapshot.version);
+                let sides =
+                    self.world
+                        .fleet
+                        .connect(id, *proxy, &self.world.snapshot, Instant::now());
+                let view = self
+                    .world
+                    .views
+                    .open(id, sides, self.world.snapshot.version);
                 if reply.send(view).is_err() {
                     // The stream ended while it waited.
                     self.disconnect(id);
                 }
-                self.views.set_accounts(self.fleet.gateway_accounts());
+                self.world
+                    .views
+                    .set_accounts(self.world.fleet.gateway_accounts());
                 self.count_missing_secrets();
             }
             Command::Disconnect { id } => self.disconnect(id),
-            Command::Inspect(look) => (look.0)(self),
+            Command::Inspect(inspection) => (inspection.0)(&self.world),
         }
     }
 
     fn take_from_cluster(&mut self, news: FromCluster) {
         match news {
-            FromCluster::Followed => self.builder.follow_cluster(),
+            FromCluster::Followed => self.world.builder.follow_cluster(),
             FromCluster::Credential { key, credential } => {
-                self.builder.set_cluster_credential(&key, credential);
+                self.world.builder.set_cluster_credential(&key, credential);
             }
-            FromCluster::Faulty { key, fault } => self.builder.set_cluster_fault(&key, &fault),
-            FromCluster::Forget(namespace) => self.builder.forget_cluster_credentials(&namespace),
-            FromCluster::Right { account, right } => self.builder.set_right(&account, right),
+            FromCluster::Faulty { key, fault } => {
+                self.world.builder.set_cluster_fault(&key, &fault)
+            }
+            FromCluster::Forget(namespace) => {
+                self.world.builder.forget_cluster_credentials(&namespace)
+            }
+            FromCluster::Right { account, right } => self.world.builder.set_right(&account, right),
         }
     }
 
     fn disconnect(&mut self, id: ProxyId) {
-        self.views.close(id);
-        self.fleet.disconnect(id, Instant::now());
-        self.views.set_accounts(self.fleet.gateway_accounts());
+        self.world.views.close(id);
+        self.world.fleet.disconnect(id, Instant::now());
+        self.world
+            .views
+            .set_accounts(self.world.fleet.gateway_accounts());
     }
 
     fn count_missing_secrets(&mut self) {
-        let missing = self.fleet.take_missing_secrets();
+        let missing = self.world.fleet.take_missing_secrets();
         self.metrics.missing_secrets.inc_by(missing);
     }
 
     fn note(&mut self) {
-        if self.builder.is_dirty() {
-            let endpoints_only = self.builder.is_endpoints_only();
+        if self.world.builder.is_dirty() {
+            let endpoints_only = self.world.builder.is_endpoints_only();
             self.debounce.note(Instant::now(), endpoints_only);
         }
     }
@@ -155,7 +167,7 @@ impl Writer {
         if let Some(collection) = batch.full {
             let named: std::collections::BTreeSet<_> =
                 batch.changes.iter().map(|change| &change.key).collect();
-            for key in self.builder.keys(collection) {
+            for key in self.world.builder.keys(collection) {
                 if !named.contains(&key) {
                     self.put(collection, &key, None);
                 }
@@ -172,7 +184,7 @@ impl Writer {
         key: &pilot_model::key::ObjectKey,
         object: Option<istio_api::object::Object>,
     ) {
-        if let Err(refused) = self.builder.apply(collection, key, object) {
+        if let Err(refused) = self.world.builder.apply(collection, key, object) {
             self.metrics
                 .invalid_objects
                 .with_label_values(&[collection.name])
@@ -191,9 +203,14 @@ impl Writer {
         let start = Instant::now();
         let changed = self.debounce.first();
         self.debounce.clear();
-        let (snapshot, changes) = self.builder.publish();
-        self.snapshot = snapshot;
-        let complaints = self.snapshot.unconverted.values().map(|list| list.len());
+        let (snapshot, changes) = self.world.builder.publish();
+        self.world.snapshot = snapshot;
+        let complaints = self
+            .world
+            .snapshot
+            .unconverted
+            .values()
+            .map(|list| list.len());
         let complaints: usize = complaints.sum();
         if changes.unconverted && complaints > 0 {
             tracing::warn!(
@@ -201,25 +218,31 @@ impl Writer {
                 "parts of 1.1 policies are not converted, /debug/push_status says which"
             );
         }
-        let affected = self.fleet.follow(&self.snapshot, &changes, Instant::now());
+        let affected = self
+            .world
+            .fleet
+            .follow(&self.world.snapshot, &changes, Instant::now());
         self.count_missing_secrets();
         self.published.store(Arc::new(Published {
-            snapshot: self.snapshot.clone(),
+            snapshot: self.world.snapshot.clone(),
             synced: self.synced,
         }));
         let changed_at = changed.unwrap_or(start);
-        let sent = self
-            .views
-            .publish(&self.fleet, affected, &self.snapshot, changed_at);
+        let sent = self.world.views.publish(
+            &self.world.fleet,
+            affected,
+            &self.world.snapshot,
+            changed_at,
+        );
         let elapsed = start.elapsed();
         if let Some(changed) = changed {
             let waited = start.saturating_duration_since(changed);
             self.metrics.debounce.observe(waited.as_secs_f64());
         }
         self.metrics
-            .snapshot_built(elapsed, &self.snapshot, &changes);
+            .snapshot_built(elapsed, &self.world.snapshot, &changes);
         tracing::debug!(
-            version = self.snapshot.version,
+            version = self.world.snapshot.version,
             proxies = sent,
             elapsed_ms = elapsed.as_secs_f64() * 1e3,
             "published a snapshot"

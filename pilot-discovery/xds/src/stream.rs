@@ -13,16 +13,23 @@
 //! A refused response is not repeated: what it said is said again with the next change.
 
 use pilot_networking::kind::Kind;
-use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
+mod push;
+mod resumed;
+mod version;
 
-use pilot_networking::{manifest::Index, resource::Resource};
+use std::sync::Arc;
+
+use pilot_networking::resource::Resource;
 
 use super::{
     names::Marks,
     request::{Names, Request, Versions, Wish},
     view::{Sets, View},
-    watch::{Pending, Undo, Watch, empty},
+    watch::{Watch, empty},
 };
+
+use resumed::{held_before, known_by_version, version_held};
+pub use version::hex;
 
 /// Protocol variant of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +177,7 @@ impl Stream {
             self.unsubscribe(kind);
             return Event::Unsubscribed(kind);
         }
-        let mut marks = Marks::new(self.view.outbound.index(kind));
+        let mut marks = Marks::new(self.view.outbound.names(kind));
         names
             .iter()
             .filter(|name| *name != "*")
@@ -193,7 +200,7 @@ impl Stream {
         watch.names = names;
         let grown = !added.is_empty();
         for name in added {
-            watch.owed.insert(name);
+            watch.pending_names.insert(name);
         }
         match request.error {
             Some(error) => Event::Nack(kind, error),
@@ -245,12 +252,12 @@ impl Stream {
             watch.sent = watch.sent.only(|name| names.contains(name));
             watch.names = names;
             watch.wildcard = true;
-            watch.owed_answer = true;
+            watch.pending_answer = true;
             grown = true;
         }
         for name in named {
             watch.names.insert(name.clone());
-            watch.owed.insert(name);
+            watch.pending_names.insert(name);
             grown = true;
         }
         match request.error {
@@ -271,7 +278,7 @@ impl Stream {
         unsubscribe: &Names,
         initial: &Versions,
     ) -> Watch {
-        let index = self.view.outbound.index(kind);
+        let index = self.view.outbound.names(kind);
         let view = self.view.sets(kind);
         let star = |names: &Names| names.iter().any(|name| name == "*");
         let legacy = kind.is_wildcard() && subscribe.is_empty();
@@ -284,29 +291,34 @@ impl Stream {
         if wildcard {
             unsubscribe.iter().for_each(|name| names.clear(name));
             let names = names.into_set();
-            return Watch::new(true, names.clone(), names, believed(index, view, initial));
+            return Watch::new(
+                true,
+                names.clone(),
+                names,
+                held_before(index, view, initial),
+            );
         }
-        let mut owed = names.clone();
+        let mut pending_names = names.clone();
         let mut sent = view;
         for (name, version) in initial.iter() {
             // What it holds it wants to go on holding.
             names.mark(name);
-            owed.clear(name);
+            pending_names.clear(name);
             let now = match index.get(name) {
                 Some((_, slot)) => Some(slot.version),
                 None => sent.get(name).map(|resource| resource.version),
             };
             let now = now.or_else(|| empty(kind, name).map(|resource| resource.version));
-            let held = claimed(version, now);
+            let held = version_held(version, now);
             if now != Some(held) {
-                sent.keep(stub(name, held));
+                sent.keep(known_by_version(name, held));
             }
         }
         for name in unsubscribe.iter() {
             names.clear(name);
-            owed.clear(name);
+            pending_names.clear(name);
         }
-        Watch::new(false, names.into_set(), owed.into_set(), sent)
+        Watch::new(false, names.into_set(), pending_names.into_set(), sent)
     }
 
     fn unsubscribe(&mut self, kind: Kind) {
@@ -320,223 +332,6 @@ impl Stream {
             *slot = Some(watch);
         }
     }
-
-    /// Everything that may be sent now.
-    fn advance(&mut self) -> Vec<Response> {
-        let mut out = Vec::new();
-        self.send(Kind::Cluster, &mut out);
-        self.send(Kind::Endpoint, &mut out);
-        if self.awaits_clusters() {
-            return out;
-        }
-        for kind in [Kind::Listener, Kind::Route, Kind::Secret] {
-            self.send(kind, &mut out);
-        }
-        let settled = |kind| self.watch(kind).is_none_or(|watch| !watch.in_flight());
-        if settled(Kind::Cluster) && settled(Kind::Listener) && settled(Kind::Route) {
-            self.withdraw(&mut out);
-        }
-        out
-    }
-
-    /// Listeners, routes and secrets wait for clusters, also while these could not be sent yet
-    /// because of a response before them.
-    fn awaits_clusters(&self) -> bool {
-        let clusters = self.view.sets(Kind::Cluster);
-        self.watch(Kind::Cluster).is_some_and(|watch| {
-            watch.puts_in_flight() || (watch.in_flight() && !watch.sent.is_same(&clusters))
-        })
-    }
-
-    /// Sends what changed of one type, and what is owed.
-    fn send(&mut self, kind: Kind, out: &mut Vec<Response>) {
-        let view = self.view.sets(kind);
-        let variant = self.variant;
-        let Some(watch) = self.watch_mut(kind) else {
-            return;
-        };
-        if watch.in_flight() && !watch.owes() {
-            return;
-        }
-        let mut pending = watch.advance(kind, &view);
-        // Envoy waits for the first answer, even one without anything; for a secret that is not
-        // there it is better to wait for the secret.
-        let answer = std::mem::take(&mut watch.owed_answer) && kind != Kind::Secret;
-        if kind == Kind::Endpoint {
-            self.follow_clusters(&view, &mut pending);
-        }
-        let Pending {
-            puts,
-            removed,
-            undo,
-        } = pending;
-        if puts.is_empty() && removed.is_empty() && !answer {
-            return;
-        }
-        if kind == Kind::Cluster {
-            let endpoints = &self.view.outbound[Kind::Endpoint];
-            let names = puts.iter().map(|put| &put.name);
-            self.warming
-                .extend(names.filter(|name| endpoints.contains_key(*name)).cloned());
-        }
-        let any_put = !puts.is_empty();
-        let (resources, removed) = match (variant, self.watch(kind)) {
-            (Variant::Sotw, Some(watch)) if kind.is_wildcard() => {
-                (watch.complete(&view), Vec::new())
-            }
-            (Variant::Sotw, _) => (puts, Vec::new()),
-            (Variant::Delta, _) => (puts, removed),
-        };
-        out.push(self.respond(kind, resources, removed, any_put, undo));
-    }
-
-    /// Adds the endpoints of clusters that were put: Envoy waits for them, changed or not.
-    fn follow_clusters(&mut self, view: &Sets, pending: &mut Pending) {
-        if self.warming.is_empty() {
-            return;
-        }
-        let mut warming = std::mem::take(&mut self.warming);
-        let Some(watch) = self.watch_mut(Kind::Endpoint) else {
-            return;
-        };
-        let mut there: Vec<Arc<str>> = pending.puts.iter().map(|put| put.name.clone()).collect();
-        there.sort_unstable();
-        warming.sort_unstable();
-        warming.dedup();
-        warming.retain(|name| watch.wants(name) && there.binary_search(name).is_err());
-        for put in warming.iter().filter_map(|name| view.get(name)) {
-            watch.repeat(put, pending);
-        }
-    }
-
-    /// Takes back the clusters that listeners and routes no longer point at.
-    fn withdraw(&mut self, out: &mut Vec<Response>) {
-        let view = self.view.sets(Kind::Cluster);
-        let variant = self.variant;
-        let Some(watch) = self.watch_mut(Kind::Cluster) else {
-            return;
-        };
-        if watch.lingering.is_empty() {
-            return;
-        }
-        let (gone, undo) = watch.withdraw();
-        let response = match variant {
-            Variant::Delta => self.respond(Kind::Cluster, Vec::new(), gone, false, undo),
-            Variant::Sotw => {
-                let all = watch.complete(&view);
-                self.respond(Kind::Cluster, all, Vec::new(), false, undo)
-            }
-        };
-        out.push(response);
-    }
-
-    fn respond(
-        &mut self,
-        kind: Kind,
-        resources: Vec<Arc<Resource>>,
-        removed: Vec<Arc<str>>,
-        puts: bool,
-        undo: Undo,
-    ) -> Response {
-        self.sequence += 1;
-        let mut nonce = String::new();
-        // Writing to a String cannot fail.
-        let _ok = write!(nonce, "{:x}-{:x}", self.view.version, self.sequence);
-        let version = self.view.version;
-        if let Some(watch) = self.watch_mut(kind) {
-            watch.respond(nonce.clone(), version, puts, undo);
-        }
-        Response {
-            kind,
-            version,
-            nonce,
-            resources,
-            removed,
-        }
-    }
-}
-
-/// What a proxy holds that came back with `initial`, as far as it is known by name: the
-/// difference to `view` is what it lacks.
-fn believed(index: &Arc<Index>, view: Sets, initial: &Versions) -> Sets {
-    if initial.is_empty() {
-        return Sets::default();
-    }
-    let mut held = Marks::new(index);
-    let mut differing: Vec<(&str, u64)> = Vec::new();
-    let mut inbound: BTreeSet<&str> = BTreeSet::new();
-    for (name, version) in initial.iter() {
-        let now = match index.get(name) {
-            Some((_, slot)) => {
-                held.mark(name);
-                Some(slot.version)
-            }
-            None => {
-                let now = view.inbound.get(name).map(|resource| resource.version);
-                inbound.extend(now.map(|_| name));
-                now
-            }
-        };
-        let version = claimed(version, now);
-        if now != Some(version) {
-            differing.push((name, version));
-        }
-    }
-    let mut sent = view;
-    for name in held.unmarked() {
-        sent.outbound.remove(name);
-    }
-    if inbound.len() < sent.inbound.len() {
-        let gone = |name: &&Arc<str>| !inbound.contains(&***name);
-        let gone: Vec<Arc<str>> = sent.inbound.keys().filter(gone).cloned().collect();
-        for name in gone {
-            sent.inbound.remove(&name);
-        }
-    }
-    for (name, version) in differing {
-        let set = if inbound.contains(name) {
-            &mut sent.inbound
-        } else {
-            &mut sent.outbound
-        };
-        let resource = stub(name, version);
-        set.insert(resource.name.clone(), resource);
-    }
-    sent
-}
-
-/// Stands for what a proxy holds of which only the version is known.
-fn stub(name: &str, version: u64) -> Arc<Resource> {
-    Arc::new(Resource {
-        name: name.into(),
-        version,
-        body: Default::default(),
-        sources: Arc::new([]),
-    })
-}
-
-/// A version that a proxy says it holds; one that is none of ours is not that of `now`.
-fn claimed(version: &str, now: Option<u64>) -> u64 {
-    parse(version).unwrap_or_else(|| !now.unwrap_or(0))
-}
-
-/// A version as it stands on the wire: 16 hex digits.
-pub fn hex(version: u64) -> [u8; 16] {
-    std::array::from_fn(|at| {
-        let digit = (version >> (60 - 4 * at)) & 0xf;
-        // A digit is below 16.
-        b"0123456789abcdef"
-            .get(digit as usize)
-            .copied()
-            .unwrap_or(b'0')
-    })
-}
-
-/// Reads what [`hex`] wrote.
-fn parse(version: &str) -> Option<u64> {
-    let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let hex = version.len() == 16 && version.bytes().all(lower);
-    hex.then(|| u64::from_str_radix(version, 16).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -19,9 +19,9 @@ pub struct Watch {
     /// Gone from the view, but kept by the proxy until nothing points at it any more.
     pub lingering: BTreeMap<Arc<str>, Option<Arc<Resource>>>,
     /// Names to be answered with the next response whether they changed or not.
-    pub owed: NameSet,
-    /// The first answer is owed, even an empty one.
-    pub owed_answer: bool,
+    pub pending_names: NameSet,
+    /// The first answer is pending_names, even an empty one.
+    pub pending_answer: bool,
     /// Of the last response.
     pub nonce: String,
     pub acked: String,
@@ -64,12 +64,12 @@ pub(super) struct Undo {
     /// Names with the version held before, `None` = nothing.
     before: Vec<(Arc<str>, Option<u64>)>,
     /// Names of which nobody knows what was held before.
-    owed: NameSet,
+    pending_names: NameSet,
     /// Nothing at all was held before.
     from_nothing: bool,
 }
 
-/// What a watch is to be told.
+/// What a watch is to be sent.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub puts: Vec<Arc<Resource>>,
@@ -79,12 +79,12 @@ pub(super) struct Pending {
 
 impl Watch {
     /// A subscription whose first answer is due, to a proxy that holds `sent` already.
-    pub(super) fn new(wildcard: bool, names: NameSet, owed: NameSet, sent: Sets) -> Self {
+    pub(super) fn new(wildcard: bool, names: NameSet, pending_names: NameSet, sent: Sets) -> Self {
         Self {
             wildcard,
             names,
-            owed,
-            owed_answer: true,
+            pending_names,
+            pending_answer: true,
             sent,
             ..Self::default()
         }
@@ -96,7 +96,7 @@ impl Watch {
 
     /// An answer is due whatever else is in flight.
     pub fn owes(&self) -> bool {
-        self.owed_answer || !self.owed.is_empty()
+        self.pending_answer || !self.pending_names.is_empty()
     }
 
     /// A response waits for its answer.
@@ -137,7 +137,8 @@ impl Watch {
             for (name, _) in &undo.before {
                 self.refused.remove(name);
             }
-            self.refused.retain(|name, _| !undo.owed.contains(name));
+            self.refused
+                .retain(|name, _| !undo.pending_names.contains(name));
             if undo.from_nothing {
                 self.refused.clear();
             }
@@ -153,7 +154,7 @@ impl Watch {
         for (name, held) in undo.before {
             self.refused.entry(name).or_insert(held);
         }
-        for name in undo.owed.iter() {
+        for name in undo.pending_names.iter() {
             self.refused.entry(name.clone()).or_insert(Some(UNKNOWN));
         }
         if undo.from_nothing {
@@ -167,7 +168,7 @@ impl Watch {
     /// The proxy no longer asks for `name` by name.
     pub(super) fn leave(&mut self, name: &str) {
         self.names.remove(name);
-        self.owed.remove(name);
+        self.pending_names.remove(name);
         if !self.wildcard {
             self.refused.remove(name);
         }
@@ -175,14 +176,16 @@ impl Watch {
 
     /// What leads from what was sent to `view`, as far as it is subscribed to; takes it for sent.
     pub(super) fn advance(&mut self, kind: Kind, view: &Sets) -> Pending {
-        let owed = std::mem::take(&mut self.owed);
+        let pending_names = std::mem::take(&mut self.pending_names);
         let mut pending = Pending::default();
         pending.undo.from_nothing = self.wildcard && self.sent.is_empty();
         let mut sent = view.clone();
         for difference in self.sent.differences(view) {
             match difference {
-                // What is owed is put below.
-                Difference::Put(put) if self.wants(&put.name) && !owed.contains(&put.name) => {
+                // What is pending_names is put below.
+                Difference::Put(put)
+                    if self.wants(&put.name) && !pending_names.contains(&put.name) =>
+                {
                     let kept = self.lingering.remove(&put.name);
                     let held = match (self.refused.get(&put.name), kept) {
                         (Some(held), _) => *held,
@@ -197,7 +200,9 @@ impl Watch {
                     }
                     pending.puts.push(put);
                 }
-                Difference::Removed(name) if self.wants(&name) && !owed.contains(&name) => {
+                Difference::Removed(name)
+                    if self.wants(&name) && !pending_names.contains(&name) =>
+                {
                     let Some(old) = self.sent.get(&name).cloned() else {
                         continue;
                     };
@@ -226,28 +231,30 @@ impl Watch {
             }
         }
         if !self.refused.is_empty() {
-            self.again(kind, view, &mut pending, &owed);
+            self.again(kind, view, &mut pending, &pending_names);
         }
         self.sent = sent;
-        self.answer(kind, view, &mut pending, &owed);
-        pending.undo.owed = owed;
+        self.answer(kind, view, &mut pending, &pending_names);
+        pending.undo.pending_names = pending_names;
         pending
     }
 
-    /// Puts what is owed.
-    fn answer(&self, kind: Kind, view: &Sets, pending: &mut Pending, owed: &NameSet) {
+    /// Puts what is pending_names.
+    fn answer(&self, kind: Kind, view: &Sets, pending: &mut Pending, pending_names: &NameSet) {
         let before = pending.puts.len();
-        if owed.len() * 8 > view.len() {
-            let all = view.iter().filter(|resource| owed.contains(&resource.name));
+        if pending_names.len() * 8 > view.len() {
+            let all = view
+                .iter()
+                .filter(|resource| pending_names.contains(&resource.name));
             pending.puts.extend(all.cloned());
         } else {
-            let few = owed.iter().filter_map(|name| view.get(name));
+            let few = pending_names.iter().filter_map(|name| view.get(name));
             pending.puts.extend(few.cloned());
         }
-        if pending.puts.len() - before == owed.len() {
+        if pending.puts.len() - before == pending_names.len() {
             return;
         }
-        for name in owed.iter().filter(|name| view.get(name).is_none()) {
+        for name in pending_names.iter().filter(|name| view.get(name).is_none()) {
             match empty(kind, name) {
                 Some(put) => pending.puts.push(Arc::new(put)),
                 None if kind.is_wildcard() => pending.removed.push(name.clone()),
@@ -258,15 +265,15 @@ impl Watch {
 
     /// What was refused is tried again with the next change, unless the proxy holds what is
     /// right by now.
-    fn again(&mut self, kind: Kind, view: &Sets, pending: &mut Pending, owed: &NameSet) {
-        if pending.undo.before.is_empty() && owed.is_empty() {
+    fn again(&mut self, kind: Kind, view: &Sets, pending: &mut Pending, pending_names: &NameSet) {
+        if pending.undo.before.is_empty() && pending_names.is_empty() {
             return;
         }
         let mut before: Refused = std::mem::take(&mut pending.undo.before)
             .into_iter()
             .collect();
         for (name, held) in std::mem::take(&mut self.refused) {
-            if owed.contains(&name) || !self.wants(&name) {
+            if pending_names.contains(&name) || !self.wants(&name) {
                 continue;
             }
             let now = view.get(&name).cloned();
@@ -300,7 +307,7 @@ impl Watch {
         pending.puts.push(put.clone());
     }
 
-    /// Takes what lingers; the proxy is told to forget it now.
+    /// Takes what lingers; the proxy is sent to forget it now.
     pub(super) fn withdraw(&mut self) -> (Vec<Arc<str>>, Undo) {
         let gone = std::mem::take(&mut self.lingering);
         let names = gone.keys().cloned().collect();

@@ -1,6 +1,6 @@
 //! HTML pages of the shop. All external text passes through `escaped`.
 
-use super::productpage::Part;
+use super::part::Part;
 use http::StatusCode;
 use serde_json::Value;
 

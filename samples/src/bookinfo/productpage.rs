@@ -1,5 +1,6 @@
 //! The page for browsers, and its data as JSON.
 
+use super::part::Part;
 use super::session::Sessions;
 use super::{base_url, object, page};
 use crate::context::{Caller, forwarded};
@@ -200,19 +201,6 @@ async fn api_ratings(
     shop.fetch("ratings", &shop.ratings, &id, &outgoing)
         .await
         .into_response()
-}
-
-/// Response of another service: its status and JSON, or the reason why there is none.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) status: StatusCode,
-    pub(super) body: Value,
-}
-
-impl IntoResponse for Part {
-    fn into_response(self) -> Response {
-        (self.status, Json(self.body)).into_response()
-    }
 }
 
 impl Shop {

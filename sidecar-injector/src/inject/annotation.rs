@@ -1,8 +1,8 @@
 //! Validation of annotations: all invalid values are reported together.
 
-use super::Refusal;
 use super::prometheus::parse_bool;
 use crate::pod;
+use crate::refusal::Refusal;
 use ipnet::IpNet;
 use serde_json::Value;
 

@@ -1,8 +1,9 @@
 //! Traces of an earlier injection in a Pod, and the user's overrides of injected containers: both
 //! are needed so that a second injection changes nothing.
 
-use super::{Refusal, strategic_merge};
+use super::strategic_merge;
 use crate::pod::{self, INIT, List, PROXY, VALIDATION};
+use crate::refusal::Refusal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

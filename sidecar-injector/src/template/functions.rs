@@ -2,7 +2,7 @@
 //! and four additional ones (`portList`, `podPorts`, `appContainers`, `rangeable`).
 
 use super::go_value::{plain, to_json};
-use crate::config::Mesh;
+use crate::mesh_config::Mesh;
 use crate::pod::{INIT, PROXY, VALIDATION, sorted_json};
 use gotmpl::{FuncMap, TemplateError, Value as GoValue};
 use serde_json::{Map, Value};

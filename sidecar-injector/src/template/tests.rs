@@ -1,8 +1,24 @@
 use super::*;
-use crate::config::Settings;
+use crate::config::{Config, Settings};
 
 fn config(templates: &str) -> Config {
     Config::parse(templates, "", "", Settings::default()).unwrap()
+}
+
+fn data(pod: &Value, workload: &Workload, proxy_config: &Value, config: &Config, id: i64) -> Data {
+    Data::new(&Input {
+        pod,
+        workload,
+        proxy_config,
+        mesh: &config.mesh,
+        values: &config.values,
+        revision: config.revision_name(),
+        native_sidecars: config.settings.native_sidecars,
+        proxy_image: &config.proxy_image(None),
+        proxy_init_image: &config.proxy_init_image(None),
+        uid: id,
+        gid: id,
+    })
 }
 
 fn rendered(template: &str, annotations: Value) -> Result<String, String> {
@@ -11,14 +27,7 @@ fn rendered(template: &str, annotations: Value) -> Result<String, String> {
     let config = config("{policy: enabled, templates: {sidecar: ''}}");
     let workload = Workload::of(&pod, "shop");
     let proxy_config = config.mesh.proxy_config(None).unwrap();
-    let data = Data::new(&Input {
-        pod: &pod,
-        workload: &workload,
-        proxy_config: &proxy_config,
-        config: &config,
-        uid: 1337,
-        gid: 1337,
-    });
+    let data = data(&pod, &workload, &proxy_config, &config, 1337);
     Template::parse("t", template).and_then(|template| template.render_text(&data))
 }
 
@@ -165,14 +174,7 @@ fn rendered_text_must_be_an_object() {
     let pod = json!({"metadata": {}, "spec": {}});
     let workload = Workload::of(&pod, "x");
     let proxy_config = json!({});
-    let data = Data::new(&Input {
-        pod: &pod,
-        workload: &workload,
-        proxy_config: &proxy_config,
-        config: &config,
-        uid: 1,
-        gid: 1,
-    });
+    let data = data(&pod, &workload, &proxy_config, &config, 1);
     assert_eq!(config.templates["none"].render(&data), Ok(json!({})));
     assert_eq!(
         config.templates["pod"].render(&data),

@@ -1,8 +1,8 @@
-//! The sink's side of a stream, without IO: messages in, changes and replies out.
+//! The sink's side of a stream, without IO: takes messages, returns changes and replies.
 //!
-//! What is kept between messages and over reconnects is a fingerprint per resource, not the
-//! resource: enough to tell the source what is held, and to reduce every message, full or
-//! incremental, to what really differs.
+//! A fingerprint per resource is kept between messages and over reconnects instead of the resource:
+//! enough to tell the source what is held, and to reduce every message, full or incremental, to
+//! what really differs.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,10 +15,10 @@ use prost::Message;
 
 use super::snapshot::metadata;
 
-/// A collection that the source did not know is asked for again after this time.
+/// Delay before a collection that the source does not have is requested again.
 pub const UNSUPPORTED_RETRY: Duration = Duration::from_secs(600);
 
-/// Versions are told to the source only while the request stays below its receive limit (1 MiB);
+/// Versions are only sent to the source while the request stays below its receive limit (1 MiB);
 /// above, the source sends everything and the comparison is made here.
 pub const MAX_TOLD_BYTES: usize = 900 << 10;
 
@@ -26,40 +26,40 @@ pub const MAX_TOLD_BYTES: usize = 900 << 10;
 const INVALID_ARGUMENT: i32 = 3;
 const UNIMPLEMENTED: i32 = 12;
 
-/// What a message changes in one collection.
+/// The changes of one collection in a message.
 ///
-/// It is always a difference: a full message is compared with what is held, so nothing that the
-/// updater already has is given to it again.
+/// It is always a difference: a full message is compared with what is held, so that the updater
+/// never gets again what it has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// Collection name, for example `istio/networking/v1alpha3/gateways`.
     pub collection: String,
-    /// The source's version of the collection; opaque.
+    /// Version of the collection at the source; opaque.
     pub version: String,
     /// New and changed resources, by name in ascending order; each has metadata and a body.
     pub added: Vec<Resource>,
-    /// Names (`namespace/name`, cluster-scoped `name`) that are gone, ascending.
+    /// Names of deleted resources (`namespace/name`, cluster-scoped `name`), ascending.
     pub removed: Vec<String>,
-    /// The first message of this collection since the client was made. Given to the updater even
-    /// when nothing is in it: from here on the collection counts as synced.
+    /// Whether it is the first message of this collection since the client was created. The updater
+    /// gets it even if it is empty: from then on the collection counts as synced.
     pub first: bool,
 }
 
-/// A resource that was left out of a change, with the reason. An earlier one of that name stays.
+/// An invalid resource, which is not part of a change. An earlier one of the same name stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
     /// Collection name.
     pub collection: String,
-    /// Resource name; empty when it has none.
+    /// Resource name; empty if it has none.
     pub name: String,
-    /// Why it cannot be used.
+    /// Why it is invalid.
     pub reason: String,
 }
 
-/// What a message came to.
+/// The result of a message.
 #[derive(Debug)]
 pub struct Received {
-    /// Resources that cannot be used; they do not keep the rest from being applied.
+    /// Invalid resources; the rest is applied without them.
     pub dropped: Vec<Dropped>,
     /// What to do next.
     pub step: Step,
@@ -68,13 +68,13 @@ pub struct Received {
 /// What to do with a message.
 #[derive(Debug)]
 pub enum Step {
-    /// Send this answer.
+    /// Send this reply.
     Reply(RequestResources),
-    /// Apply the change, then send what [`Machine::commit`] gives.
+    /// Apply the change, then send the reply of [`Machine::commit`].
     Apply(Change, Commit),
 }
 
-/// What a change will leave held once it is applied.
+/// What will be held once a change is applied.
 #[derive(Debug)]
 pub struct Commit {
     collection: String,
@@ -87,7 +87,8 @@ pub struct Commit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Fingerprint {
     version: String,
-    /// Of everything but the version: a source that restarts its counting is seen through.
+    /// Of everything except for the version: detects that a restarted source only counts from the
+    /// beginning.
     content: u64,
 }
 
@@ -97,9 +98,10 @@ struct Held {
     version: String,
     synced: bool,
     error: Option<String>,
-    /// The source lacks it: not asked for again before then.
+    /// The source does not have it: not requested again before this time.
     unsupported: Option<Instant>,
-    /// The last source that was asked lacked it; what is held stays, and nothing is waited for.
+    /// Whether the last source did not have it; what is held stays, and readiness does not wait for
+    /// it.
     lacking: bool,
 }
 
@@ -112,22 +114,22 @@ impl Held {
 /// State of one collection, for readiness and debug pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CollectionStatus {
-    /// Version last applied.
+    /// The version that was last applied.
     pub version: String,
     /// Number of resources held.
     pub count: usize,
-    /// A message was applied, or the source does not have the collection.
+    /// Whether a message was applied, or the source does not have the collection.
     pub synced: bool,
-    /// The source refused the collection.
+    /// Whether the source rejected the collection.
     pub unsupported: bool,
-    /// Why the last message was refused by us.
+    /// Why we rejected the last message.
     pub error: Option<String>,
 }
 
-/// How to go on after a stream ended.
+/// When to reconnect after a stream has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reconnect {
-    /// At once: the reason is removed.
+    /// At once: the cause is removed.
     Now,
     /// After the back-off.
     Later,
@@ -142,7 +144,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// `node`: the id that the source shows for us. `incremental`: ask for deltas.
+    /// `node`: our id, which the source shows. `incremental`: request deltas.
     pub fn new(
         node: &str,
         collections: impl IntoIterator<Item = String>,
@@ -161,7 +163,7 @@ impl Machine {
         }
     }
 
-    /// The requests that open a stream: one for each collection, with what is held of it.
+    /// The requests that open a stream: one per collection, with what is held of it.
     pub fn open(&mut self, now: Instant) -> Vec<RequestResources> {
         let mut requests = Vec::with_capacity(self.held.len());
         for (collection, held) in &mut self.held {
@@ -189,7 +191,7 @@ impl Machine {
         requests
     }
 
-    /// Takes one message. A change that holds nothing new is answered without being applied.
+    /// Handles a message. A change without differences is acknowledged and not applied.
     pub fn receive(&mut self, message: Resources) -> Received {
         let Some(held) = self.held.get(&message.collection) else {
             let text = format!("unsupported collection {}", message.collection);
@@ -215,8 +217,8 @@ impl Machine {
             removed: Vec::new(),
         };
         let mut dropped = Vec::new();
-        // Names that are in the message whatever became of them: a full message without them
-        // would otherwise remove the last good one.
+        // Names of all resources in the message, valid or not: a full message must not remove the
+        // last good state of an invalid one.
         let mut named = BTreeSet::new();
         let mut added = BTreeMap::new();
         for resource in resources {
@@ -274,7 +276,7 @@ impl Machine {
         }
     }
 
-    /// Records what became of a change and gives the answer for the source.
+    /// Records the result of a change and returns the reply to the source.
     pub fn commit(&mut self, commit: Commit, applied: Result<(), String>) -> RequestResources {
         let Commit {
             collection,
@@ -336,9 +338,9 @@ impl Machine {
         }
     }
 
-    /// Takes the end of a stream. A source that refuses a collection (galley 1.1 ends the whole
-    /// stream then) is asked for the others at once; the refused one counts as synced. It is asked
-    /// for again after [`UNSUPPORTED_RETRY`], and on the stream that follows any other end.
+    /// Handles the end of a stream. If a source rejects a collection (galley 1.1 then ends the
+    /// whole stream), the others are requested at once; the rejected one counts as synced. It is
+    /// requested again after [`UNSUPPORTED_RETRY`], and on the stream after any other end.
     pub fn closed(&mut self, message: &str, now: Instant) -> Reconnect {
         let name = message
             .split_once("unsupported collection ")
@@ -351,19 +353,19 @@ impl Machine {
             held.lacking = true;
             return Reconnect::Now;
         }
-        // The next stream may lead to another source, or to a newer one.
+        // The next stream may lead to another source, or to a newer version.
         for held in self.held.values_mut() {
             held.unsupported = held.unsupported.map(|_| now);
         }
         Reconnect::Later
     }
 
-    /// When a collection that the source lacked may be asked for again.
+    /// When a collection that the source does not have may be requested again.
     pub fn retry_at(&self) -> Option<Instant> {
         self.held.values().filter_map(|held| held.unsupported).min()
     }
 
-    /// Collections that no message has been applied for, ascending.
+    /// Collections without an applied message, ascending.
     pub fn missing(&self) -> Vec<String> {
         let missing = self.held.iter().filter(|(_, held)| !held.is_settled());
         missing.map(|(name, _)| name.clone()).collect()
@@ -384,7 +386,7 @@ impl Machine {
             .collect()
     }
 
-    /// Names and versions held of a collection.
+    /// Names and versions of the resources held in a collection.
     pub fn versions(&self, collection: &str) -> BTreeMap<String, String> {
         let Some(held) = self.held.get(collection) else {
             return BTreeMap::new();
@@ -395,7 +397,7 @@ impl Machine {
             .collect()
     }
 
-    /// Begins to want a collection; it is asked for on the next stream.
+    /// Adds a collection; it is requested on the next stream.
     pub fn add(&mut self, collection: &str) {
         if let Entry::Vacant(slot) = self.held.entry(collection.to_owned()) {
             slot.insert(Held::default());
@@ -403,11 +405,11 @@ impl Machine {
     }
 }
 
-/// Whether a resource can be used: named, with a body. One of configuration is named like its
-/// object and has the collection's message.
+/// Whether a resource is valid: it has a name and a body. A configuration resource is named like
+/// its object and has the message of its collection.
 fn check(collection: &str, resource: &Resource) -> Result<(), String> {
     let Some(metadata) = &resource.metadata else {
-        return Err("it has no metadata".into());
+        return Err("the resource has no metadata".into());
     };
     let known = istio_api::collections::by_name(collection);
     let name = &metadata.name;
@@ -416,11 +418,11 @@ fn check(collection: &str, resource: &Resource) -> Result<(), String> {
     let is_of_object = !a.is_empty() && b != Some("") && more.is_none();
     if name.is_empty() || (known.is_some() && !is_of_object) {
         return Err(format!(
-            "its name {name:?} is neither \"namespace/name\" nor \"name\""
+            "the name {name:?} is not valid: want \"namespace/name\" or \"name\""
         ));
     }
     let Some(body) = &resource.body else {
-        return Err("it has no body".into());
+        return Err("the resource has no body".into());
     };
     let Some(known) = known else {
         return Ok(());
@@ -430,7 +432,7 @@ fn check(collection: &str, resource: &Resource) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "its body is a {:?}, wanted {wanted:?}",
+            "the body is a {:?}: want {wanted:?}",
             body.type_url
         ))
     }

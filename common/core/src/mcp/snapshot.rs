@@ -1,4 +1,5 @@
-//! What a source serves: an immutable set of collections, each a version and its resources.
+//! The state that a source serves: an immutable set of collections, each a version and its
+//! resources.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,17 +7,18 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use istio_api::mcp::v1alpha1::{Metadata, Resource};
 
-/// Resources by name. Sharing is by `Arc`: a resource is encoded once, whoever receives it.
-/// Versions of a map share structure: a change costs the same among ten resources and among a
-/// hundred thousand, for the publisher and for every stream that is behind.
+/// Resources by name, shared by `Arc`: a resource is encoded once for all receivers. Versions of a
+/// map share structure: the cost of a change does not depend on the number of resources, for the
+/// publisher and for every stream that is behind.
 pub type Resources = OrdMap<Arc<str>, Arc<Resource>>;
 
 /// One collection at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Collection {
-    /// Opaque; differs whenever `resources` differ. `"0"` for a collection that never had any.
+    /// Opaque; differs whenever `resources` differ. `"0"` for a collection that never had a
+    /// resource.
     pub version: Arc<str>,
-    /// The resources under their names (`namespace/name`, or `name` when cluster-scoped).
+    /// The resources by name (`namespace/name`, or `name` if cluster-scoped).
     pub resources: Resources,
 }
 
@@ -27,12 +29,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The collection of that name; `None` when this source has never heard of it.
+    /// The collection of this name; `None` if the source does not know it.
     pub fn get(&self, collection: &str) -> Option<&Collection> {
         self.collections.get(collection)
     }
 
-    /// The collection of that name, to be changed. Other clones of the snapshot do not see it.
+    /// The collection of this name, mutable. Clones of the snapshot are not affected.
     pub fn get_mut(&mut self, collection: &str) -> Option<&mut Collection> {
         self.collections.get_mut(collection)
     }
@@ -42,7 +44,7 @@ impl Snapshot {
         self.collections.insert(name.into(), collection);
     }
 
-    /// All collections in the order of their names.
+    /// All collections, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Collection)> {
         self.collections.iter()
     }
@@ -56,7 +58,7 @@ impl Snapshot {
     }
 }
 
-/// The metadata of a resource; a missing one reads as empty.
+/// The metadata of a resource; empty if it has none.
 pub(super) fn metadata(resource: &Resource) -> &Metadata {
     static NONE: Metadata = Metadata {
         name: String::new(),

@@ -1,8 +1,8 @@
-//! The source's side of one stream, without IO: requests and snapshots in, responses out.
+//! The source's side of one stream, without IO: takes requests and snapshots, returns responses.
 //!
-//! Per collection there is at most one response under way (`pending`). Its answer opens the watch
-//! again. A response is built when the transport can take it, from the snapshot of that moment,
-//! so a slow sink skips versions and never makes the source queue anything but a name.
+//! Each collection has at most one outstanding response (`pending`). Its acknowledgement opens the
+//! watch again. A response is built when the transport can take it, from the snapshot at that time,
+//! so that a slow sink skips versions and the source queues nothing but names.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,41 +13,42 @@ use istio_api::mcp::v1alpha1::{RequestResources, Resource, Resources as Message}
 
 use super::snapshot::{Resources, Snapshot, metadata};
 
-/// A sink that asks for more collections than this on one stream is refused.
+/// Maximum number of collections per stream; a sink that requests more is rejected.
 pub const MAX_COLLECTIONS: usize = 512;
 
-/// A sink that asks for a collection with a longer name, in bytes, is refused.
+/// Maximum length of the name of a collection, in bytes; a sink that requests a longer one is
+/// rejected.
 pub const MAX_NAME_BYTES: usize = 256;
 
-/// Of the text of a refusal this many bytes are kept.
+/// Maximum length of the text of a rejection that is kept, in bytes.
 pub const MAX_REASON_BYTES: usize = 1024;
 
-/// What a sink says that it holds is remembered up to this many bytes a stream; a collection that
-/// does not fit is sent in full.
+/// Maximum size of what a sink says that it holds, in bytes per stream; a collection that exceeds
+/// it is sent in full.
 pub const MAX_TOLD_BYTES: usize = 4 << 20;
 
-/// A repeated subscribe of one collection is answered at most once in this time.
+/// Repeated subscriptions to a collection are answered at most once in this time.
 pub const RESUBSCRIBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Version of a collection that has never had a resource.
 pub const EMPTY_VERSION: &str = "0";
 
-/// Which rules a stream follows.
+/// The rules of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// `ResourceSource`, and `ResourceSink` with the call the other way round.
+    /// `ResourceSource`, and `ResourceSink` with the roles in the call reversed.
     Resources,
-    /// `AggregatedMeshConfigService` of 1.0: a nonce counts as long as no newer one was sent, a
-    /// subscription says which version is held, and there are no deltas.
+    /// `AggregatedMeshConfigService` of 1.0: a nonce is valid until a newer one is sent, a
+    /// subscription states the held version, and there are no deltas.
     Aggregated,
 }
 
 /// A request of either service.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Request {
-    /// The request; one of the older service in the form of the newer.
+    /// The request; one of the older service is converted to the newer one.
     pub message: RequestResources,
-    /// Version of the collection that the sink holds, if it says so.
+    /// Version of the collection that the sink holds, if it states it.
     pub version: Option<String>,
 }
 
@@ -60,23 +61,23 @@ impl From<RequestResources> for Request {
     }
 }
 
-/// What a request was.
+/// The meaning of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// First or repeated subscription.
     Subscribe,
-    /// The pending response was accepted; it had been under way for `after`.
+    /// The pending response was acknowledged, `after` this time.
     Ack { after: Duration },
-    /// The pending response was refused. The same version is not sent again.
+    /// The pending response was rejected. The same version is not sent again.
     Nack { code: i32, message: String },
     /// The nonce is not that of the pending response; nothing changed.
     Stale {
-        /// The code, if it was a refusal.
+        /// The code, if it was a rejection.
         nack: Option<i32>,
     },
-    /// The stream asked for more than [`MAX_COLLECTIONS`] collections and must end.
+    /// The stream exceeded [`MAX_COLLECTIONS`] and must end.
     TooMany,
-    /// The stream asked for a name of more than [`MAX_NAME_BYTES`] and must end.
+    /// The stream exceeded [`MAX_NAME_BYTES`] and must end.
     LongName,
 }
 
@@ -85,7 +86,7 @@ pub enum Verdict {
 pub struct Outgoing {
     /// The message.
     pub message: Message,
-    /// The snapshot does not know the collection (it was answered as empty).
+    /// Whether the snapshot does not know the collection (the response is empty).
     pub unknown: bool,
 }
 
@@ -94,13 +95,13 @@ pub struct Outgoing {
 pub struct Progress {
     /// Version of the last response that was sent.
     pub sent: String,
-    /// Version of the last response that was accepted.
+    /// Version of the last response that was acknowledged.
     pub acked: String,
-    /// Text of the last refusal, cleared by the next acceptance.
+    /// Text of the last rejection, cleared by the next acknowledgement.
     pub nack: Option<String>,
-    /// Since when a response waits for its answer.
+    /// Since when a response has been outstanding.
     pub pending_since: Option<Instant>,
-    /// Whether the sink takes deltas.
+    /// Whether the sink accepts deltas.
     pub incremental: bool,
 }
 
@@ -116,22 +117,22 @@ struct Pending {
 enum Held {
     #[default]
     Unknown,
-    /// As the sink said when it connected: name to version, and their bytes.
+    /// As the sink said when it connected: versions by name, and their size in bytes.
     Told(BTreeMap<String, String>, usize),
-    /// As it accepted it from us.
+    /// As acknowledged by the sink.
     Acked(Resources),
 }
 
 #[derive(Debug, Default)]
 struct Watch {
-    /// Some: the sink waits for a version other than this one (`None` = any).
+    /// `Some`: the sink waits for a version other than this one (`None`: for any).
     open: Option<Option<Arc<str>>>,
     pending: Option<Pending>,
-    /// Nonce of the last response, answered or not.
+    /// Nonce of the last response, whether outstanding or not.
     nonce: String,
     held: Held,
     incremental: bool,
-    /// The sink asked to begin anew: the next response is full.
+    /// The sink asked for everything: the next response is full.
     full: bool,
     queued: bool,
     not_before: Option<Instant>,
@@ -139,7 +140,7 @@ struct Watch {
     progress: Progress,
 }
 
-/// One stream's state.
+/// State of one stream.
 #[derive(Debug)]
 pub struct Machine {
     dialect: Dialect,
@@ -150,7 +151,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// `incremental`: whether a sink that asks for deltas gets them.
+    /// `incremental`: whether sinks that request deltas get them.
     pub fn new(dialect: Dialect, incremental: bool) -> Self {
         Self {
             dialect,
@@ -161,7 +162,7 @@ impl Machine {
         }
     }
 
-    /// Takes one request of the sink.
+    /// Handles a request of the sink.
     pub fn request(
         &mut self,
         request: impl Into<Request>,
@@ -193,7 +194,7 @@ impl Machine {
             watch.progress.pending_since = None;
             watch.open = Some(Some(pending.version.clone()));
             match request.error_detail {
-                // An empty nonce is a subscription; what it says about errors does not count.
+                // An empty nonce means a subscription; its error is ignored.
                 Some(error) if !request.response_nonce.is_empty() => {
                     let mut message = error.message;
                     message.truncate(message.floor_char_boundary(MAX_REASON_BYTES));
@@ -236,18 +237,18 @@ impl Machine {
         verdict
     }
 
-    /// Whether a request belongs to what was sent last.
+    /// Whether a request answers the last response.
     fn is_current(&self, watch: Option<&Watch>, nonce: &str) -> bool {
         let sent = watch.map_or("", |watch| &*watch.nonce);
         let is_pending = watch.is_some_and(|watch| watch.pending.is_some());
         match self.dialect {
             Dialect::Resources => nonce.is_empty() || (is_pending && nonce == sent),
-            // A repeated answer changes nothing either: what it answers is known.
+            // A repeated answer changes nothing either: the response is no longer outstanding.
             Dialect::Aggregated => sent.is_empty() || (is_pending && nonce == sent),
         }
     }
 
-    /// Bytes of what the sink said that it holds.
+    /// Size of what the sink said that it holds, in bytes.
     fn told(&self) -> usize {
         let told = self.watches.values().map(|watch| match &watch.held {
             Held::Told(_, bytes) => *bytes,
@@ -256,7 +257,7 @@ impl Machine {
         told.sum()
     }
 
-    /// Takes a new snapshot: every open watch whose version moved becomes due.
+    /// Handles a new snapshot: every open watch whose version has changed becomes due.
     pub fn snapshot(&mut self, snapshot: &Snapshot) {
         for (name, watch) in &mut self.watches {
             Self::enqueue(&mut self.queue, name, watch, snapshot);
@@ -283,12 +284,12 @@ impl Machine {
         }
     }
 
-    /// True when [`Self::next`] has something to send at `now`.
+    /// Whether [`Self::next`] has something to send at `now`.
     pub fn is_due(&self, now: Instant) -> bool {
         self.queue.iter().any(|name| self.allowed(name, now))
     }
 
-    /// When a response that is held back by the rate limit becomes due.
+    /// When a response that the rate limit delays becomes due.
     pub fn wake(&self) -> Option<Instant> {
         self.queue
             .iter()
@@ -316,7 +317,8 @@ impl Machine {
             let version = found.map_or_else(|| Arc::from(EMPTY_VERSION), |c| c.version.clone());
             match &watch.open {
                 None => continue,
-                // The collection went back to what the sink has while the response waited.
+                // While the response waited, the collection returned to the state that the sink
+                // has.
                 Some(Some(last)) if *last == version => continue,
                 Some(_) => {}
             }
@@ -346,7 +348,7 @@ impl Machine {
         }
     }
 
-    /// What the sink has been sent and has accepted, by collection.
+    /// What the sink has been sent and has acknowledged, by collection.
     pub fn progress(&self) -> impl Iterator<Item = (&Arc<str>, &Progress)> {
         self.watches
             .iter()
@@ -359,7 +361,7 @@ impl Machine {
     }
 }
 
-/// Fills in the delta against what the sink holds, or everything.
+/// Fills in the delta to what the sink holds, or everything.
 fn fill(message: &mut Message, watch: &Watch, resources: &Resources) {
     let deltas = watch.incremental && !watch.full;
     match &watch.held {
@@ -395,7 +397,7 @@ fn fill(message: &mut Message, watch: &Watch, resources: &Resources) {
     }
 }
 
-/// What a name and a version cost, with what holds them.
+/// Memory of a name and a version, including overhead.
 fn told_bytes((name, version): (&String, &String)) -> usize {
     name.len() + version.len() + 2 * size_of::<String>()
 }

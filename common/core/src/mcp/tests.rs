@@ -90,7 +90,7 @@ fn names(message: &Resources) -> Vec<&str> {
         .collect()
 }
 
-/// A source with its surroundings.
+/// A source with its snapshot, clock and transport.
 struct Table {
     source: Source,
     snapshot: Option<Snapshot>,

@@ -1,4 +1,4 @@
-//! The messages of the two services; the machine knows only those of the newer one.
+//! The messages of the two services; the machine only knows those of the newer one.
 
 use istio_api::mcp::v1alpha1::{
     MeshConfigRequest, MeshConfigResponse, RequestResources, Resources,
@@ -8,16 +8,16 @@ use super::source::{Dialect, Request};
 
 /// Messages of a service.
 pub trait Wire: 'static {
-    /// What a sink sends.
+    /// Sent by a sink.
     type Request: prost::Message + Default + 'static;
-    /// What a source sends.
+    /// Sent by a source.
     type Response: Send + 'static;
-    /// The rules that go with them.
+    /// The rules of the service.
     const DIALECT: Dialect;
 
-    /// A request as the machine takes it.
+    /// A request in the form of the machine.
     fn request(request: Self::Request) -> Request;
-    /// A response of the machine as the service sends it.
+    /// A response of the machine in the form of the service.
     fn response(message: Resources) -> Self::Response;
 }
 
@@ -53,7 +53,7 @@ impl Wire for Aggregated {
             version: Some(request.version_info).filter(|version| !version.is_empty()),
             message: RequestResources {
                 sink_node: request.sink_node,
-                // The type URL is the name of the collection.
+                // The type URL names the collection.
                 collection: request.type_url,
                 response_nonce: request.response_nonce,
                 error_detail: request.error_detail,

@@ -12,9 +12,9 @@ enum Step {
     Index(usize),
 }
 
-/// The line of the stream, from 1, on which the field at `path` (`spec.http[0].route[1].weight`)
-/// has its value, or else the nearest enclosing field that is there. Keys may be written in
-/// camelCase or snake_case on either side.
+/// The line of the stream, from 1, of the value of the field at `path`
+/// (`spec.http[0].route[1].weight`), or of its closest existing ancestor. Keys may be in camelCase
+/// or snake_case on either side.
 pub fn line_of(document: &Document<'_>, path: &str) -> Option<usize> {
     let steps = parse(path);
     for parser in serde_yaml::Deserializer::from_str(document.text) {
@@ -39,7 +39,7 @@ fn parse(path: &str) -> Vec<Step> {
         } else if let Some(more) = rest.strip_prefix('.') {
             rest = more;
         } else {
-            // At least one byte, so that a stray bracket cannot stop the walk.
+            // At least one byte, so that a stray bracket cannot stop the loop.
             let end = rest
                 .get(1..)
                 .and_then(|tail| tail.find(['.', '[']))
@@ -52,7 +52,7 @@ fn parse(path: &str) -> Vec<Step> {
     steps
 }
 
-/// Equal but for the way words are joined.
+/// Equal except for camelCase or snake_case.
 fn same_key(a: &str, b: &str) -> bool {
     let plain = |key: &str| key.replace('_', "").to_ascii_lowercase();
     a == b || plain(a) == plain(b)
@@ -70,7 +70,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_> {
     }
 }
 
-/// The parser adds where it is.
+/// The parser adds the position.
 fn here<E: Error>() -> E {
     E::custom("here")
 }

@@ -1,4 +1,4 @@
-//! A serde seed that builds a JSON value under a budget.
+//! A serde seed that builds a JSON value within a budget.
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::de::{
 };
 use serde_json::{Map, Number, Value};
 
-/// What a value costs besides its text, in bytes; roughly what it takes in memory.
+/// Cost of a value besides its text, in bytes; roughly its size in memory.
 const NODE_COST: usize = 16;
 
 /// Reads one value.
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
         self.spend(0)?;
-        // What JSON has no number for, in the words of the protobuf JSON mapping.
+        // Numbers that JSON does not have, in the words of the protobuf JSON mapping.
         Ok(Number::from_f64(value).map_or_else(
             || {
                 let word = if value.is_nan() {
@@ -143,7 +143,9 @@ impl<'de> Visitor<'de> for Node<'_> {
             };
             for source in sources {
                 let Value::Object(source) = source else {
-                    return Err(A::Error::custom("a merge key (<<) wants a mapping"));
+                    return Err(A::Error::custom(
+                        "the value of a merge key (<<) is not valid: want a mapping",
+                    ));
                 };
                 for (key, value) in source {
                     object.entry(key).or_insert(value);
@@ -153,7 +155,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         Ok(Value::Object(object))
     }
 
-    /// A tag of the writer's own (`!thing`): the value without it.
+    /// An application tag (`!thing`) is dropped and its value kept.
     fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Value, A::Error> {
         let (_, value) = tagged.variant_seed(Key {
             node: self,
@@ -163,7 +165,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 }
 
-/// Reads a key, refusing one that is taken; the error then points at the second one.
+/// Reads a key and rejects a duplicate; the error then points at the second one.
 struct Key<'a> {
     node: Node<'a>,
     taken: &'a Map<String, Value>,
@@ -191,7 +193,7 @@ impl<'de> Visitor<'de> for Key<'_> {
     type Value = String;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key that is a word")
+        f.write_str("a scalar key")
     }
 
     fn visit_str<E: Error>(self, key: &str) -> Result<String, E> {

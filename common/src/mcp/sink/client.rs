@@ -1,8 +1,7 @@
-//! The sink on the wire: one stream at a time, opened again for ever.
+//! The sink on the wire: one stream at a time, reopened until the process ends.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,39 +13,32 @@ use tonic::{Code, Streaming};
 
 use super::metrics::Metrics;
 use super::take::take;
+use super::updater::Updater;
 use crate::drain;
 use crate::grpc::mcp::resource_source_client::ResourceSourceClient;
 use crate::mcp::dial::{Connect, Ending, Pace, describe, last_word};
-use mesh_core::mcp::sink::{Change, CollectionStatus, Machine, Reconnect};
+use mesh_core::mcp::sink::{CollectionStatus, Machine, Reconnect};
 
-/// How many answers are kept for debug pages.
+/// Number of answers that are kept for debug pages.
 const KEPT_REQUESTS: usize = 32;
 
 /// Time to connect and to have the stream accepted.
 const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Receives what changes.
-pub trait Updater: Send + 'static {
-    /// Applies one change. Nothing else is received meanwhile, so this may wait for a bounded
-    /// channel. `Err` refuses the message as a whole; the source is told the text, and nothing of
-    /// the change counts as held.
-    fn apply(&mut self, change: Change) -> impl Future<Output = Result<(), String>> + Send;
-}
-
-/// What a sink asks for.
+/// Settings of a sink.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The source's address, for messages only.
+    /// Address of the source, for messages only.
     pub source: String,
-    /// Our name for the source, `<pod>.<namespace>`.
+    /// Our name, as sent to the source: `<pod>.<namespace>`.
     pub node_id: String,
     /// Collections to subscribe to.
     pub collections: Vec<String>,
-    /// Ask for deltas. A source that has none sends everything; the result is the same.
+    /// Request deltas. A source without them sends everything; the result is the same.
     pub incremental: bool,
-    /// Largest message in bytes.
+    /// Maximum size of a message, in bytes.
     pub max_message_bytes: usize,
-    /// HTTP/2 keepalive ping interval at the beginning.
+    /// Initial interval of HTTP/2 keepalive pings.
     pub ping_interval: Duration,
 }
 
@@ -66,7 +58,7 @@ impl Default for Options {
 /// An answer that was sent to the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// When.
+    /// Time of the answer.
     pub time: SystemTime,
     /// Collection.
     pub collection: String,
@@ -74,14 +66,14 @@ pub struct Request {
     pub version: String,
     /// Nonce that was answered; empty for a subscription.
     pub nonce: String,
-    /// Why the message was refused.
+    /// Why the message was rejected.
     pub error: Option<String>,
 }
 
 /// The state of a sink, for readiness and debug pages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// A stream is open.
+    /// Whether a stream is open.
     pub connected: bool,
     /// Why the last stream ended or could not be opened.
     pub last_error: Option<String>,
@@ -91,7 +83,7 @@ pub struct Status {
     pub requests: VecDeque<Request>,
 }
 
-/// Reads a client's state from elsewhere.
+/// Gives access to the state of a client.
 #[derive(Debug, Clone)]
 pub struct Handle {
     status: Arc<Mutex<Status>>,
@@ -104,7 +96,7 @@ impl Handle {
         self.status.lock().clone()
     }
 
-    /// Collections that nothing was received for yet; empty means synced.
+    /// Collections that have not been received yet; empty once synced.
     pub fn missing(&self) -> Vec<String> {
         let status = self.status.lock();
         let missing = status
@@ -114,7 +106,7 @@ impl Handle {
         missing.map(|(name, _)| name.clone()).collect()
     }
 
-    /// True once every collection was applied. Stays true when the connection is lost.
+    /// Whether every collection was applied at least once. Stays true when the connection is lost.
     pub fn is_synced(&self) -> bool {
         *self.synced.borrow()
     }
@@ -128,7 +120,7 @@ impl Handle {
     }
 }
 
-/// The sink. Make it, keep the handle, spawn [`Client::run`].
+/// The sink. Create it, keep the handle, spawn [`Client::run`].
 pub struct Client<U> {
     options: Options,
     connector: Box<dyn Connect>,
@@ -155,7 +147,7 @@ struct End {
 }
 
 impl<U: Updater> Client<U> {
-    /// Nothing is connected before [`Self::run`].
+    /// Creates the client; it connects in [`Self::run`].
     pub fn new(
         options: Options,
         connector: impl Connect,
@@ -241,7 +233,8 @@ impl<U: Updater> Client<U> {
                 Err(_) => return fail("timed out while connecting".to_owned()),
             };
         let opening = self.machine.open(Instant::now());
-        // Room for all the first requests and one answer each: the stream never waits for itself.
+        // Room for all initial requests and one answer each, so that the stream never waits for
+        // itself.
         let (tx, rx) = mpsc::channel(opening.len() * 2 + 1);
         for request in opening {
             self.record(&request, "");
@@ -253,7 +246,7 @@ impl<U: Updater> Client<U> {
             .max_decoding_message_size(self.options.max_message_bytes)
             .max_encoding_message_size(self.options.max_message_bytes);
         let established = client.establish_resource_stream(ReceiverStream::new(rx));
-        // A source may keep its headers back until it has something to send, so no time-out here:
+        // No timeout, as a source may hold back its headers until it has something to send:
         // keepalive notices a dead peer.
         let messages = match established.await {
             Ok(response) => response.into_inner(),
@@ -285,7 +278,7 @@ impl<U: Updater> Client<U> {
     ) -> End {
         let mut delivered = false;
         loop {
-            // A collection that this source lacked before is asked for again in time.
+            // A collection that this source did not have before is requested again in time.
             let retry = self.machine.retry_at().map(tokio::time::Instant::from_std);
             let message = tokio::select! {
                 message = messages.message() => message,
@@ -293,7 +286,7 @@ impl<U: Updater> Client<U> {
                     if retry.is_some() =>
                 {
                     let text = "opening the stream again with all collections".to_owned();
-                    // We end it, which says nothing of what the source thinks of our pings.
+                    // We end it, which does not mean that the source rejects our pings.
                     return End { code: Code::Cancelled, text, delivered: true };
                 }
             };
@@ -316,7 +309,7 @@ impl<U: Updater> Client<U> {
                 }
             };
             if message.nonce.is_empty() {
-                // Its answer would be read as a new subscription, and that be answered again.
+                // The answer would be read as a new subscription, and be answered again.
                 return End {
                     code: Code::InvalidArgument,
                     text: format!("a message of {} without a nonce", message.collection),
@@ -331,7 +324,7 @@ impl<U: Updater> Client<U> {
             self.publish();
             if answers.send(reply).await.is_err() {
                 self.metrics.send_failed();
-                // Which collection a source of 1.1 does not know is only in the status.
+                // Only the status says which collection is unknown to a source of 1.1.
                 return match last_word(messages).await {
                     Some(status) => End {
                         code: status.code(),
@@ -340,7 +333,7 @@ impl<U: Updater> Client<U> {
                     },
                     None => End {
                         code: Code::Unavailable,
-                        text: "the source no longer takes answers".to_owned(),
+                        text: "the source no longer accepts answers".to_owned(),
                         delivered,
                     },
                 };

@@ -18,7 +18,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the families as `<prefix>_mcp_sink_*`, and `<prefix>_mcp_unusable_resources`.
+    /// Registers the metric families `<prefix>_mcp_sink_*` and `<prefix>_mcp_unusable_resources`.
     pub fn register(registry: &Registry, prefix: &str) -> Self {
         let name = |suffix: &str| format!("{prefix}_mcp_sink_{suffix}");
         Self {
@@ -31,7 +31,7 @@ impl Metrics {
             ),
             nacks: registry.counter_vec(
                 &name("request_nacks_total"),
-                "Refused messages.",
+                "Rejected messages.",
                 &["collection", "code"],
             ),
             send_failures: registry.counter_vec(
@@ -46,12 +46,12 @@ impl Metrics {
             ),
             dropped: registry.counter_vec(
                 &format!("{prefix}_mcp_unusable_resources"),
-                "Resources left out because of their name or body.",
+                "Resources ignored because of an invalid name or body.",
                 &["collection"],
             ),
             refused: registry.counter_vec(
                 &name("refused_total"),
-                "Streams of sources refused, by reason.",
+                "Rejected streams of sources, by reason.",
                 &["reason"],
             ),
         }

@@ -1,4 +1,4 @@
-//! The sink that is called: serves `ResourceSink`.
+//! A sink that sources call: serves `ResourceSink`.
 
 use std::fmt;
 use std::future::Future;
@@ -12,54 +12,54 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::client::Updater;
 use super::metrics::Metrics;
 use super::take::take;
+use super::updater::Updater;
 use crate::drain;
 use crate::grpc::mcp::resource_sink_server::{ResourceSink, ResourceSinkServer};
 use crate::mcp::admit::Admission;
 use mesh_core::mcp::sink::Machine;
 
-/// Time for the status that ends a stream to find room.
+/// Time for the final status of a stream to be sent.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// What a sink takes.
+/// Settings of a sink.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Our name for the sources, `<pod>.<namespace>`.
+    /// Our name, as sent to the sources: `<pod>.<namespace>`.
     pub node_id: String,
-    /// Collections that every source is asked for.
+    /// Collections that are requested from every source.
     pub collections: Vec<String>,
-    /// Largest message in bytes.
+    /// Maximum size of a message, in bytes.
     pub max_message_bytes: usize,
-    /// Streams open at the same time, over all connections.
+    /// Maximum number of open streams over all connections.
     pub max_streams: usize,
 }
 
 /// A source that has opened a stream.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Its address, empty when unknown.
+    /// Its address, empty if unknown.
     pub address: String,
-    /// Identity from its certificate, empty on plain text.
+    /// Identity in its certificate, empty for plaintext.
     pub identity: String,
-    /// What it sent along with the call.
+    /// Metadata of the call.
     pub metadata: MetadataMap,
 }
 
-/// Receives what the sources of all streams send, each by an updater of its own.
+/// Receives what all sources send, with one updater per stream.
 pub trait Desk: Clone + Send + Sync + 'static {
-    /// Receives what one stream brings.
+    /// Receives what one stream sends.
     type Updater: Updater;
 
     /// A stream begins.
     fn open(&self, caller: Caller) -> Self::Updater;
 
-    /// It has ended; nothing more comes over it.
+    /// A stream has ended; its updater gets nothing more.
     fn close(&self, updater: Self::Updater) -> impl Future<Output = ()> + Send;
 }
 
-/// Serves `ResourceSink`. Each stream begins with nothing held.
+/// Serves `ResourceSink`. Each stream begins without held resources.
 #[derive(Clone)]
 pub struct Server<D> {
     options: Arc<ServerOptions>,
@@ -79,7 +79,7 @@ impl<D> fmt::Debug for Server<D> {
 }
 
 impl<D: Desk> Server<D> {
-    /// Lets in whoever `admission` lets in.
+    /// Admits the peers that `admission` accepts.
     pub fn new(
         options: ServerOptions,
         desk: D,
@@ -117,7 +117,7 @@ impl<D: Desk> Server<D> {
         })
     }
 
-    /// One stream, to its end; the status that the source is to be told.
+    /// Runs one stream to its end; returns the status for the source.
     async fn run(
         &self,
         updater: &mut D::Updater,
@@ -137,7 +137,7 @@ impl<D: Desk> Server<D> {
                 () = self.drain.signaled() => {
                     return Err(Status::unavailable("the sink is shutting down"));
                 }
-                // The source may be gone without a word to read.
+                // The source may have disconnected without reading the error.
                 () = requests.closed() => return Ok(()),
                 message = messages.message() => message,
             };
@@ -149,7 +149,7 @@ impl<D: Desk> Server<D> {
                     return Err(status);
                 }
             };
-            // The message that opens a stream is of no collection, and has none either.
+            // The message that opens a stream has no collection and no nonce.
             if message.nonce.is_empty() && !message.collection.is_empty() {
                 return Err(Status::invalid_argument(format!(
                     "a message of {} without a nonce",
@@ -166,7 +166,7 @@ impl<D: Desk> Server<D> {
 
 type Requests = mpsc::Sender<Result<RequestResources, Status>>;
 
-/// One of the open streams, as long as it lives.
+/// An open stream, counted while it exists.
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
@@ -205,7 +205,8 @@ impl<D: Desk> ResourceSink for Server<D> {
             drop(counted);
             tracing::info!(peer, error = ?end.as_ref().err(), "the stream of a source has ended");
             if let Err(status) = end {
-                // The source may be gone or not be reading; it learns of the end either way.
+                // The source may be gone or not be reading; the end of the stream reaches it in any
+                // case.
                 let _ = tokio::time::timeout(LAST_WORD, tx.send(Err(status))).await;
             }
         });

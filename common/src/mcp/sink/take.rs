@@ -1,12 +1,12 @@
-//! One message of a source, from its arrival to the answer.
+//! Handles one message of a source, from its arrival to the answer.
 
 use istio_api::mcp::v1alpha1::{RequestResources, Resources};
 
-use super::client::Updater;
 use super::metrics::Metrics;
+use super::updater::Updater;
 use mesh_core::mcp::sink::{Machine, Step};
 
-/// Applies what a message changes, and gives the answer to it.
+/// Applies the changes in a message, and returns the answer.
 pub(super) async fn take<U: Updater>(
     machine: &mut Machine,
     updater: &mut U,
@@ -21,7 +21,7 @@ pub(super) async fn take<U: Updater>(
             collection = dropped.collection,
             name = dropped.name,
             error = dropped.reason,
-            "a resource cannot be used; an earlier one of that name stays in force"
+            "ignored an invalid resource; an earlier one of the same name stays in force"
         );
     }
     let reply = match received.step {
@@ -45,7 +45,7 @@ pub(super) async fn take<U: Updater>(
             collection = reply.collection,
             version,
             error = error.message,
-            "refused a message of the source"
+            "rejected a message of the source"
         );
     }
     reply

@@ -1,4 +1,4 @@
-//! The source that calls: pushes to a sink that serves `ResourceSink`.
+//! A source that calls: sends to a sink that serves `ResourceSink`.
 
 use std::fmt;
 use std::future::ready;
@@ -19,27 +19,27 @@ use crate::mcp::dial::{Connect, Ending, Pace, describe};
 use crate::metrics::Registry;
 use mesh_core::mcp::wire::Current;
 
-/// After this time an optional sink without the service is called again: it may have been replaced
-/// by a newer one.
+/// Delay before an optional sink without the service is called again: a newer version may have
+/// replaced it.
 pub const UNIMPLEMENTED_RETRY: Duration = Duration::from_secs(600);
 
-/// How a sink is called.
+/// Settings of a sink that is called.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// The sink's address, for messages and debug pages.
+    /// Address of the sink, for messages and debug pages.
     pub sink: String,
-    /// Sent with each call.
+    /// Sent as metadata of each call.
     pub metadata: MetadataMap,
-    /// Largest request in bytes.
+    /// Maximum size of a request, in bytes.
     pub max_request_bytes: usize,
-    /// HTTP/2 keepalive ping interval at the beginning.
+    /// Initial interval of HTTP/2 keepalive pings.
     pub ping_interval: Duration,
-    /// A sink that does not have the service (UNIMPLEMENTED) is nothing to complain of; it is
-    /// called again after [`UNIMPLEMENTED_RETRY`].
+    /// A sink without the service (UNIMPLEMENTED) is not reported as a failure, and called again
+    /// after [`UNIMPLEMENTED_RETRY`].
     pub is_optional: bool,
 }
 
-/// Keeps one stream open to a sink. Make it and spawn [`Client::run`].
+/// Keeps one stream to a sink open. Create it and spawn [`Client::run`].
 pub struct Client {
     source: Source,
     options: ClientOptions,
@@ -55,11 +55,11 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What became of a stream.
+/// How a stream ended.
 struct Outcome {
     code: Code,
     reason: String,
-    /// The sink asked for something.
+    /// Whether the sink requested something.
     of_use: bool,
 }
 
@@ -74,7 +74,7 @@ impl Outcome {
 }
 
 impl Client {
-    /// Pushes what `source` serves. `reconnections` counts the streams, see [`Self::counter`].
+    /// Sends what `source` serves. `reconnections` counts the streams, see [`Self::counter`].
     pub fn new(
         source: Source,
         options: ClientOptions,
@@ -93,7 +93,7 @@ impl Client {
     pub fn counter(registry: &Registry, prefix: &str) -> IntCounter {
         registry.counter(
             &format!("{prefix}_mcp_source_reconnections"),
-            "Streams opened to sinks that are called.",
+            "Streams opened to sinks.",
         )
     }
 
@@ -114,10 +114,13 @@ impl Client {
         }
     }
 
-    /// The wait after a stream that has lived for so long.
+    /// The delay after a stream that has lived for this long.
     fn ended(&self, outcome: &Outcome, pace: &mut Pace, lived: Duration) -> Duration {
         if self.options.is_optional && outcome.code == Code::Unimplemented {
-            tracing::debug!(sink = self.options.sink, "the sink takes nothing");
+            tracing::debug!(
+                sink = self.options.sink,
+                "the sink does not serve ResourceSink"
+            );
             return UNIMPLEMENTED_RETRY;
         }
         let wait = pace.ended(Ending {
@@ -143,13 +146,13 @@ impl Client {
             Err(error) => return Outcome::failed(Code::Unavailable, format!("{error:#}")),
         };
         let (tx, rx) = mpsc::channel(1);
-        // Some servers do not answer a call before its first message. This one is of no collection,
-        // and a sink refuses it.
+        // Some servers do not respond to a call before its first message. This one has no
+        // collection, and sinks reject it.
         if tx.try_send(Ok(Resources::default())).is_err() {
             let reason = "the response channel is full".to_owned();
             return Outcome::failed(Code::Internal, reason);
         }
-        // A status has no way to a server: the end of the messages is all it is told.
+        // A status cannot be sent to a server: it only sees the end of the messages.
         let messages = ReceiverStream::new(rx);
         let messages = messages
             .take_while(|message: &Result<_, Status>| ready(message.is_ok()))
@@ -164,7 +167,7 @@ impl Client {
         };
         self.reconnections.inc();
         let peer = self.options.sink.clone();
-        // How long a stream lives is the sink's affair: it alone knows its replicas.
+        // The maximum age of the stream is up to the sink, which knows its replicas.
         let serve = self
             .source
             .open("ResourceSink", peer, String::new(), Duration::MAX);
@@ -179,7 +182,7 @@ impl Client {
         let (code, reason) = match end {
             End::Peer(Some(status)) | End::Refused(status) => (status.code(), describe(&status)),
             End::Peer(None) => (Code::Ok, "the sink ended the stream".to_owned()),
-            End::Age => (Code::Ok, "the stream was old".to_owned()),
+            End::Age => (Code::Ok, "the stream reached its maximum age".to_owned()),
         };
         Outcome {
             code,
@@ -189,8 +192,8 @@ impl Client {
     }
 }
 
-/// The requests of a sink without its answer to the message of no collection, which must be a
-/// refusal. Real sinks of 1.1 send their subscriptions before it.
+/// The requests of a sink without its answer to the opening message, which must be a rejection.
+/// Sinks of 1.1 send their subscriptions before that answer.
 fn without_trigger<S>(requests: S) -> impl Stream<Item = Result<RequestResources, Status>> + Unpin
 where
     S: Stream<Item = Result<RequestResources, Status>> + Unpin,
@@ -200,7 +203,7 @@ where
             Ok(request) if request.collection.is_empty() => match request.error_detail {
                 Some(error) if error.code == i32::from(Code::Unimplemented) => None,
                 _ => Some(Err(Status::failed_precondition(
-                    "the sink did not refuse a collection without a name as UNIMPLEMENTED",
+                    "the sink did not reject a collection without a name as UNIMPLEMENTED",
                 ))),
             },
             other => Some(other),
@@ -222,11 +225,11 @@ mod tests {
 
     impl crate::mcp::source::Authorize for Nobody {
         fn authorize(&self, _: Option<&[String]>) -> Result<String, String> {
-            Err("nobody is let in".to_owned())
+            Err("access denied".to_owned())
         }
     }
 
-    /// A source on loopback: it is no sink.
+    /// A source on loopback, which is not a sink.
     async fn elsewhere(drain: &drain::Watch) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("mcp://{}", listener.local_addr().unwrap());

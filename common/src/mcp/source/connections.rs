@@ -9,19 +9,19 @@ use parking_lot::Mutex;
 
 use mesh_core::mcp::source::Progress;
 
-/// Of the sink's name for itself this many bytes are kept.
+/// Maximum length of the name that a sink gives itself; the rest is cut.
 const MAX_NODE_BYTES: usize = 256;
 
-/// What is known of one open stream.
+/// State of an open stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionStatus {
     /// Name of the gRPC service.
     pub service: &'static str,
-    /// Address of the peer, empty when unknown.
+    /// Address of the peer, empty if unknown.
     pub peer: String,
-    /// Identity from its certificate, empty on plain text.
+    /// Identity in its certificate, empty for plaintext.
     pub identity: String,
-    /// The sink's name for itself.
+    /// The name that the sink gives itself.
     pub node: String,
     /// When the stream was opened.
     pub since: Instant,
@@ -47,7 +47,7 @@ impl Connections {
         self.streams.lock().len()
     }
 
-    /// True when no stream is open.
+    /// Whether no stream is open.
     pub fn is_empty(&self) -> bool {
         self.streams.lock().is_empty()
     }
@@ -70,7 +70,7 @@ impl Connections {
     }
 }
 
-/// One stream's entry; it leaves the list when dropped.
+/// The entry of one stream, which is removed when dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: u64,

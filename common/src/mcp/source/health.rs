@@ -8,7 +8,7 @@ use crate::drain;
 use crate::grpc::health::health_server;
 use crate::grpc::health::{HealthCheckRequest, HealthCheckResponse, ServingStatus};
 
-/// Serves as soon as there is something to serve; before, subscriptions are held.
+/// Reports SERVING as soon as there is a snapshot; earlier subscriptions are held back.
 #[derive(Debug, Clone)]
 pub(super) struct Health {
     snapshots: Snapshots,
@@ -17,7 +17,7 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// `services`: full names that may be asked for; the empty one always may.
+    /// `services`: full names that may be requested; the empty one always may.
     pub(super) fn new(
         snapshots: Snapshots,
         drain: drain::Watch,
@@ -82,7 +82,7 @@ impl health_server::Health for Health {
         let later = stream::once(change)
             .filter_map(std::future::ready)
             .chain(stream::pending());
-        // A stream that never ended would hold up the end of the process.
+        // A stream that never ends would delay the shutdown.
         let end = async move { drain.signaled().await };
         let stream = stream::once(std::future::ready(Ok(answer(first))))
             .chain(later)

@@ -35,8 +35,8 @@ struct Names {
 }
 
 impl Metrics {
-    /// Registers the families as `<prefix>_mcp_source_*`. `known`: the collections that may appear
-    /// as labels whatever sinks ask for.
+    /// Registers the metric families `<prefix>_mcp_source_*`. `known`: the collections that may
+    /// always appear as labels.
     pub fn register(
         registry: &Registry,
         prefix: &str,
@@ -57,17 +57,17 @@ impl Metrics {
             ),
             push_seconds: registry.histogram(
                 &name("push_seconds"),
-                "From sending a response to its acceptance.",
+                "Time from sending a response to its acknowledgement.",
                 &powers(0.001, 2.0),
             ),
             acks: registry.counter_vec(
                 &name("request_acks_total"),
-                "Accepted responses, stale answers included.",
+                "Acknowledged responses, including those with a stale nonce.",
                 &["collection"],
             ),
             nacks: registry.counter_vec(
                 &name("request_nacks_total"),
-                "Refused responses, stale answers included.",
+                "Rejected responses, including those with a stale nonce.",
                 &["collection", "code"],
             ),
             send_failures: registry.counter_vec(
@@ -82,12 +82,12 @@ impl Metrics {
             ),
             unknown: registry.counter_vec(
                 &name("unknown_collections_total"),
-                "Responses for collections that this source does not know.",
+                "Responses for collections that are unknown to this source.",
                 &["collection"],
             ),
             refused: registry.counter_vec(
                 &name("refused_total"),
-                "Streams refused, by reason.",
+                "Rejected streams, by reason.",
                 &["reason"],
             ),
             largest: registry.int_gauge(
@@ -101,7 +101,7 @@ impl Metrics {
         }
     }
 
-    /// The collection, or `other` where too many unknown ones were seen.
+    /// The collection, or `other` beyond the limit of unknown ones.
     fn label(&self, collection: &str) -> String {
         let mut names = self.known.lock();
         if names.known.contains(collection) || names.unknown.contains(collection) {

@@ -26,27 +26,27 @@ use crate::grpc::mcp::resource_source_server::{ResourceSource, ResourceSourceSer
 use crate::mcp::admit::{Admission, Rates, SharedAuthorize};
 use mesh_core::mcp::wire::{Aggregated, Current, Wire};
 
-/// Time for the status that ends a stream to find room.
+/// Time for the final status of a stream to be sent.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// How a source serves.
+/// Settings of a source.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Sinks that ask for deltas get them.
+    /// Send deltas to sinks that request them.
     pub incremental: bool,
-    /// A stream ends after this time, give or take a tenth, so that sinks spread over replicas.
+    /// Maximum age of a stream, ± 10 %, so that sinks spread over replicas.
     pub max_age: Duration,
-    /// Largest request in bytes.
+    /// Maximum size of a request, in bytes.
     pub max_request_bytes: usize,
-    /// Streams open at the same time, over all connections.
+    /// Maximum number of open streams over all connections.
     pub max_streams: usize,
-    /// New streams: one per interval.
+    /// Interval between new streams, after the burst.
     pub connect_interval: Duration,
-    /// New streams at once.
+    /// Burst of new streams.
     pub connect_burst: u32,
-    /// Refusals logged: one per interval.
+    /// Interval between logged rejections, after the burst.
     pub refusal_log_interval: Duration,
-    /// Refusals logged at once.
+    /// Burst of logged rejections.
     pub refusal_log_burst: u32,
 }
 
@@ -85,7 +85,7 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Serves what `snapshots` holds; requests that come before the first one are held open.
+    /// Serves the snapshots of `snapshots`; requests before the first one are held open.
     pub fn new(
         snapshots: Snapshots,
         authorize: SharedAuthorize,
@@ -111,18 +111,18 @@ impl Server {
         self.source.connections.clone()
     }
 
-    /// What the streams share with one that is opened to a sink.
+    /// The parts that are shared with a stream to a sink that is called.
     pub fn source(&self) -> Source {
         self.source.clone()
     }
 
-    /// Who is let in here, for another service on the same port.
+    /// The admission, for another service on the same port.
     pub fn admission(&self) -> Admission {
         self.admission.clone()
     }
 
     /// All services: `ResourceSource`, `AggregatedMeshConfigService`, and `grpc.health.v1.Health`,
-    /// which says that these serve once there is a snapshot.
+    /// which reports them as serving once there is a snapshot.
     pub fn routes(&self) -> Routes {
         let limit = self.options.max_request_bytes;
         let newer = ResourceSourceServer::new(self.clone()).max_decoding_message_size(limit);
@@ -164,9 +164,11 @@ impl Server {
         let requests = request.into_inner();
         tokio::spawn(async move {
             let end = serve.run::<W>(requests, &tx).await;
-            // A request that cannot be read is the peer's fault, and it does not know of it.
+            // A request that cannot be decoded is the peer's fault, which it learns from the
+            // status.
             if let End::Refused(status) | End::Peer(Some(status)) = end {
-                // The sink may be gone or not be reading; it learns of the end either way.
+                // The sink may be gone or not be reading; the end of the stream reaches it in any
+                // case.
                 let _ = tokio::time::timeout(LAST_WORD, tx.send(Err(status))).await;
             }
         });

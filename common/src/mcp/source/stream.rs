@@ -18,13 +18,13 @@ use mesh_core::mcp::Snapshot;
 use mesh_core::mcp::source::{Dialect, MAX_COLLECTIONS, MAX_NAME_BYTES, Machine, Request, Verdict};
 use mesh_core::mcp::wire::Wire;
 
-/// gRPC's usual receive limit; sinks of 1.1 keep it.
+/// The default receive limit of gRPC, which sinks of 1.1 have.
 const LARGE_MESSAGE_BYTES: usize = 4 << 20;
 
-/// Where a stream gets its snapshots from; `None` until the first one.
+/// Where a stream gets its snapshots; `None` until the first one.
 pub type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
 
-/// What all streams of a source share, whoever opens them. Clones are the same source.
+/// State that all streams of a source share, whoever opens them. Clones share it, too.
 #[derive(Debug, Clone)]
 pub struct Source {
     pub(super) snapshots: Snapshots,
@@ -35,7 +35,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Serves what `snapshots` holds. `incremental`: sinks that ask for deltas get them.
+    /// Serves the snapshots of `snapshots`. `incremental`: sinks that request deltas get them.
     pub fn new(
         snapshots: Snapshots,
         incremental: bool,
@@ -60,7 +60,7 @@ impl Source {
         max_age: Duration,
     ) -> Serve {
         let mut snapshots = self.snapshots.clone();
-        // A subscription looks at the present snapshot; only later ones are news.
+        // A subscription is answered from the present snapshot; only later ones are changes.
         snapshots.mark_unchanged();
         Serve {
             snapshots,
@@ -75,7 +75,7 @@ impl Source {
     }
 }
 
-/// Adds one to a gauge while it lives.
+/// Counts in a gauge while it exists.
 #[derive(Debug)]
 struct Counted(IntGauge);
 
@@ -92,7 +92,7 @@ impl Drop for Counted {
     }
 }
 
-/// What one stream needs.
+/// State of one stream.
 #[derive(Debug)]
 pub(super) struct Serve {
     snapshots: Snapshots,
@@ -102,7 +102,7 @@ pub(super) struct Serve {
     pub(super) connection: Connection,
     _counted: Counted,
     drain: drain::Watch,
-    /// An unknown collection was asked for; one line a stream says so.
+    /// Whether an unknown collection was reported: once per stream.
     told_of_unknown: bool,
 }
 
@@ -111,14 +111,14 @@ pub(super) struct Serve {
 pub(super) enum End {
     /// The peer closed it, or it broke.
     Peer(Option<Status>),
-    /// It was old.
+    /// It reached its maximum age.
     Age,
-    /// We end it, and the peer is to know why.
+    /// We end it, with a status for the peer.
     Refused(Status),
 }
 
 impl Serve {
-    /// Runs until the sink leaves, the stream is old, or the process drains.
+    /// Runs until the sink disconnects, the stream reaches its maximum age, or the process drains.
     pub(super) async fn run<W: Wire>(
         mut self,
         mut requests: impl Stream<Item = Result<W::Request, Status>> + Unpin,
@@ -199,7 +199,7 @@ impl Serve {
                     collection,
                     code = %Code::from(*code),
                     error = message,
-                    "the sink refused a collection; it keeps what it has until the next change"
+                    "the sink rejected a collection; it keeps its state until the next change"
                 );
             }
             Verdict::Stale { nack } => {
@@ -217,7 +217,7 @@ impl Serve {
             }
             Verdict::LongName => {
                 return Err(self.refused(format!(
-                    "the name of a collection has {} bytes, at most {} are taken",
+                    "the name of a collection has {} bytes, the limit is {}",
                     collection.len(),
                     MAX_NAME_BYTES
                 )));
@@ -227,13 +227,13 @@ impl Serve {
         Ok(())
     }
 
-    /// Ends the stream for what the sink asked.
+    /// Ends the stream because of an invalid request.
     fn refused(&self, reason: String) -> Status {
         self.metrics.refused("request");
         tracing::warn!(
             conn = self.connection.id,
             error = reason,
-            "the stream of a sink was ended"
+            "ended the stream of a sink"
         );
         Status::invalid_argument(reason)
     }
@@ -252,7 +252,7 @@ impl Serve {
         let collection = &sent.message.collection;
         if sent.unknown {
             self.metrics.unknown(collection);
-            // Sinks of the older service know no collections that came after them.
+            // Sinks of the older service do not know newer collections.
             if dialect == Dialect::Aggregated {
                 return Err(self.refused(format!("unsupported collection {collection:?}")));
             }
@@ -261,8 +261,8 @@ impl Serve {
                 tracing::warn!(
                     conn = self.connection.id,
                     collection,
-                    "a sink asked for a collection that is not known here; answered as empty, and \
-                     so will others be on this stream"
+                    "a sink requested an unknown collection; it is answered as empty, and \
+                     so are others on this stream"
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! What the server has, and how it came about.
+//! The objects of the server, and their history.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::path::Scope;
 /// Version, type of an event, and its object.
 type Logged = (u64, &'static str, Value);
 
-/// What is at one path.
+/// The objects at one path.
 #[derive(Debug, Default)]
 pub(super) struct Collection {
     /// By `namespace/name`.
@@ -25,15 +25,15 @@ pub(super) struct Contents {
     pub(super) collections: BTreeMap<String, Collection>,
     pub(super) forbidden: BTreeSet<String>,
     pub(super) forget_next_page: bool,
-    /// Another one ends the watches that are open now.
+    /// A change ends the watches that are open now.
     pub(super) generation: u64,
     /// Method, and `path?query`.
     pub(super) requests: Vec<(String, String)>,
-    /// Statuses written, by `namespace/name`, whatever came of it.
+    /// Statuses written, by `namespace/name`, whatever the result.
     pub(super) statuses: Vec<String>,
-    /// How the next status that is written is answered.
+    /// Response to the next write of a status.
     pub(super) refuse_status: Option<u16>,
-    /// What is said of tokens.
+    /// Results of token reviews.
     pub(super) tokens: BTreeMap<String, Value>,
     /// Specs of token reviews so far.
     pub(super) reviews: Vec<Value>,
@@ -41,11 +41,11 @@ pub(super) struct Contents {
     pub(super) rights: BTreeSet<[String; 4]>,
     /// Specs of access reviews so far.
     pub(super) access_reviews: Vec<Value>,
-    /// Watches that are open, by path.
+    /// Number of open watches, by path.
     pub(super) watches: BTreeMap<String, usize>,
 }
 
-/// Changes that watches are not told of.
+/// Changes that are not sent to watches.
 #[derive(Debug)]
 pub struct Changes<'a> {
     contents: &'a mut Contents,
@@ -53,12 +53,12 @@ pub struct Changes<'a> {
 }
 
 impl Changes<'_> {
-    /// Puts an object, as [`Cluster::apply`](super::Cluster::apply) does.
+    /// Stores an object, as [`Cluster::apply`](super::Cluster::apply) does.
     pub fn apply(&mut self, object: Value) {
         self.contents.apply(self.path, object);
     }
 
-    /// Removes an object.
+    /// Deletes an object.
     pub fn delete(&mut self, name: &str) {
         self.contents.delete(self.path, name);
     }
@@ -116,7 +116,7 @@ impl Contents {
         version
     }
 
-    /// A page; the other case is the status of a refusal.
+    /// A page of a list; `Err` has the status of a rejection.
     pub(super) fn list(
         &mut self,
         scope: &Scope,

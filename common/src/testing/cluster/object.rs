@@ -1,4 +1,4 @@
-//! Requests about one object of a namespace: get, create, replace, and patches of its status.
+//! Requests about one namespaced object: get, create, replace, and patches of its status.
 
 use axum::body::Bytes;
 use axum::http::{Method, StatusCode};
@@ -65,7 +65,7 @@ impl Contents {
     }
 }
 
-/// RFC 7386.
+/// Merge patch (RFC 7386).
 fn merge(object: &mut Value, patch: &Value) {
     let Value::Object(members) = patch else {
         *object = patch.clone();
@@ -84,7 +84,7 @@ fn merge(object: &mut Value, patch: &Value) {
 }
 
 impl Cluster {
-    /// Somebody changes the spec of an object: its generation is the next one.
+    /// Changes the spec of an object and increments its generation.
     pub fn edit(&self, path: &str, name: &str, spec: Value) {
         self.change(|contents| {
             let mut object = contents.collections[path].objects[name].clone();
@@ -95,7 +95,7 @@ impl Cluster {
         });
     }
 
-    /// Objects whose status was written so far, as often as it was.
+    /// Objects whose status was written so far, once per write.
     #[must_use]
     pub fn statuses(&self) -> Vec<String> {
         let mut statuses = self.shared.contents.lock().statuses.clone();
@@ -103,7 +103,7 @@ impl Cluster {
         statuses
     }
 
-    /// The next status that is written is refused.
+    /// Rejects the next write of a status.
     pub fn refuse_status(&self, code: u16) {
         self.change(|contents| contents.refuse_status = Some(code));
     }

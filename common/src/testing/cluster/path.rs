@@ -1,8 +1,8 @@
-//! What a path of the API is about.
+//! Parses API paths.
 
 use serde_json::Value;
 
-/// A collection, all of it or some.
+/// A collection, all of it or a part.
 #[derive(Debug, Clone)]
 pub(super) struct Scope {
     /// Path of all objects of the kind.
@@ -10,17 +10,17 @@ pub(super) struct Scope {
     pub(super) namespace: Option<String>,
     /// From the field selector.
     pub(super) name: Option<String>,
-    /// Types of Secrets that it leaves out, from the field selector.
+    /// Types of Secrets that the field selector excludes.
     not_types: Vec<String>,
 }
 
-/// One object, or where one is made.
+/// A single object, or the collection in which one is created.
 #[derive(Debug)]
 pub(super) struct Path {
     /// Path of all objects of the kind.
     pub(super) collection: String,
     pub(super) namespace: String,
-    /// Empty to create one.
+    /// Empty when one is created.
     pub(super) name: String,
     pub(super) is_status: bool,
 }
@@ -54,7 +54,7 @@ impl Path {
         })
     }
 
-    /// As objects are kept by it.
+    /// The key of a stored object.
     pub(super) fn full_name(&self) -> String {
         if self.namespace.is_empty() {
             return self.name.clone();
@@ -64,7 +64,7 @@ impl Path {
 }
 
 impl Scope {
-    /// Of a path that is listed or watched.
+    /// The objects of a path that is listed or watched.
     pub(super) fn new(path: &str, fields: Option<&str>) -> Self {
         let one = Path::parse(path);
         let mut name = None;

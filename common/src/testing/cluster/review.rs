@@ -1,4 +1,4 @@
-//! Reviews of tokens and of rights.
+//! Token reviews and access reviews.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ pub(super) fn is_review(path: &str) -> bool {
 }
 
 impl Contents {
-    /// The answer to a review.
+    /// The response to a review.
     pub(super) fn review(&mut self, path: &str, review: Value) -> Value {
         if path == TOKENS {
             self.review_token(review)
@@ -49,12 +49,12 @@ impl Contents {
 }
 
 impl Cluster {
-    /// What reviews of a token say from now on: the `status` of the review.
+    /// Sets the result of reviews of a token: the `status` of the review.
     pub fn token(&self, token: &str, status: Value) {
         self.change(|contents| contents.tokens.insert(token.to_owned(), status));
     }
 
-    /// The token of a ServiceAccount is good from now on, for the audience `istio-ca`.
+    /// Makes the token of a ServiceAccount valid, for the audience `istio-ca`.
     pub fn good_token(&self, token: &str, namespace: &str, account: &str) {
         let status = json!({
             "authenticated": true,
@@ -67,14 +67,14 @@ impl Cluster {
         self.token(token, status);
     }
 
-    /// Specs of the reviews that were asked for.
+    /// Specs of the token reviews so far.
     #[must_use]
     pub fn reviews(&self) -> Vec<Value> {
         self.shared.contents.lock().reviews.clone()
     }
 
-    /// Whether the ServiceAccount may do something with all of a kind in a namespace, as access
-    /// reviews say it from now on.
+    /// Sets what access reviews say about a ServiceAccount and all objects of a kind in a
+    /// namespace.
     pub fn allow(&self, account: (&str, &str), right: (&str, &str, &str), is_allowed: bool) {
         let user = format!("system:serviceaccount:{}:{}", account.0, account.1);
         let right = [
@@ -92,13 +92,13 @@ impl Cluster {
         });
     }
 
-    /// Specs of the access reviews that were asked for.
+    /// Specs of the access reviews so far.
     #[must_use]
     pub fn access_reviews(&self) -> Vec<Value> {
         self.shared.contents.lock().access_reviews.clone()
     }
 
-    /// Whether reviews have to wait for their answers.
+    /// Whether responses to reviews are delayed.
     pub fn hold_reviews(&self, is_held: bool) {
         self.shared.reviews_held.send_replace(is_held);
     }

@@ -1,4 +1,4 @@
-//! The protocol: lists, watches, and where other requests go.
+//! The protocol: lists, watches, and the dispatch of other requests.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::{Shared, review, same};
 
 type Parameters = BTreeMap<String, String>;
 
-/// Serves until it is told to go down.
+/// Serves until the server goes down.
 pub(super) fn serve(listener: &std::net::TcpListener, shared: &Shared) -> JoinHandle<()> {
     shared.down.send_replace(false);
     let router = Router::new().fallback(answer).with_state(shared.clone());
@@ -51,7 +51,7 @@ async fn answer(
     if review::is_review(&path) {
         return answer_review(&shared, &uri, &body).await;
     }
-    // One lock for all of it: who sees the request sees what came of it.
+    // A single lock: whoever sees the request also sees its effect.
     let mut contents = shared.contents.lock();
     contents
         .requests
@@ -78,7 +78,7 @@ async fn answer(
     }
     assert_eq!(parameters["allowWatchBookmarks"], "true");
     let version = parameters["resourceVersion"].parse().unwrap();
-    // An open watch is told by an event, as real servers do it; a new one by its status.
+    // As on real servers, an open watch gets an event, and a new one a status.
     let collection = contents.collections.get(&scope.collection);
     if collection.is_some_and(|collection| version < collection.forgotten) {
         return refusal(StatusCode::GONE, &status(410, "too old resource version"));
@@ -116,7 +116,7 @@ async fn answer_review(shared: &Shared, uri: &Uri, body: &Bytes) -> Response {
     (StatusCode::CREATED, answer.to_string()).into_response()
 }
 
-/// A watch among those that are open.
+/// Counts an open watch.
 struct Open {
     shared: Shared,
     path: String,

@@ -1,4 +1,4 @@
 #![no_main]
-#![doc = "Feeds `fuzz`'s target `configuration`."]
+#![doc = "Runs libFuzzer on the target `configuration` of `fuzz`."]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| libfuzzer_targets::run("configuration", bytes));

@@ -1,4 +1,4 @@
 #![no_main]
-#![doc = "Feeds `fuzz`'s target `mcp-sink`."]
+#![doc = "Runs libFuzzer on the target `mcp-sink` of `fuzz`."]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| libfuzzer_targets::run("mcp-sink", bytes));

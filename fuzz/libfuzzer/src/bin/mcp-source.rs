@@ -1,4 +1,4 @@
 #![no_main]
-#![doc = "Feeds `fuzz`'s target `mcp-source`."]
+#![doc = "Runs libFuzzer on the target `mcp-source` of `fuzz`."]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| libfuzzer_targets::run("mcp-source", bytes));

@@ -29,7 +29,7 @@ fn with(bad: &str) -> Content {
     ))
 }
 
-/// Each bad document leaves the ones around it alone and gives one message with its place.
+/// An invalid document does not affect those around it, and gives one message with its place.
 #[test]
 fn bad_documents_have_one_message_each() {
     let cases = [
@@ -70,7 +70,7 @@ fn bad_documents_have_one_message_each() {
             "apiVersion: networking.istio.io/v1\nkind: VirtualServise\nmetadata: {name: x}\n",
             false,
             "dir/a.yaml, document 2, line 7: networking.istio.io/v1 VirtualServise: kind: \
-             networking.istio.io/v1 VirtualServise is not a kind of Istio",
+             networking.istio.io/v1 VirtualServise is not an Istio kind",
         ),
         (
             "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  \

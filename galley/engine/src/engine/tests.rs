@@ -38,7 +38,7 @@ fn nothing_is_published_before_the_first_synchronisation() {
     assert!(!engine.is_dirty());
     let sidecars = snapshot.get(SIDECARS).unwrap();
     assert_eq!((&*sidecars.version, sidecars.resources.len()), ("e-1", 1));
-    // Every known collection is there, also the ones that nothing is made for.
+    // All known collections exist, including empty ones.
     let gateways = snapshot.get("istio/networking/v1alpha3/gateways").unwrap();
     assert_eq!((&*gateways.version, gateways.resources.len()), ("0", 0));
     assert!(snapshot.get("k8s/core/v1/services").is_some());
@@ -64,7 +64,7 @@ fn a_version_changes_with_its_collection_only() {
     assert_eq!(version(&first, SIDECARS), version(&second, SIDECARS));
     let synthetic = SYNTHETIC_SERVICE_ENTRIES.name;
     assert_ne!(version(&first, synthetic), version(&second, synthetic));
-    // An earlier snapshot does not move.
+    // An earlier snapshot does not change.
     engine.apply(files("a.yaml", ""));
     engine.publish();
     assert_eq!(first.get(SIDECARS).unwrap().resources.len(), 1);

@@ -6,16 +6,16 @@ use istio_api::manifest::{Field, FieldError};
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const IMPORTED_SERVICE: &str = "multicluster.kubernetes.io/service-name";
 
-/// Whether an endpoint takes traffic.
+/// Whether an endpoint receives traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// It does.
+    /// Ready.
     Ready,
-    /// It does not.
+    /// Not ready.
     NotReady,
-    /// It is ending and still serves.
+    /// Terminating but still serving.
     Draining,
-    /// It is ending.
+    /// Terminating.
     Terminating,
 }
 
@@ -24,20 +24,20 @@ pub enum Condition {
 pub struct EndpointPort {
     /// Name of the service port.
     pub name: String,
-    /// Number at the endpoint.
+    /// Port number of the endpoint.
     pub number: u16,
 }
 
-/// One endpoint, with all its addresses.
+/// An endpoint, with all its addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointAddress {
     /// IP addresses.
     pub addresses: Vec<String>,
-    /// Whether it takes traffic.
+    /// Whether it receives traffic.
     pub condition: Condition,
-    /// `namespace/name` of the Pod behind it.
+    /// `namespace/name` of its Pod.
     pub pod: Option<Arc<str>>,
-    /// Node, when it is said here.
+    /// Name of its node, if given.
     pub node: Option<Arc<str>>,
 }
 
@@ -73,7 +73,7 @@ fn read_pod(metadata: &Metadata, field: &Field<'_>) -> Result<Option<Arc<str>>, 
     let name = target.get("name")?;
     match name.text()? {
         Some(name) if !name.is_empty() => Ok(Some(format!("{namespace}/{name}").into())),
-        _ => Err(name.error("a reference to a Pod needs its name")),
+        _ => Err(name.error("the reference to a Pod has no name: want the Pod's name")),
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) fn read_endpoints(
             for address in subset.get(list)?.list()? {
                 let ip = address.get("ip")?;
                 let Some(text) = ip.text()? else {
-                    return Err(ip.error("an address needs an ip"));
+                    return Err(ip.error("the address has no ip: want one"));
                 };
                 endpoints.push(EndpointAddress {
                     addresses: vec![text.to_owned()],

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use istio_api::manifest::{Field, FieldError, Metadata};
 use prost_types::Timestamp;
 
-/// Names the class on objects older than `spec.ingressClassName`.
+/// Annotation with the class of objects older than `spec.ingressClassName`.
 const CLASS: &str = "kubernetes.io/ingress.class";
 
 /// An Ingress: `networking.k8s.io/v1`, or the older form that files may still have.
@@ -15,13 +15,13 @@ pub struct Ingress {
     pub name: Arc<str>,
     /// Creation time, if known.
     pub created: Option<Timestamp>,
-    /// Class by annotation.
+    /// Class in the annotation.
     pub annotated_class: Option<String>,
-    /// Class by `spec.ingressClassName`.
+    /// Class in `spec.ingressClassName`.
     pub class: Option<Arc<str>>,
     /// Certificates.
     pub tls: Vec<Tls>,
-    /// For requests that no rule matches, with the path of its field.
+    /// Default backend, for requests that no rule matches, with the path of its field.
     pub default_backend: Option<(String, Backend)>,
     /// Rules in their order.
     pub rules: Vec<Rule>,
@@ -30,58 +30,58 @@ pub struct Ingress {
 /// A certificate and its hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// Hosts; none stands for all.
+    /// Hosts; an empty list means all.
     pub hosts: Vec<String>,
     /// Secret; may be empty.
     pub secret: String,
 }
 
-/// What is routed of one host.
+/// Routes of one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// Host; empty for all.
     pub host: String,
-    /// Paths in their order; `None` when the rule says nothing about HTTP.
+    /// Paths in their order; `None` if the rule has no HTTP paths.
     pub paths: Option<Vec<Path>>,
 }
 
-/// How a path is compared.
+/// How a path is matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathKind {
-    /// As it is.
+    /// The exact path.
     Exact,
-    /// Element by element.
+    /// Prefix, by path elements.
     Prefix,
-    /// By its form: `/x/*` and `/x.*` are prefixes.
+    /// By its syntax: `/x/*` and `/x.*` are prefixes.
     Pattern,
 }
 
-/// A path and where it leads.
+/// A path and its backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
     /// Path; may be empty.
     pub path: String,
-    /// How it is compared.
+    /// How it is matched.
     pub kind: PathKind,
     /// Path of the field `backend`.
     pub field: String,
-    /// Where it leads.
+    /// The backend.
     pub backend: Backend,
 }
 
-/// Where a path leads.
+/// Target of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backend {
     /// A Service of the same namespace.
     Service(String, BackendPort),
-    /// An object of another kind.
+    /// A resource, which is not supported.
     Resource,
 }
 
 /// A port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendPort {
-    /// 1–65535.
+    /// Number, 1 to 65535.
     Number(u16),
     /// Name.
     Name(String),
@@ -92,7 +92,7 @@ pub enum BackendPort {
 pub struct IngressClass {
     /// Name.
     pub name: Arc<str>,
-    /// Who is responsible.
+    /// Name of the controller.
     pub controller: String,
 }
 
@@ -114,7 +114,7 @@ pub(super) fn read(metadata: &Metadata, object: &Field<'_>) -> Result<Ingress, F
         let mut hosts = Vec::new();
         for name in entry.get("hosts")?.list()? {
             let name = host(&name)?;
-            // No name at all stands for every host here, as it does in a rule.
+            // An empty host name stands for all hosts, as in a rule.
             hosts.push(if name.is_empty() {
                 "*".to_owned()
             } else {
@@ -200,24 +200,30 @@ fn backend(field: &Field<'_>) -> Result<Backend, FieldError> {
         (field.get("serviceName")?, field.get("servicePort")?)
     };
     let Some(text) = name.text()?.filter(|name| !name.is_empty()) else {
-        return Err(field.error("a backend needs the name of a service, or a resource"));
+        return Err(
+            field.error("the backend has no target: want the name of a service, or a resource")
+        );
     };
     let port = match port.value() {
-        // In text a number is a number, as the older form was often written.
+        // In the older form, numbers were often written as text.
         Some(serde_json::Value::String(name)) if !name.is_empty() => match name.parse() {
             Ok(number) if number > 0 => BackendPort::Number(number),
             _ => BackendPort::Name(name.clone()),
         },
         Some(serde_json::Value::Number(_)) => match port.port()? {
             Some(number) if number > 0 => BackendPort::Number(number),
-            _ => return Err(port.error("found 0, want a port from 1 to 65535")),
+            _ => return Err(port.error("0 is not a valid port: want 1 to 65535")),
         },
-        _ => return Err(port.error("a backend needs a port of its service: a number or a name")),
+        _ => {
+            return Err(port.error(
+                "the backend has no port: want the number or name of a port of its service",
+            ));
+        }
     };
     Ok(Backend::Service(text.to_owned(), port))
 }
 
-/// A DNS name that may begin with `*.`; empty for all, which files may also write as `*`.
+/// A DNS name that may begin with `*.`; empty for all hosts, for which files may also have `*`.
 fn host(field: &Field<'_>) -> Result<String, FieldError> {
     let text = field.text()?.unwrap_or_default();
     if text.is_empty() || text == "*" {
@@ -233,7 +239,7 @@ fn host(field: &Field<'_>) -> Result<String, FieldError> {
     let name = text.strip_prefix("*.").unwrap_or(text);
     if text.len() > 253 || !name.split('.').all(is_label) {
         return Err(field.error(format!(
-            "{text:?} is no host: want a DNS name of small letters, without port, which may begin \
+            "{text:?} is not a valid host: want a lowercase DNS name without a port, which may begin \
              with \"*.\""
         )));
     }

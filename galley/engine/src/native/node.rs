@@ -7,7 +7,7 @@ use istio_api::manifest::Metadata;
 pub struct Node {
     /// Name.
     pub name: Arc<str>,
-    /// `region/zone/subzone` without empty parts at the end; empty when not labelled.
+    /// `region/zone/subzone` without empty parts at the end; empty if the Node has no such labels.
     pub locality: String,
 }
 

@@ -13,15 +13,15 @@ pub struct Pod {
     pub name: Arc<str>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// IP addresses, the first one first.
+    /// IP addresses, the primary one first.
     pub ips: Vec<String>,
-    /// It has not ended.
+    /// Whether it has not terminated.
     pub alive: bool,
-    /// Service account, `default` when not given.
+    /// Service account, `default` if not set.
     pub service_account: String,
     /// Node; empty before it is scheduled.
     pub node: Arc<str>,
-    /// Name of what made it: the Deployment, StatefulSet, CronJob …, or the Pod itself.
+    /// Name of its workload: the Deployment, StatefulSet, CronJob …, or the Pod itself.
     pub workload: String,
 }
 
@@ -62,12 +62,12 @@ fn workload(metadata: &Metadata, object: &Field<'_>) -> Result<String, FieldErro
         let kind = owner.get("kind")?.text()?.unwrap_or_default();
         let name = owner.get("name")?.text()?.unwrap_or_default();
         let made_by = match kind {
-            // A Deployment names its ReplicaSets with the hash that its Pods carry.
+            // A ReplicaSet of a Deployment is named with the hash that its Pods have as a label.
             "ReplicaSet" => metadata
                 .labels
                 .get("pod-template-hash")
                 .and_then(|hash| name.strip_suffix(hash.as_str())?.strip_suffix('-')),
-            // A CronJob adds the minute of the run.
+            // A Job of a CronJob is named with the minute of its run.
             "Job" => name
                 .rsplit_once('-')
                 .filter(|(_, time)| time.len() >= 8 && time.bytes().all(|b| b.is_ascii_digit()))

@@ -3,12 +3,12 @@ use std::collections::BTreeMap;
 use istio_api::manifest::Metadata;
 use istio_api::manifest::{Field, FieldError};
 
-/// Where a port leads.
+/// Target port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A port number; 0 in headless services means "as the service port".
+    /// A port number; 0 in headless services means the service port.
     Number(u16),
-    /// The name of a container port.
+    /// Name of a container port.
     Name(String),
 }
 
@@ -20,22 +20,22 @@ pub enum Transport {
     Tcp,
     /// UDP.
     Udp,
-    /// SCTP, which no proxy understands.
+    /// SCTP, which proxies do not support.
     Sctp,
 }
 
 /// A port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
-    /// Name; may be empty when it is the only one.
+    /// Name; may be empty if it is the only port.
     pub name: String,
-    /// 1–65535.
+    /// Number, 1 to 65535.
     pub number: u16,
     /// Target port.
     pub target: Target,
-    /// Transport.
+    /// Transport protocol.
     pub transport: Transport,
-    /// `appProtocol`, empty when not given.
+    /// `appProtocol`, empty if not set.
     pub app_protocol: String,
 }
 
@@ -48,9 +48,9 @@ pub struct Service {
     pub cluster_ips: Vec<String>,
     /// `clusterIP: None`.
     pub headless: bool,
-    /// Target of an ExternalName Service.
+    /// External name of an ExternalName Service.
     pub external_name: Option<String>,
-    /// Selector, empty when there is none.
+    /// Selector, empty if not set.
     pub selector: BTreeMap<String, String>,
     /// Ports in their order.
     pub ports: Vec<Port>,
@@ -58,7 +58,7 @@ pub struct Service {
     pub publish_not_ready: bool,
     /// `internalTrafficPolicy: Local`.
     pub node_local: bool,
-    /// `trafficDistribution`, empty when not given.
+    /// `trafficDistribution`, empty if not set.
     pub traffic_distribution: String,
 }
 
@@ -88,7 +88,7 @@ pub(super) fn read(metadata: &Metadata, object: &Field<'_>) -> Result<Service, F
     if external && external_name.is_empty() {
         return Err(spec
             .get("externalName")?
-            .error("an ExternalName service needs a name"));
+            .error("an ExternalName service has no name: want a DNS name"));
     }
     let mut ports = Vec::new();
     for port in spec.get("ports")?.list()? {
@@ -116,7 +116,9 @@ pub(super) fn read(metadata: &Metadata, object: &Field<'_>) -> Result<Service, F
 fn read_port(port: &Field<'_>) -> Result<Port, FieldError> {
     let field = port.get("port")?;
     let number = match field.port()? {
-        Some(0) | None => return Err(field.error("a service port needs a number from 1 to 65535")),
+        Some(0) | None => {
+            return Err(field.error("the service port has no number: want 1 to 65535"));
+        }
         Some(number) => number,
     };
     let target = port.get("targetPort")?;

@@ -58,7 +58,7 @@ status: {}
     assert!(metadata.version.starts_with("f-"), "{}", metadata.version);
     assert_eq!(gateway.selector["istio"], "ingressgateway");
     assert_eq!(warnings, []);
-    // The same content has the same version whatever its form, another content another one.
+    // Equal contents have equal versions in any form, different contents different ones.
     let json = serde_json::to_string(&yaml::read(&yaml::split(text)[0]).unwrap().unwrap()).unwrap();
     let other = text.replace("team: red", "team: blue");
     let (same, _, _) = config::<istio_api::networking::v1alpha3::Gateway>(&json);
@@ -73,7 +73,7 @@ fn objects_of_the_cluster_have_no_namespace() {
                 metadata: {name: default, namespace: x}\nspec:\n  peers:\n  - mtls:\n";
     let (metadata, policy, _) = config::<istio_api::authentication::v1alpha1::Policy>(text);
     assert_eq!(metadata.name, "default");
-    // `mtls:` without a value is there.
+    // `mtls:` without a value counts as set.
     assert!(policy.peers[0].params.is_some());
 }
 
@@ -156,7 +156,7 @@ fn lists_are_taken_apart() {
 fn other_kinds_are_only_counted() {
     let found = read_one("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n");
     assert!(matches!(found, Found::Other(kind) if kind == "apps/v1 Deployment"));
-    // Not the Istio kind of the same name.
+    // Same kind name as Istio's, but in another group.
     let found =
         read_one("apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: x}\n");
     assert!(matches!(found, Found::Other(_)));

@@ -1,8 +1,8 @@
-//! Ingresses as Gateways and VirtualServices: which of them are ours (`select`), what one of
-//! them says (`convert`), and what all of them together make (`index`).
+//! Ingresses as Gateways and VirtualServices: selects those of our class (`select`), converts each
+//! (`convert`), and merges them (`index`).
 //!
-//! Every Ingress has a Gateway; every host has one VirtualService, to which all Ingresses
-//! contribute that name it. A change makes anew what the changed Ingresses have a part in.
+//! Each Ingress has its own Gateway; each host has one VirtualService, with the routes of all
+//! Ingresses that name it. A change rebuilds only what the changed Ingresses contribute to.
 
 mod convert;
 mod index;

@@ -2,11 +2,11 @@
 
 use crate::native::{Port, Transport};
 
-/// Ports whose protocol is known without being named: SMTP, DNS, MySQL, MongoDB. Their servers
-/// speak first or are not HTTP, so that detection would only delay them.
+/// Well-known ports: SMTP, DNS, MySQL, MongoDB. Their servers speak first or do not speak HTTP, so
+/// that protocol detection would only delay them.
 const PLAIN_TCP: [u16; 4] = [25, 53, 3306, 27017];
 
-/// The name that a ServiceEntry gives the protocol; empty when it is to be detected.
+/// The protocol name in a ServiceEntry; empty if the protocol is to be detected.
 pub(super) fn of(port: &Port) -> &'static str {
     if port.transport == Transport::Udp {
         return "UDP";
@@ -21,7 +21,7 @@ pub(super) fn of(port: &Port) -> &'static str {
         "kubernetes.io/wss" => Some("HTTPS"),
         name => Some(by_name(name)),
     };
-    // An appProtocol that means nothing to us still overrides the name.
+    // An unknown appProtocol still overrides the name.
     let named = by_app.unwrap_or_else(|| by_name(&port.name));
     if named.is_empty() && PLAIN_TCP.contains(&port.number) {
         "TCP"
@@ -30,7 +30,7 @@ pub(super) fn of(port: &Port) -> &'static str {
     }
 }
 
-/// By the text before the first dash, in any case.
+/// Protocol by the text before the first dash, in any case.
 fn by_name(name: &str) -> &'static str {
     let name = name.to_ascii_lowercase();
     if name == "grpc-web" || name.starts_with("grpc-web-") {

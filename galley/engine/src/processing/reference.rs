@@ -1,5 +1,5 @@
-//! VirtualServices that route to hosts which nothing declares. Only a remark: the host may be
-//! known to pilot from elsewhere, or come later.
+//! VirtualServices that route to hosts that nothing declares. This is only a warning: pilot may
+//! know the host from elsewhere, or it may be declared later.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use prost::Message;
 
 use super::synthesis::Names;
 
-/// A host must be missing for this long: objects that belong together rarely come together.
+/// Minimum time that a host must be missing: objects that belong together rarely come together.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 type Name = Arc<str>;
@@ -22,7 +22,7 @@ struct Missing {
     told: bool,
 }
 
-/// Hosts that are declared, and who routes to which.
+/// Declared hosts, and the VirtualServices that route to them.
 #[derive(Debug, Default)]
 pub struct References {
     /// Declared hosts, wildcards included, with the number of declarations.
@@ -34,7 +34,7 @@ pub struct References {
 }
 
 impl References {
-    /// Takes a ServiceEntry of a collection, or its end.
+    /// Applies a ServiceEntry of a collection, or its deletion.
     pub fn entry(&mut self, collection: &'static str, name: &Name, resource: Option<&Resource>) {
         let slot = (collection, name.clone());
         let hosts = body::<ServiceEntry>(resource)
@@ -65,7 +65,7 @@ impl References {
         }
     }
 
-    /// Takes a VirtualService, or its end.
+    /// Applies a VirtualService, or its deletion.
     pub fn route(&mut self, name: &Name, resource: Option<&Resource>, names: &Names) {
         let namespace = name.split('/').next().unwrap_or_default();
         let hosts: BTreeSet<String> = body::<VirtualService>(resource)
@@ -102,7 +102,7 @@ impl References {
         }
     }
 
-    /// A host, or for a wildcard all hosts below it, may be declared now or no more.
+    /// A host, or for a wildcard all hosts below it, may have become declared or missing.
     fn recheck(&mut self, host: &str) {
         let affected: Vec<_> = match host.strip_prefix('*') {
             None => self.routes_to.get_key_value(host).into_iter().collect(),
@@ -139,8 +139,8 @@ impl References {
             || suffixes.any(|suffix| self.declared.contains_key(&format!("*{suffix}")))
     }
 
-    /// VirtualServices (`namespace/name`) and hosts that have been missing long enough to be told,
-    /// each once; and when to ask again.
+    /// VirtualServices (`namespace/name`) and hosts that have been missing for long enough to be
+    /// reported, each once; and when to ask again.
     pub fn overdue(&mut self, now: Instant) -> (Vec<(Name, String)>, Option<Instant>) {
         let (mut told, mut next) = (Vec::new(), None::<Instant>);
         for ((route, host), missing) in &mut self.missing {
@@ -158,14 +158,14 @@ impl References {
         (told, next)
     }
 
-    /// All that is missing now.
+    /// All hosts that are missing now.
     pub fn missing(&self) -> impl Iterator<Item = &(Name, String)> {
         self.missing.keys()
     }
 }
 
 fn body<M: Message + Default>(resource: Option<&Resource>) -> Option<M> {
-    // What does not decode cannot have been encoded by us, and is for others to report.
+    // We encoded the object, so that it decodes; otherwise others report it.
     M::decode(resource?.body.as_ref()?.value.as_slice()).ok()
 }
 

@@ -1,5 +1,5 @@
-//! Services with everything that belongs to them, indexed so that a change rebuilds the services
-//! that it touches and no others.
+//! Services with everything that belongs to them, indexed so that a change rebuilds only the
+//! services that it affects.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use istio_api::manifest::Key;
 /// `namespace/name`.
 type Name = Arc<str>;
 
-/// Endpoints as one object states them.
+/// Endpoints from one object.
 #[derive(Debug, Clone)]
 struct Stated {
     service: Name,
     groups: Arc<[EndpointGroup]>,
 }
 
-/// A synthetic resource that changed; `None` when it is gone.
+/// A changed synthetic resource; `None` if it is deleted.
 pub type Rebuilt = (Name, Option<Synthetic>);
 
 /// Kubernetes objects by name, with their cross references.
@@ -35,12 +35,12 @@ pub struct Registry {
     pods_of_node: HashMap<Name, BTreeSet<Name>>,
     /// Pods by namespace and address.
     pods_by_ip: HashMap<(Name, String), BTreeSet<Name>>,
-    /// Services whose endpoints name a Pod, known or not.
+    /// Services with endpoints that name a Pod, known or not.
     services_of_pod: HashMap<Name, BTreeSet<Name>>,
-    /// Services that have an endpoint of this address without naming a Pod.
+    /// Services with an endpoint of this address that does not name a Pod.
     services_of_ip: HashMap<(Name, String), BTreeSet<Name>>,
     withheld: HashMap<Name, usize>,
-    /// Services that could not be written as resources, and why.
+    /// Services for which no resource could be made, and why.
     failures: Vec<(Name, String)>,
     dirty: BTreeSet<Name>,
 }
@@ -70,7 +70,7 @@ impl Registry {
         &self.names
     }
 
-    /// Other names: every service is made anew.
+    /// New names: every service is rebuilt.
     pub fn rename(&mut self, names: Names) {
         if self.names != names {
             self.names = names;
@@ -78,7 +78,7 @@ impl Registry {
         }
     }
 
-    /// Takes the object in force of an identity, or its end.
+    /// Applies the object in force of an identity, or its deletion.
     pub fn apply(&mut self, key: &Key, object: Option<&Native>) {
         let name: Name = key.full_name().into();
         match key.kind {
@@ -143,7 +143,7 @@ impl Registry {
                     self.by_service.remove(&former.service);
                 }
             }
-            // Another object of the same service may state the same endpoints.
+            // Another object of the same service may have the same endpoints.
             for other in self
                 .by_service
                 .get(&former.service)
@@ -166,7 +166,7 @@ impl Registry {
         }
     }
 
-    /// Notes, or forgets, whom a service's endpoints refer to.
+    /// Adds or removes the references of a service's endpoints.
     fn refer(&mut self, stated: &Stated, service: &Name, on: bool) {
         let namespace: Name = service.split('/').next().unwrap_or_default().into();
         for endpoint in stated.groups.iter().flat_map(|group| &group.endpoints) {
@@ -182,7 +182,7 @@ impl Registry {
     }
 
     fn pod(&mut self, name: Name, pod: Option<Arc<Pod>>) {
-        // Those that saw the old one, then those that see the new one.
+        // The services that refer to the old Pod, then those that refer to the new one.
         self.touch_pod(&name);
         let former = match &pod {
             Some(pod) => self.pods.insert(name.clone(), pod.clone()),
@@ -219,7 +219,7 @@ impl Registry {
         }
     }
 
-    /// Makes the resources of all services that something changed of since the last call.
+    /// Rebuilds the resources of all services that have changed since the last call.
     pub fn rebuild(&mut self) -> Vec<Rebuilt> {
         let dirty = std::mem::take(&mut self.dirty);
         let mut rebuilt = Vec::with_capacity(dirty.len());
@@ -253,12 +253,13 @@ impl Registry {
         rebuilt
     }
 
-    /// Services that could not be written as resources since the last call, and why.
+    /// Services for which no resource could be made since the last call, and why.
     pub fn take_failures(&mut self) -> Vec<(Name, String)> {
         std::mem::take(&mut self.failures)
     }
 
-    /// The groups of a service in a stable order: those of its slices, else of its Endpoints.
+    /// The endpoint groups of a service in a stable order: from its slices, else from its
+    /// Endpoints.
     fn groups(&self, service: &Name) -> impl Iterator<Item = &EndpointGroup> {
         let keys = self.by_service.get(service);
         let sliced = keys.is_some_and(|keys| keys.iter().any(|key| key.kind == "EndpointSlice"));
@@ -273,7 +274,7 @@ impl Registry {
         self.services.get(name)
     }
 
-    /// Endpoints that are withheld because their Pods are not known, by service.
+    /// Number of endpoints that are withheld because their Pods are not known, by service.
     pub fn withheld(&self) -> impl Iterator<Item = (&Name, &usize)> {
         self.withheld.iter()
     }

@@ -1,5 +1,5 @@
-//! One Service with its endpoints as a ServiceEntry: pure. What is carried where is the table at
-//! [`istio_api::synthetic`].
+//! A Service with its endpoints as a ServiceEntry: pure. The table at [`istio_api::synthetic`] maps
+//! the fields.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ const NETWORK: &str = "topology.istio.io/network";
 const LOCALITY: &str = "topology.istio.io/locality";
 const OLD_LOCALITY: &str = "istio-locality";
 
-/// Names of the mesh that go into resources.
+/// Names that depend on the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    /// DNS suffix, `cluster.local`.
+    /// DNS suffix, such as `cluster.local`.
     pub domain: String,
     /// Trust domain of identities.
     pub trust_domain: String,
@@ -40,17 +40,17 @@ impl Names {
     }
 }
 
-/// What is known of a Pod behind an endpoint.
+/// The Pod of an endpoint, and what is derived from it.
 #[derive(Debug, Clone)]
 pub struct Workload {
     /// The Pod.
     pub pod: Arc<Pod>,
-    /// Locality of its node, empty when not known.
+    /// Locality of its node, empty if not known.
     pub node_locality: String,
 }
 
-/// Gives the workload of an endpoint: `Err(())` when it must be known and is not, so that the
-/// endpoint is to be withheld; `Ok(None)` when there is none.
+/// Finds the workload of an endpoint: `Err(())` if the endpoint names an unknown Pod, so that it is
+/// withheld; `Ok(None)` if it has no workload.
 pub trait Workloads {
     /// See above.
     #[expect(
@@ -60,12 +60,12 @@ pub trait Workloads {
     fn of(&self, endpoint: &EndpointAddress, address: &str) -> Result<Option<Workload>, ()>;
 }
 
-/// A synthesised resource.
+/// A synthetic resource.
 #[derive(Debug, Clone)]
 pub struct Synthetic {
-    /// Ready to be sent.
+    /// Encoded, ready to be sent.
     pub config: Config,
-    /// Endpoints left out because their Pod is not known (yet).
+    /// Number of endpoints withheld because their Pod is not known (yet).
     pub withheld: usize,
 }
 
@@ -110,7 +110,7 @@ pub fn synthesise<'a>(
     let (resolution, location) = if let Some(name) = &service.external_name {
         entry.endpoints = vec![WorkloadEntry {
             address: name.clone(),
-            // Kubernetes has no target port here: whoever has the name has the port.
+            // Kubernetes has no target port here: the port of the target is the service port.
             ports: service
                 .ports
                 .iter()
@@ -159,7 +159,7 @@ pub fn synthesise<'a>(
     Ok(Synthetic { config, withheld })
 }
 
-/// A comma list: trimmed, sorted, each once.
+/// A comma-separated list: trimmed, sorted, without duplicates.
 fn words(list: Option<&str>) -> Vec<String> {
     let words = list
         .unwrap_or_default()
@@ -184,7 +184,7 @@ fn identities(service: &Service, names: &Names) -> Vec<String> {
     identities
 }
 
-/// Endpoints by address; ports of several groups come together.
+/// Endpoints by address, with the ports of all groups merged.
 #[derive(Debug, Default)]
 struct Endpoints {
     found: BTreeMap<(String, usize), (WorkloadEntry, Condition)>,
@@ -210,7 +210,7 @@ impl Endpoints {
         workload: Option<Workload>,
         ports: &[EndpointPort],
     ) {
-        // Several entries of one address only where it must be: the same port name has several numbers.
+        // Several entries per address only if needed: when a port name has several numbers.
         for copy in 0.. {
             let slot = (address.to_owned(), copy);
             let (entry, condition) = self.found.entry(slot).or_insert_with(|| {
@@ -284,7 +284,7 @@ fn workload_entry(
     entry
 }
 
-/// Locality that the Pod's own labels give. Label values have no slashes, so dots stand for them.
+/// Locality from the Pod's own label. Label values cannot contain slashes, so dots stand for them.
 fn locality(labels: &BTreeMap<String, String>) -> Option<String> {
     let value = labels.get(LOCALITY).or_else(|| labels.get(OLD_LOCALITY))?;
     let value = if value.contains('/') {

@@ -80,7 +80,7 @@ fn an_unreadable_document_keeps_what_it_may_have_held() {
     assert_eq!(changes(&applied), [row("y", 2)]);
     assert_eq!(applied.new_problems.len(), 1);
     assert_eq!(store.files(false)["a"].kept, ["Sidecar default/x"]);
-    // The same again is no news.
+    // The same content again changes nothing.
     let applied = store.apply(text("a", &broken));
     assert!(applied.changes.is_empty() && applied.new_problems.is_empty());
     let applied = store.apply(file("a", &[("y", 2)]));
@@ -94,10 +94,10 @@ fn an_object_with_an_error_keeps_its_last_good_state() {
     store.apply(file("a", &[("x", 1), ("y", 1)]));
     let bad = sidecar("x", 2).replace("{outboundTrafficPolicy: {}}", "{egress: 1}");
     let applied = store.apply(text("a", &bad));
-    // y is known to be gone, as every document could be read.
+    // y is known to be deleted, as every document could be read.
     assert_eq!(changes(&applied), [("y".to_owned(), None)]);
     assert_eq!(state(&store), [("x".to_owned(), 1)].into());
-    // In force for the first time: there is no last good state.
+    // The object is new, so that it has no last good state.
     let mut store = Store::default();
     assert!(store.apply(text("a", &bad)).changes.is_empty());
 }
@@ -145,8 +145,8 @@ fn the_first_file_in_path_order_owns_an_identity() {
 }
 
 proptest! {
-    /// Whatever came before, what is in force is what a fresh start on the same files gives, and
-    /// the changes that were reported lead there.
+    /// After any sequence of updates, the objects in force are those of a fresh start on the same
+    /// files, and the reported changes lead there.
     #[test]
     fn the_state_is_that_of_a_fresh_start(
         steps in prop::collection::vec(

@@ -1,4 +1,4 @@
-//! Which of the custom kinds the cluster has, in which version.
+//! Which custom kinds the cluster has, and in which version.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use super::kinds::{Kind, Presence};
 use super::patience::Patience;
 use super::trouble::Report;
 
-/// A CustomResourceDefinition without its schemas, which are never kept.
+/// A CustomResourceDefinition without its schemas, which are large and not needed.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Definition {
     metadata: Meta,
@@ -70,7 +70,7 @@ impl Definition {
         established.any(|condition| condition.status == "True")
     }
 
-    /// Of the versions that are served and understood the stored one, else the newest.
+    /// The stored version if it is served and known, else the newest that is.
     fn presence(&self, kind: &Kind) -> Presence {
         if !self.is_established() {
             return Presence::Absent;
@@ -93,7 +93,7 @@ struct Row {
     is_listed: bool,
 }
 
-/// Tells the tasks of the custom kinds what the cluster has of them.
+/// Reports to the tasks of the custom kinds whether the cluster serves them.
 #[derive(Debug)]
 pub(super) struct Definitions {
     /// By `plural.group`.
@@ -129,17 +129,13 @@ impl Definitions {
             let presence = definition.presence(&row.kind);
             if presence == Presence::Absent && definition.is_established() {
                 let (kind, known) = (row.kind.kind, row.kind.versions.join(", "));
-                tracing::warn!(
-                    kind,
-                    known,
-                    "the cluster serves no version of a kind that is known"
-                );
+                tracing::warn!(kind, known, "the cluster serves no known version of a kind");
             }
             row.set(presence);
         }
     }
 
-    /// Tells of the kinds that are not there what is known now.
+    /// Updates the metric of missing kinds.
     fn count(&self) {
         let rows = self.rows.values();
         let missing = rows.filter(|row| *row.presence.borrow() == Presence::Absent);
@@ -147,7 +143,7 @@ impl Definitions {
         self.metrics.missing.set(missing);
     }
 
-    /// Everything that is not known to be there is not there.
+    /// Marks all matching kinds as absent.
     fn settle(&mut self, is_gone: impl Fn(&Row) -> bool) {
         let mut missing = Vec::new();
         for row in self.rows.values().filter(|row| is_gone(row)) {
@@ -158,7 +154,7 @@ impl Definitions {
         }
         if !missing.is_empty() {
             let kinds = missing.join(", ");
-            tracing::info!(kinds, "kinds that the cluster does not have (yet)");
+            tracing::info!(kinds, "the cluster does not have these kinds (yet)");
         }
     }
 }
@@ -171,7 +167,7 @@ impl Row {
                 tracing::info!(
                     kind = self.kind.kind,
                     ?presence,
-                    "the cluster serves a kind differently now"
+                    "the version of a kind that the cluster serves has changed"
                 );
             }
             *known = presence;
@@ -205,7 +201,9 @@ impl Follower<Definition> for Definitions {
             Event::Failed(failure) => {
                 self.report.tell(Some(failure)).await;
                 if failure.is_refusal() && self.patience.refused(Instant::now()) {
-                    tracing::warn!("definitions cannot be read: their kinds count as missing");
+                    tracing::warn!(
+                        "cannot read CustomResourceDefinitions: their kinds count as missing"
+                    );
                     self.settle(|row| *row.presence.borrow() == Presence::Unknown);
                 }
             }

@@ -1,4 +1,4 @@
-//! Which kinds are read from a cluster, and where its API has them.
+//! The kinds that are read from a cluster, and their API paths.
 
 use std::collections::BTreeSet;
 
@@ -7,17 +7,17 @@ use mesh_common::list_watch::Target;
 
 use galley_engine::native::INGRESS_GROUP;
 
-/// A kind of the API.
+/// A kind in the API.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kind {
     pub(super) group: &'static str,
     pub(super) kind: &'static str,
     pub(super) plural: &'static str,
-    /// Versions that are understood.
+    /// Known versions, which galley can read.
     pub(super) versions: &'static [&'static str],
-    /// It is there only when its CustomResourceDefinition is.
+    /// Whether it exists only with its CustomResourceDefinition.
     pub(super) is_custom: bool,
-    /// Objects of a page.
+    /// Number of objects per page.
     pub(super) page: u32,
 }
 
@@ -26,15 +26,15 @@ pub(super) struct Kind {
 pub(super) enum Presence {
     /// Not known yet.
     Unknown,
-    /// It does not.
+    /// The cluster does not serve it.
     Absent,
-    /// In this version.
+    /// The cluster serves it in this version.
     Served(&'static str),
 }
 
-/// As many as client-go asks for.
+/// The page size of client-go.
 const PAGE: u32 = 500;
-/// Definitions are large: their schemas are part of them.
+/// Definitions include their schemas and are large.
 const DEFINITIONS_PAGE: u32 = 50;
 
 const fn native(group: &'static str, kind: &'static str, plural: &'static str) -> Kind {
@@ -59,7 +59,7 @@ const NATIVE: [Kind; 7] = [
     native(INGRESS_GROUP, "IngressClass", "ingressclasses"),
 ];
 
-/// The definitions of the others.
+/// CustomResourceDefinitions.
 pub(super) const DEFINITIONS: Kind = Kind {
     page: DEFINITIONS_PAGE,
     ..native(
@@ -86,19 +86,19 @@ fn all() -> impl Iterator<Item = Kind> {
     NATIVE.into_iter().chain(COLLECTIONS.iter().map(Kind::from))
 }
 
-/// Every kind that is read, without the excluded ones.
+/// Every kind that is read, except for the excluded ones.
 pub(super) fn wanted(excluded: &BTreeSet<String>) -> impl Iterator<Item = Kind> {
     all().filter(|kind| !excluded.contains(kind.kind))
 }
 
-/// Those of `excluded` that are no kinds of ours.
+/// The names in `excluded` that are not known kinds.
 pub(super) fn unknown(excluded: &BTreeSet<String>) -> impl Iterator<Item = &str> {
     let excluded = excluded.iter().map(String::as_str);
     excluded.filter(|name| !name.is_empty() && all().all(|kind| kind.kind != *name))
 }
 
 impl Kind {
-    /// What is known of it before anything was asked.
+    /// Presence before anything is read.
     pub(super) fn presence(&self) -> Presence {
         match self.versions.first() {
             Some(version) if !self.is_custom => Presence::Served(version),
@@ -123,7 +123,7 @@ impl Kind {
         }
     }
 
-    /// All its objects, in a version.
+    /// All objects of the kind, in a version.
     pub(super) fn target(&self, version: &str) -> Target {
         Target {
             url: self.url(version),
@@ -132,7 +132,7 @@ impl Kind {
         }
     }
 
-    /// Path of all its objects in the API.
+    /// API path of all objects of the kind.
     fn url(&self, version: &str) -> String {
         let root = if self.group.is_empty() { "api" } else { "apis" };
         format!("/{root}/{}/{}", self.api_version(version), self.plural)

@@ -3,7 +3,7 @@ use mesh_common::metrics::{IntCounter, IntCounterVec, IntGauge, Registry};
 
 use super::kinds::Kind;
 
-/// Families of the Kubernetes source, under the names of 1.1 where 1.1 had them.
+/// Metric families of the Kubernetes source, under the names of 1.1 where 1.1 had them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     events: IntCounter,
@@ -14,13 +14,13 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the families.
+    /// Registers the metric families.
     pub fn register(registry: &Registry) -> Self {
         let kind = ["apiVersion", "group", "kind"];
         Self {
             events: registry.counter(
                 "galley_source_kube_event_success_total",
-                "Objects, and ends of objects, that the API server told of.",
+                "Objects and deletions received from the API server.",
             ),
             errors: registry.counter_vec(
                 "galley_source_kube_event_error_total",
@@ -38,13 +38,13 @@ impl Metrics {
             ),
             not_converted: registry.counter_vec(
                 "galley_source_kube_dynamic_converter_failure_total",
-                "Objects that cannot be used; /debug/sources says why.",
+                "Objects that cannot be used; /debug/sources has the reasons.",
                 &kind,
             ),
         }
     }
 
-    /// Those of lists and watches.
+    /// Counters of lists and watches.
     pub(super) fn requests(&self) -> list_watch::Metrics {
         list_watch::Metrics {
             events: self.events.clone(),
@@ -52,7 +52,7 @@ impl Metrics {
         }
     }
 
-    /// Counts an object that was read, or cannot be used.
+    /// Counts an object as converted or failed.
     pub(super) fn converted(&self, kind: &Kind, version: &str, is_good: bool) {
         let group = if kind.group.is_empty() {
             "core"

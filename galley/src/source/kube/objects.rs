@@ -1,4 +1,4 @@
-//! The objects of one kind: read, compared with what was sent, sent on, and dropped.
+//! The objects of one kind: reads them, drops those that have not changed, and sends the others.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::source::limit;
 use galley_engine::content::{self, Stored};
 use galley_engine::update::{FileUpdate, Update};
 
-/// An object as the API server has it.
+/// An object in the form of the API server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Object(Value);
@@ -30,7 +30,7 @@ impl Object {
         value.unwrap_or_default()
     }
 
-    /// The same for the same state of the same object.
+    /// Fingerprint: equal for equal states of an object.
     fn fingerprint(&self) -> u128 {
         let mut hash = Xxh3::new();
         for part in [self.text("/metadata/uid"), self.version()] {
@@ -47,25 +47,25 @@ impl Listed for Object {
     }
 }
 
-/// What was sent of one kind.
+/// State of one kind: what was sent.
 #[derive(Debug)]
 pub(super) struct Objects {
     kind: Kind,
-    /// Version of the API that is read.
+    /// Version of the API that is used.
     version: &'static str,
     /// Fingerprints of the objects that were sent, by path.
     known: HashMap<Arc<Path>, u128>,
-    /// What the present list has had so far.
+    /// Paths in the present list so far.
     listed: HashSet<Arc<Path>>,
     updates: mpsc::Sender<Update>,
     patience: Patience,
     metrics: Metrics,
     report: Report,
-    /// Whether to read what is shown of their statuses.
+    /// Whether to read the statuses of objects.
     pub(super) statuses: bool,
 }
 
-/// Follows a kind through its presence in the cluster.
+/// Follows a kind while the cluster serves it.
 pub(super) async fn follow(
     api: Api,
     mut objects: Objects,
@@ -117,8 +117,8 @@ impl Objects {
         }
     }
 
-    /// Reads objects in a version of the API. Statuses are written in it, so that the objects have
-    /// to be sent again when it is another one.
+    /// Reads objects in this version of the API. Statuses are written in it, so that a new version
+    /// makes all objects be sent again.
     fn read_in(&mut self, version: &'static str) {
         if self.statuses && self.version != version {
             self.known.values_mut().for_each(|known| *known = 0);
@@ -137,8 +137,8 @@ impl Objects {
         Path::new(&parts.join("/")).into()
     }
 
-    /// Sends those that are not what was sent already. What is noted is noted after it was sent:
-    /// this may be dropped while it waits.
+    /// Sends objects that differ from what was sent before. Fingerprints are recorded after
+    /// sending, as this future may be dropped while it waits.
     async fn apply(&mut self, objects: Vec<Object>) -> Result<(), Closed> {
         let mut objects = objects.into_iter().peekable();
         while objects.peek().is_some() {
@@ -165,7 +165,7 @@ impl Objects {
     fn read(&self, path: &Arc<Path>, object: &mut Object) -> FileUpdate {
         let api_version = self.kind.api_version(self.version);
         if let Some(members) = object.0.as_object_mut() {
-            // Lists leave these out.
+            // Items of lists do not have these.
             members.insert("apiVersion".to_owned(), api_version.into());
             members.insert("kind".to_owned(), self.kind.kind.into());
         }
@@ -176,7 +176,7 @@ impl Objects {
         FileUpdate::Read(path.clone(), content)
     }
 
-    /// Takes the status out of the object: it is not needed there any more.
+    /// Moves the status out of the object, which is read without it.
     fn stored(&self, object: &mut Object) -> Stored {
         let generation = object.0.pointer("/metadata/generation");
         Stored {
@@ -210,7 +210,7 @@ impl Objects {
         self.updates.send(update).await.map_err(|_| Closed)
     }
 
-    /// The cluster does not have the kind any more, and so none of its objects.
+    /// The cluster no longer has the kind: removes all its objects.
     async fn forget_all(&mut self) -> Result<(), Closed> {
         let all = self.known.keys().cloned().collect();
         self.remove(all).await?;
@@ -247,7 +247,7 @@ impl Follower<Object> for Objects {
                 if failure.is_refusal() && self.patience.refused(Instant::now()) {
                     tracing::warn!(
                         kind = self.kind.kind,
-                        "the kind cannot be read and counts as empty for now"
+                        "cannot read a kind; it counts as empty for now"
                     );
                 }
             }

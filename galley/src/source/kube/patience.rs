@@ -1,16 +1,16 @@
-//! Holds up the first synchronisation until a task has read everything, or has been refused for
-//! long enough.
+//! Delays the first synchronisation until a task has read everything, or has been refused for long
+//! enough.
 
 use std::time::{Duration, Instant};
 
 use super::Hold;
 
-/// A task's part in it.
+/// A task's part in the delay.
 #[derive(Debug)]
 pub(super) struct Patience {
     hold: Option<Hold>,
     limit: Duration,
-    /// Of the first refusal.
+    /// Time of the first refusal.
     since: Option<Instant>,
 }
 
@@ -23,18 +23,18 @@ impl Patience {
         }
     }
 
-    /// Everything is read.
+    /// Everything has been read.
     pub(super) fn done(&mut self) {
         self.hold = None;
     }
 
-    /// The server refuses to tell. True when that has just become enough.
+    /// The server refuses the request. Returns true when this has just happened for long enough.
     pub(super) fn refused(&mut self, now: Instant) -> bool {
         let since = *self.since.get_or_insert(now);
         now >= since + self.limit && self.hold.take().is_some()
     }
 
-    /// When it will be enough, if it is being waited for.
+    /// When the delay ends, if it is still waited for.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.hold.as_ref()?;
         Some(self.since? + self.limit)

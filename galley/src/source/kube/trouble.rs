@@ -1,4 +1,4 @@
-//! What does not work at present, of all tasks, as problems of the source as a whole.
+//! Present failures of all tasks, as problems of the source as a whole.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 
 use galley_engine::problem::{Problem, effect};
 
-/// A task, and what its trouble is; `None` when there is none any more.
+/// A task and its failure; `None` if it works.
 type Message = (Arc<str>, Option<Problem>);
 
-/// A task's way to tell.
+/// Reports the failures of a task.
 #[derive(Debug)]
 pub(super) struct Report {
     task: Arc<str>,
@@ -21,7 +21,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// `task` is what it is about, for people: `group/plural`.
+    /// `task` names its subject in messages: `group/plural`.
     pub(super) fn new(task: impl Into<Arc<str>>, sender: mpsc::Sender<Message>) -> Self {
         Self {
             task: task.into(),
@@ -30,10 +30,10 @@ impl Report {
         }
     }
 
-    /// Tells of a failure, or that it is over; nothing when that is what was told last.
+    /// Reports a failure or its end; does nothing if it was reported last.
     pub(super) async fn tell(&mut self, failure: Option<&Failure>) {
         let problem = failure.map(|failure| {
-            // One problem, not thirty, when nothing can be reached.
+            // One problem instead of thirty when the server cannot be reached.
             let about = if failure.is_of_server() {
                 ""
             } else {
@@ -42,14 +42,14 @@ impl Report {
             Problem::file(&Path::new(about).into(), failure.to_string(), effect::KEPT)
         });
         if problem != self.told {
-            // Whoever listens ends when this task is not needed any more.
+            // The receiver ends when this task is no longer needed.
             let _ = self.sender.send((self.task.clone(), problem.clone())).await;
             self.told = problem;
         }
     }
 }
 
-/// All of them.
+/// Failures of all tasks.
 #[derive(Debug, Default)]
 pub(super) struct Troubles(BTreeMap<Arc<str>, Problem>);
 

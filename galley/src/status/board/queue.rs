@@ -1,4 +1,4 @@
-//! Objects whose status is to be written, each once, the longest waiting first.
+//! Objects whose status must be written, each once, the longest waiting first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -12,7 +12,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Adds an object; one that waits already keeps its place unless it is to be earlier.
+    /// Adds an object; one that is already queued keeps its place unless the new time is earlier.
     pub(super) fn add(&mut self, id: &Id, due: Instant) {
         if let Some(known) = self.due.get(id) {
             if *known <= due {
@@ -34,7 +34,7 @@ impl Queue {
         self.order.first().map(|(due, _)| *due)
     }
 
-    /// Takes the first one that is due.
+    /// Takes the first object that is due.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Id> {
         self.first().filter(|due| *due <= now)?;
         let (_, id) = self.order.pop_first()?;
@@ -42,7 +42,7 @@ impl Queue {
         Some(id)
     }
 
-    /// When an object that waits is due.
+    /// When a queued object is due.
     pub(super) fn due(&self, id: &Id) -> Option<Instant> {
         self.due.get(id).copied()
     }

@@ -1,4 +1,4 @@
-//! What is known of one object.
+//! State of one object.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use crate::status::desired::{Condition, InForce, Since, State, Statement, since}
 use crate::status::observation::Verdict;
 use crate::status::patch;
 
-/// While an object is on its way to its proxies, other numbers are written after this time, then
-/// after twice as long, and so on …
+/// While not all proxies hold an object, changed numbers are written after this time, then after
+/// twice as long, and so on …
 const COUNTS_FIRST: Duration = Duration::from_secs(5);
 /// … up to this.
 const COUNTS_LAST: Duration = Duration::from_secs(3600);
@@ -20,21 +20,21 @@ const COUNTS_LAST: Duration = Duration::from_secs(3600);
 pub(super) struct Row {
     collection: &'static Collection,
     verdict: Verdict,
-    /// The state that was accepted last.
+    /// The last state that was accepted.
     in_force: Option<InForce>,
-    /// How the API server has it; `None` for an object of a file.
+    /// The object at the API server; `None` for an object in a file.
     live: Option<Box<Live>>,
     accepted: Option<Since>,
     distributed: Option<Since>,
     in_flight: bool,
-    /// Hash of a status that the API server does not take for the object as it is.
+    /// Hash of a status that the API server rejects for the present state of the object.
     refused: Option<u64>,
     written: Option<Instant>,
-    /// Writes of numbers alone, of the state in force.
+    /// Number of writes of changed numbers alone, for the state in force.
     counts: u32,
 }
 
-/// Since when a condition is in its state: as it is shown, if it is shown so.
+/// Since when a condition has its state, as the API server shows it if it is the same.
 fn dated(
     known: Option<Since>,
     shown: Option<Since>,
@@ -104,7 +104,7 @@ impl Row {
         self.live.as_ref()?.shown.condition.as_deref()
     }
 
-    /// When the statement is to be written; `None` if it need not, or not now.
+    /// When the statement is due to be written; `None` if it need not be, or not now.
     pub(super) fn consider(&mut self, statement: &Statement, now: Now) -> Option<Instant> {
         let shown = self.live.as_ref().map(|live| &live.shown);
         let times = shown.map(|shown| (shown.accepted, shown.distributed));
@@ -124,8 +124,8 @@ impl Row {
         Some(earliest.map_or(now, |written| written + self.interval()))
     }
 
-    /// Only a state on its way is another one than is shown. What is shown first of a generation,
-    /// and that all proxies hold it, is in a hurry.
+    /// Only a changed number or reason may wait. The first statement on a generation, and that all
+    /// proxies hold it, are written at once.
     fn is_about_numbers(&self, statement: &Statement) -> bool {
         let Some(live) = &self.live else {
             return false;
@@ -150,7 +150,7 @@ impl Row {
         patch::status(statement, self.accepted, self.distributed, others)
     }
 
-    /// The status to write, and whether it is about numbers only; `None` for an object of a file.
+    /// The status to write, and whether only numbers differ; `None` for an object in a file.
     pub(super) fn begin(&mut self, statement: &Statement) -> Option<(&Live, Value, bool)> {
         let status = self.status(statement);
         let is_about_numbers = self.is_about_numbers(statement);
@@ -163,7 +163,7 @@ impl Row {
         let Some(live) = &self.live else {
             return;
         };
-        // What was seen meanwhile is newer.
+        // A state that was seen meanwhile is newer.
         let is_current = live.resource_version == write.resource_version;
         match outcome {
             Outcome::Written(resource_version, shown) => {

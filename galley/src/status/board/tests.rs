@@ -1,4 +1,4 @@
-//! The board through time.
+//! The board over time.
 
 mod distribution;
 
@@ -20,7 +20,7 @@ fn key(name: &str) -> Key {
     }
 }
 
-/// Time, an API server of objects that only have a status, and a board that sees it.
+/// A clock, an API server with objects that only have a status, and a board that watches it.
 struct World {
     start: Instant,
     seconds: u64,
@@ -65,7 +65,7 @@ impl World {
         Path::new(&format!("networking.istio.io/sidecars/shop/{name}")).into()
     }
 
-    /// Somebody writes the spec of an object.
+    /// Changes the spec of an object.
     fn apply(&mut self, name: &str) {
         self.version += 1;
         let entry = self.objects.entry(name.to_owned());
@@ -73,7 +73,7 @@ impl World {
         (object.0, object.1) = (self.version, object.1 + 1);
     }
 
-    /// The watch shows an object as it is now.
+    /// The watch shows the present state of an object.
     fn show(&mut self, name: &str, verdict: Verdict) {
         let (version, generation, status) = &self.objects[name];
         let live = Live {
@@ -109,7 +109,7 @@ impl World {
         Outcome::Written(object.0.to_string().into(), shown)
     }
 
-    /// Does and writes everything that is due.
+    /// Writes everything that is due.
     fn write(&mut self) {
         let now = self.now();
         if self.board.timer().is_some_and(|at| at <= now.monotonic) {
@@ -134,7 +134,7 @@ impl World {
         self.condition(name, "Distributed").unwrap().0
     }
 
-    /// A pilot of the same number says something of an object: version, held, reached.
+    /// The pilot of this number reports on an object: version, held, reached.
     fn report(&mut self, stream: u64, name: &str, said: Option<(u64, u32, u32)>) {
         let share = said.map(|(version, held, reached)| Share {
             version,
@@ -155,7 +155,7 @@ impl World {
         self.board.reported(Report::Ended(stream), now);
     }
 
-    /// Lets so many seconds pass.
+    /// Advances the clock by this many seconds.
     fn wait(&mut self, seconds: u64) {
         for _ in 0..seconds {
             self.seconds += 1;
@@ -163,7 +163,7 @@ impl World {
         }
     }
 
-    /// Pilots 1 and 2 report, and what they say counts.
+    /// Pilots 1 and 2 report, and their reports count.
     fn heard(mut self) -> Self {
         for pilot in [1, 2] {
             self.report(pilot, "nothing", None);
@@ -212,7 +212,7 @@ fn times_move_with_states_and_nothing_is_written_twice() {
     world.show("a", Verdict::Accepted(7));
     world.write();
     assert_eq!(world.writes.len(), 1);
-    // A new generation is said so, since when stays.
+    // A new generation is stated; the time of the last transition stays.
     world.apply("a");
     world.show("a", Verdict::Accepted(7));
     world.write();
@@ -227,7 +227,7 @@ fn times_move_with_states_and_nothing_is_written_twice() {
         pair("False wrong", "1970-01-01T00:00:10Z")
     );
 
-    // Another process takes over and finds everything as it should be.
+    // Another process takes over and finds nothing to write.
     let objects = std::mem::take(&mut world.objects);
     let mut next = World::new();
     next.objects = objects;
@@ -262,7 +262,7 @@ fn what_changes_during_a_write_is_written_after_it_as_it_is_then() {
     let write = world.board.next(now).unwrap();
     assert!(world.board.next(now).is_none());
     let outcome = world.answer(&write);
-    // The watch is quicker than the answer, and somebody changes the object twice meanwhile.
+    // The watch is faster than the response, and the object is changed twice meanwhile.
     world.show("a", Verdict::Accepted(7));
     for _ in 0..2 {
         world.apply("a");
@@ -355,7 +355,7 @@ fn the_file_that_counts_shadows_the_others() {
 #[derive(Debug, Clone)]
 enum Step {
     Change(u8, bool),
-    /// A pilot says something: object, proxies that hold it, whether of its present version.
+    /// A report of a pilot: object, proxies that hold it, whether of its present version.
     Report(u64, u8, u32, bool),
     End(u64),
     Analyze(u8, bool),
@@ -376,8 +376,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happened: in the end every status is right, each object waits at most once, and
-    /// nothing is written that is right already.
+    /// After any sequence of events every status is right in the end, each object is queued at most
+    /// once, and no status is written that is already right.
     #[test]
     fn statuses_become_right(steps in proptest::collection::vec(step(), 0..60)) {
         let mut world = World::new().ready();
@@ -423,7 +423,7 @@ proptest! {
         let wanted: Vec<Value> = world.board.list().map(|one| one.status).collect();
         let are = world.objects.values().map(|(_, _, status)| {
             let mut status = status.clone();
-            // A merge patch takes these away.
+            // A merge patch removes these.
             status.as_object_mut().unwrap().retain(|_, value| !value.is_null());
             status
         });

@@ -1,25 +1,25 @@
-//! Whether what pilots say, or do not say, means anything yet.
+//! Whether reports of pilots, or their absence, can be relied on yet.
 
 use std::time::Instant;
 
 use super::{Now, Timing};
 
-/// A galley that starts, and one that no pilot talks to for a moment, takes nothing back.
+/// After galley's start, and while no pilot is connected for a moment, nothing is withdrawn.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Voice {
-    /// What is shown of proxies stays until then.
+    /// The condition `Distributed` stays as shown until then.
     Quiet(Instant),
-    /// What pilots say is all there is to say.
+    /// The reports of pilots are complete.
     Speaking,
 }
 
 impl Voice {
-    /// At the start, and when the last pilot has fallen silent.
+    /// After the start, and when the last pilot has stopped reporting.
     pub(super) fn silent(timing: &Timing, now: Now) -> Self {
         Self::Quiet(now.monotonic + timing.silence)
     }
 
-    /// The first pilot has begun to report; the others are given a moment.
+    /// The first pilot has begun to report; the others get some time to begin.
     pub(super) fn heard(self, timing: &Timing, now: Now) -> Self {
         let settled = now.monotonic + timing.settle;
         match self {

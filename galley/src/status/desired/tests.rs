@@ -47,7 +47,7 @@ fn an_object_is_accepted_refused_or_shadowed() {
         shadowed_by: Some("a.yaml".to_owned()),
         ..facts(&ACCEPT)
     });
-    let text = "a.yaml defines it too, and is in force";
+    let text = "a.yaml defines the same object and takes precedence";
     assert_eq!(
         said(shadowed.accepted.as_ref()),
         (State::False, "Shadowed", text)
@@ -82,7 +82,7 @@ fn proxies_are_counted() {
         desired(&facts).distributed
     };
     let half = "held by 5 of 7 proxies; 1 of 2 pilots do not have it";
-    let nobody = "no pilot reports which proxies hold it";
+    let nobody = "no pilot reports which proxies hold the object";
     for (standing, wanted) in [
         (
             reported(12, 14, 0),
@@ -103,7 +103,11 @@ fn proxies_are_counted() {
         ),
         (
             reported(0, 0, 0),
-            (State::Unknown, "NoProxies", "it reaches no connected proxy"),
+            (
+                State::Unknown,
+                "NoProxies",
+                "the object reaches no connected proxy",
+            ),
         ),
         (
             Standing::NotReported,
@@ -178,7 +182,11 @@ fn it_is_said_of_the_generation_in_force() {
         let statement = desired(&facts);
         assert_eq!(
             said(statement.distributed.as_ref()),
-            (State::False, "NotAccepted", "no state of it is in force")
+            (
+                State::False,
+                "NotAccepted",
+                "no state of the object is in force"
+            )
         );
     }
 }
@@ -266,7 +274,7 @@ fn condition() -> impl Strategy<Value = Condition> {
 }
 
 proptest! {
-    /// What was written is known again from what is shown, with its times: it is not written twice.
+    /// A written status is recognized when it is shown, with its times: it is not written twice.
     #[test]
     fn a_status_is_known_again(
         generation: Option<i64>,

@@ -1,4 +1,4 @@
-//! Sums against the plainest way to count.
+//! Sums, compared with a naive implementation.
 
 use proptest::prelude::*;
 
@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A stream as somebody remembers it who forgets nothing.
+/// A stream in a model that forgets nothing.
 #[derive(Debug, Clone, Default)]
 struct Memory {
     shares: BTreeMap<u8, (u64, u32)>,
@@ -42,8 +42,8 @@ struct Memory {
 }
 
 proptest! {
-    /// Whatever streams come and go: of each pilot its newest stream counts that said anything,
-    /// open or, until its grace is over, ended.
+    /// For any sequence of streams: of each pilot the newest stream with a report counts, if it is
+    /// open or its grace period is not over.
     #[test]
     fn the_newest_stream_of_each_pilot_counts(steps in proptest::collection::vec(step(), 0..60)) {
         let start = Instant::now();
@@ -103,7 +103,7 @@ proptest! {
             let mut sums: BTreeMap<u8, Sum> = BTreeMap::new();
             let mut counting: Vec<&Memory> = Vec::new();
             for streams in memory.values() {
-                // An open one takes the place of one that has ended, also if it is older.
+                // An open stream replaces one that has ended, even if it is older.
                 let open = streams.values().rev().find(|one| one.ended.is_none());
                 let last = streams.values().next_back();
                 let fresh = last.filter(|one| one.ended.is_some_and(|at| second < at + 10));

@@ -1,4 +1,4 @@
-//! One write of one status.
+//! A request that writes one status.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use serde_json::Value;
 use crate::status::board::Write;
 use crate::status::shown::Shown;
 
-/// Who the API server notes as the writer of these fields.
+/// Field manager of the written fields.
 const MANAGER: &str = "istio-galley-status";
-/// For the whole answer.
+/// Time limit of a request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the API server said. Failures have a word for a label, and a reason.
+/// The answer of the API server. Failures have a class, for a label, and a reason.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// The object as it is now.
+    /// The object after the write.
     Written(Box<str>, Shown),
-    /// Not this status for this object.
+    /// This status was rejected for this object.
     Refused(&'static str, String),
-    /// Nothing can be written at present.
+    /// No status can be written at present.
     Unavailable(&'static str, String),
 }
 
@@ -65,7 +65,8 @@ fn classify(error: &kube::Error) -> Answer {
     };
     let reason = status.message.clone();
     match status.code {
-        // The object is gone, which is seen soon; or its definition has no subresource `status`.
+        // The object is gone, which the watch will show, or its definition has no `status`
+        // subresource.
         404 => Answer::Refused("not_found", reason),
         409 => Answer::Refused("conflict", reason),
         400 | 413 | 415 | 422 => Answer::Refused("invalid", reason),
@@ -75,7 +76,7 @@ fn classify(error: &kube::Error) -> Answer {
             } else {
                 "forbidden"
             };
-            let wanted = "the account of galley needs patch of the subresource status";
+            let wanted = "galley's ServiceAccount needs the verb patch on the subresource status";
             Answer::Unavailable(class, format!("{reason}; {wanted}"))
         }
         429 => Answer::Unavailable("throttled", reason),

@@ -1,4 +1,4 @@
-//! What bounds writes. None of them is sent: the runtime of these tests never gets to it.
+//! Limits of writes. No request is sent: the runtime of these tests is never polled for it.
 
 use mesh_common::lease::{self, Announce};
 use mesh_common::{kubeclient, metrics::Registry};
@@ -69,7 +69,7 @@ async fn writes_keep_to_their_rate_and_few_are_on_their_way() {
     assert_eq!(output.writes.len(), 2);
     output.start(&mut board, after(1000));
     assert_eq!(output.writes.len(), 3);
-    // There are tokens, but the API server has enough to do.
+    // There are tokens, but the maximum of concurrent writes is reached.
     assert_eq!(output.start(&mut board, after(9000)), None);
     assert_eq!((output.writes.len(), board.waiting()), (PARALLEL, 5));
 }
@@ -80,7 +80,7 @@ async fn only_the_leader_writes() {
     let mut board = board(3, now());
     assert_eq!(output.start(&mut board, now()), None);
     lead(&announce);
-    // Its time is over before anybody says so.
+    // The leadership ends by its deadline, before it is revoked.
     announce.say(Some(Instant::now()));
     assert_eq!(output.start(&mut board, now()), None);
     assert_eq!((output.writes.len(), board.waiting()), (0, 3));
@@ -100,7 +100,7 @@ async fn only_the_leader_writes() {
         assert!(error.is_cancelled());
         output.settle(&mut board, id, Err(error));
     }
-    // They wait again, for a leader.
+    // They are queued again, for another leader.
     assert_eq!((output.writes.len(), board.waiting()), (0, 3));
     assert_eq!(output.start(&mut board, now()), None);
 }

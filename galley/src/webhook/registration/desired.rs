@@ -1,4 +1,4 @@
-//! What the object should be, and the step from what it is: pure, but for reading the files.
+//! The desired object, and the step towards it: pure, except for reading the files.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Settings;
 
-/// What Istio's own objects of the kind are found by.
+/// Label that Istio's own objects of this kind have.
 const LABEL: (&str, &str) = ("istio", "galley");
 const FAIL: &str = "Fail";
 const IGNORE: &str = "Ignore";
@@ -21,9 +21,9 @@ const IGNORE: &str = "Ignore";
 /// Why there is nothing to register.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LoadError {
-    #[error("CA bundle: {0}")]
+    #[error("cannot load the CA bundle: {0}")]
     Bundle(#[from] tls::Error),
-    #[error("read {path}: {source}")]
+    #[error("cannot read {path}: {source}")]
     Read { path: String, source: io::Error },
     #[error(
         "{path}: want a ValidatingWebhookConfiguration of admissionregistration.k8s.io/v1: {reason}"
@@ -32,7 +32,7 @@ pub(super) enum LoadError {
 }
 
 impl LoadError {
-    /// A word for a label.
+    /// The class of the error, for a label.
     pub(super) fn class(&self) -> &'static str {
         match self {
             Self::Bundle(_) => "bundle",
@@ -42,17 +42,17 @@ impl LoadError {
     }
 }
 
-/// What the object should be.
+/// The desired object.
 #[derive(Debug)]
 pub(super) struct Desired {
     name: String,
     bundle: ByteString,
-    /// The webhooks to install, with all defaults; without them the object is somebody else's.
+    /// The webhooks to install, with all defaults; without them something else owns the object.
     webhooks: Option<Vec<ValidatingWebhook>>,
     managed_policy: bool,
 }
 
-/// The way from the object that was found.
+/// What changes the object that was found into the desired one.
 #[derive(Debug)]
 pub(super) enum Step {
     Nothing,
@@ -65,7 +65,7 @@ pub(super) enum Step {
 impl Desired {
     /// Reads the files.
     pub(super) fn load(settings: &Settings) -> Result<Self, LoadError> {
-        // Only what a server could be verified with; the text goes to the API server as it is.
+        // Only certificates that can verify a server; the text goes to the API server unchanged.
         tls::load_roots(&settings.ca_file)?;
         let bundle = ByteString(read(&settings.ca_file)?);
         let webhooks = match &settings.file {
@@ -80,7 +80,7 @@ impl Desired {
                     serde_yaml::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
                 let webhooks = object.webhooks.unwrap_or_default();
                 if webhooks.is_empty() {
-                    return Err(wrong("it has no webhooks".to_owned()));
+                    return Err(wrong("it has no `webhooks`".to_owned()));
                 }
                 Some(webhooks)
             }
@@ -108,12 +108,12 @@ impl Desired {
         }
     }
 
-    /// Whether the whole object is galley's.
+    /// Whether galley owns the whole object.
     pub(super) fn is_owner(&self) -> bool {
         self.webhooks.is_some()
     }
 
-    /// What makes `found` what it should be.
+    /// The step from `found` to the desired object.
     pub(super) fn step(&self, found: Option<&Configuration>) -> Step {
         let Some(wanted) = &self.webhooks else {
             return found.map_or(Step::Nothing, |found| self.bundles(found));
@@ -130,7 +130,7 @@ impl Desired {
         let is: Vec<_> = is.into_iter().map(with_defaults).collect();
         let mut wanted = wanted.clone();
         if self.managed_policy {
-            // Once it fails closed it stays so: it never goes back to letting everything through.
+            // Once a webhook fails closed, it never goes back to letting everything through.
             for webhook in &mut wanted {
                 let closed = is.iter().any(|one| {
                     one.name == webhook.name && one.failure_policy.as_deref() == Some(FAIL)
@@ -149,7 +149,8 @@ impl Desired {
         }))
     }
 
-    /// Only the bundles; everything else is somebody else's, who must see no difference.
+    /// Updates only the caBundles: everything else belongs to the owner of the object, who must see
+    /// no difference.
     fn bundles(&self, found: &Configuration) -> Step {
         let stale: Vec<Value> = found
             .webhooks
@@ -164,7 +165,7 @@ impl Desired {
         Step::Patch(json!({"webhooks": stale}))
     }
 
-    /// The object failing closed, if it is galley's to say and does not yet.
+    /// The object with all policies set to `Fail`, if galley manages them and not all are yet.
     pub(super) fn fail_closed(&self, found: Option<Configuration>) -> Option<Configuration> {
         let mut object = found.filter(|_| self.managed_policy && self.is_owner())?;
         let mut open = object
@@ -179,7 +180,8 @@ impl Desired {
     }
 }
 
-/// As an API server stores it; compared without this, each look would find a difference.
+/// The webhook as an API server stores it; without the defaults every comparison would find a
+/// difference.
 fn with_defaults(mut webhook: ValidatingWebhook) -> ValidatingWebhook {
     let text = |value: &mut Option<String>, default: &str| {
         value.get_or_insert_with(|| default.to_owned());
@@ -204,7 +206,7 @@ fn with_defaults(mut webhook: ValidatingWebhook) -> ValidatingWebhook {
     webhook
 }
 
-/// Largest file that is read, in bytes: what an API server would take as an object.
+/// Maximum size of a file, in bytes: as large as an object that an API server accepts.
 const MAX_FILE: u64 = 3 << 20;
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {

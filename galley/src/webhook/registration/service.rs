@@ -1,4 +1,4 @@
-//! Whether somebody would answer: an API server must not be sent to a Service without endpoints.
+//! Waits for galley's Service: an API server must not be sent to a Service without endpoints.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use mesh_common::kubeclient::Client;
 
 use super::Settings;
 
-/// Between two looks: soon at first, as a Pod becomes ready in seconds.
+/// Between two attempts: short at first, as a Pod becomes ready within seconds.
 const DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// Waits until an endpoint of the Service, any replica's, is ready.
+/// Waits until an endpoint of the Service, of any replica, is ready.
 pub(super) async fn ready(client: &Client, settings: &Settings) {
     let api: Api<EndpointSlice> = Api::namespaced(client.clone(), &settings.namespace);
     let label = format!("kubernetes.io/service-name={}", settings.service);
@@ -29,7 +29,7 @@ pub(super) async fn ready(client: &Client, settings: &Settings) {
             let (namespace, service) = (&settings.namespace, &settings.service);
             tracing::info!(
                 target: "validation",
-                "the webhook is registered when Service {namespace}/{service} answers: {reason}"
+                "the webhook is registered once Service {namespace}/{service} is ready: {reason}"
             );
             told = reason;
         }
@@ -40,7 +40,7 @@ pub(super) async fn ready(client: &Client, settings: &Settings) {
 fn has_ready_endpoint(slice: &EndpointSlice) -> bool {
     slice.endpoints.iter().any(|endpoint| {
         let conditions = endpoint.conditions.as_ref();
-        // Not said is ready.
+        // Kubernetes defines an absent condition as ready.
         conditions.and_then(|conditions| conditions.ready) != Some(false)
     })
 }

@@ -4,7 +4,7 @@
 //! documentation; the texts are ours. IST0104, 0105, 0113 to 0115, 0117 and 0119 to 0122 are
 //! retired and IST0124 was never assigned: none of them may be used again.
 
-use super::message::Level;
+use super::level::Level;
 
 /// Who reports a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

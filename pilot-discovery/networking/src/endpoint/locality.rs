@@ -10,7 +10,7 @@ use istio_api::{
 };
 use pilot_model::service::{Endpoint, Locality};
 
-use super::Place;
+use super::ClientLocation;
 
 /// Priorities that distance alone can give, see [`distance`].
 const DISTANCES: u32 = 5;
@@ -41,29 +41,29 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Weighs or orders `groups` as `setting` asks for a client at `place`.
+/// Weighs or orders `groups` as `setting` asks for a client at `location`.
 pub fn apply<'a>(
     mut groups: Vec<Group<'a>>,
-    place: &Place<'_>,
+    location: &ClientLocation<'_>,
     setting: &LocalityLoadBalancerSetting,
     fails_over: bool,
 ) -> Vec<Group<'a>> {
     if !setting.distribute.is_empty() {
-        distribute(&mut groups, place.locality, &setting.distribute);
+        distribute(&mut groups, location.locality, &setting.distribute);
         return groups;
     }
     if !fails_over {
         return groups;
     }
     if !setting.failover_priority.is_empty() {
-        groups = split_by_labels(groups, place, &setting.failover_priority);
+        groups = split_by_labels(groups, location, &setting.failover_priority);
         if setting.failover.is_empty() {
             return groups;
         }
     }
     for group in &mut groups {
         group.priority = group.priority * DISTANCES
-            + distance(place.locality, group.locality, &setting.failover);
+            + distance(location.locality, group.locality, &setting.failover);
     }
     compress(&mut groups);
     groups
@@ -140,14 +140,14 @@ fn distance(from: &Locality, to: &Locality, failover: &[Failover]) -> u32 {
 /// several groups.
 fn split_by_labels<'a>(
     groups: Vec<Group<'a>>,
-    place: &Place<'_>,
+    location: &ClientLocation<'_>,
     labels: &[String],
 ) -> Vec<Group<'a>> {
     let wanted: Vec<(&str, &str)> = labels
         .iter()
         .map(|entry| match entry.split_once('=') {
             Some((key, value)) => (key, value),
-            None => (entry.as_str(), of_client(place, entry)),
+            None => (entry.as_str(), of_client(location, entry)),
         })
         .collect();
     let rank = |endpoint: &Endpoint| {
@@ -180,14 +180,14 @@ fn split_by_labels<'a>(
     split
 }
 
-fn of_client<'p>(place: &'p Place<'_>, key: &str) -> &'p str {
+fn of_client<'p>(location: &'p ClientLocation<'_>, key: &str) -> &'p str {
     match key {
-        label::REGION => &place.locality.region,
-        label::ZONE => &place.locality.zone,
-        label::SUBZONE => &place.locality.subzone,
-        label::NETWORK => place.network,
-        label::CLUSTER => place.cluster_id,
-        _ => place
+        label::REGION => &location.locality.region,
+        label::ZONE => &location.locality.zone,
+        label::SUBZONE => &location.locality.subzone,
+        label::NETWORK => location.network,
+        label::CLUSTER => location.cluster_id,
+        _ => location
             .labels
             .get(key)
             .map(String::as_str)

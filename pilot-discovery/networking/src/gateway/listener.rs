@@ -28,7 +28,7 @@ use crate::route::source::Source;
 use crate::{
     listener::{
         access_log, filter,
-        http_connection_manager::{self, Options, Place, Routes},
+        http_connection_manager::{self, Options, Routes, Side},
         tcp,
     },
     name::{self, Outbound},
@@ -165,7 +165,7 @@ impl<'a, 'b> Open<'a, 'b> {
         };
         vec![http_connection_manager::filter(Options {
             mesh: &self.client.snapshot.mesh,
-            place: Place::Gateway,
+            side: Side::Gateway,
             stat_prefix,
             routes: Routes::Named(route_name(self.port, server)),
             protocol: self.http_protocol(server),

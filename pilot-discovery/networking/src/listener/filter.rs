@@ -28,11 +28,10 @@ use istio_api::{
 };
 use prost::{Message, Name};
 
+use crate::name;
+
 pub const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 pub const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
-/// Announces to mesh servers, by ALPN, which protocol a request's connection carries. Empty on
-/// the listener; routes configure it.
-pub const ALPN: &str = "mesh.alpn";
 
 /// First bytes that the TLS inspector reads: enough for most greetings.
 const TLS_INSPECTOR_BYTES: u32 = 512;
@@ -68,7 +67,7 @@ impl Chain {
             },
         ));
         if self.client_side {
-            filters.push(http(ALPN, &SetFilterState::default()));
+            filters.push(http(name::ALPN_FILTER, &SetFilterState::default()));
         }
         filters.push(http("envoy.filters.http.fault", &HttpFault::default()));
         filters.push(http("envoy.filters.http.cors", &Cors::default()));
@@ -106,7 +105,7 @@ fn listener<T: Message + Name>(name: &str, config: &T) -> ListenerFilter {
     }
 }
 
-/// Reads server name and ALPN from the first bytes of a TLS connection.
+/// Reads server name and name::ALPN_FILTER from the first bytes of a TLS connection.
 pub fn tls_inspector() -> ListenerFilter {
     listener(
         "envoy.filters.listener.tls_inspector",

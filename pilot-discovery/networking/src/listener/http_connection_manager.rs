@@ -43,7 +43,7 @@ const SERVER_NAME: &str = "istio-envoy";
 
 /// Where a connection manager stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Side {
     /// Requests of the workload to others.
     Outbound,
     /// Requests of others to the workload.
@@ -63,7 +63,7 @@ pub enum Routes {
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
     pub mesh: &'a Mesh,
-    pub place: Place,
+    pub side: Side,
     pub stat_prefix: String,
     pub routes: Routes,
     /// Of the port; decides about gRPC-Web and HTTP/2 options.
@@ -82,7 +82,7 @@ pub fn filter(options: Options<'_>) -> Filter {
 }
 
 pub fn build(options: Options<'_>) -> HttpConnectionManager {
-    let Options { mesh, place, .. } = options;
+    let Options { mesh, side, .. } = options;
     let proxy = mesh.config.default_config.as_ref();
     let headers = proxy.and_then(|proxy| proxy.proxy_headers.as_ref());
     let suppress_envoy_headers = headers
@@ -101,11 +101,11 @@ pub fn build(options: Options<'_>) -> HttpConnectionManager {
         http_filters: Chain {
             security: options.security,
             grpc_web: options.protocol == Protocol::GrpcWeb,
-            client_side: place != Place::Inbound,
+            client_side: side != Side::Inbound,
             suppress_envoy_headers,
         }
         .build(),
-        use_remote_address: Some(place == Place::Gateway),
+        use_remote_address: Some(side == Side::Gateway),
         upgrade_configs: vec![UpgradeConfig {
             upgrade_type: "websocket".to_owned(),
             ..Default::default()
@@ -129,13 +129,13 @@ pub fn build(options: Options<'_>) -> HttpConnectionManager {
         ..Default::default()
     };
     normalize_paths(&mut manager, mesh);
-    name_server(&mut manager, place, headers);
-    forward_certificates(&mut manager, place, proxy);
+    name_server(&mut manager, side, headers);
+    forward_certificates(&mut manager, side, proxy);
 
     let preserve_case = headers
         .and_then(|h| h.preserve_http1_header_case)
         .unwrap_or(false);
-    if options.http10 || options.absolute_urls || preserve_case || place == Place::Gateway {
+    if options.http10 || options.absolute_urls || preserve_case || side == Side::Gateway {
         manager.http_protocol_options = Some(Http1ProtocolOptions {
             allow_absolute_url: options.absolute_urls.then_some(true),
             accept_http_10: options.http10,
@@ -143,10 +143,10 @@ pub fn build(options: Options<'_>) -> HttpConnectionManager {
             ..Default::default()
         });
     }
-    if place == Place::Inbound && options.protocol.is_http2() {
+    if side == Side::Inbound && options.protocol.is_http2() {
         manager.http2_protocol_options = Some(Http2ProtocolOptions::default());
     }
-    if place == Place::Gateway {
+    if side == Side::Gateway {
         manager.xff_num_trusted_hops = proxy
             .and_then(|proxy| proxy.gateway_topology.as_ref())
             .map_or(0, |topology| topology.num_trusted_proxies);
@@ -181,7 +181,7 @@ fn normalize_paths(manager: &mut HttpConnectionManager, mesh: &Mesh) {
     };
 }
 
-fn name_server(manager: &mut HttpConnectionManager, place: Place, headers: Option<&ProxyHeaders>) {
+fn name_server(manager: &mut HttpConnectionManager, side: Side, headers: Option<&ProxyHeaders>) {
     let server = headers.and_then(|headers| headers.server.as_ref());
     if server.and_then(|server| server.disabled) == Some(true) {
         manager.server_header_transformation = ServerHeaderTransformation::PassThrough.into();
@@ -189,7 +189,7 @@ fn name_server(manager: &mut HttpConnectionManager, place: Place, headers: Optio
     }
     manager.server_name = match server.map(|server| server.value.as_str()) {
         Some(name) if !name.is_empty() => name.to_owned(),
-        _ if place == Place::Outbound => String::new(),
+        _ if side == Side::Outbound => String::new(),
         _ => SERVER_NAME.to_owned(),
     };
 }
@@ -197,17 +197,17 @@ fn name_server(manager: &mut HttpConnectionManager, place: Place, headers: Optio
 /// What the server learns of the client's certificate.
 fn forward_certificates(
     manager: &mut HttpConnectionManager,
-    place: Place,
+    side: Side,
     proxy: Option<&ProxyConfig>,
 ) {
     let headers = proxy.and_then(|proxy| proxy.proxy_headers.as_ref());
-    let (asked, default) = match place {
-        Place::Outbound => return,
-        Place::Inbound => (
+    let (asked, default) = match side {
+        Side::Outbound => return,
+        Side::Inbound => (
             headers.map_or(0, |headers| headers.forwarded_client_cert),
             ForwardClientCertDetails::AppendForward,
         ),
-        Place::Gateway => (
+        Side::Gateway => (
             proxy
                 .and_then(|proxy| proxy.gateway_topology.as_ref())
                 .map_or(0, |topology| topology.forward_client_cert_details),
@@ -224,8 +224,8 @@ fn forward_certificates(
         return;
     }
     let set = headers.and_then(|headers| headers.set_current_client_cert_details.as_ref());
-    manager.set_current_client_cert_details = Some(match place {
-        Place::Gateway => SetCurrentClientCertDetails {
+    manager.set_current_client_cert_details = Some(match side {
+        Side::Gateway => SetCurrentClientCertDetails {
             subject: Some(true),
             cert: true,
             dns: true,

@@ -20,7 +20,7 @@ use prost_types::Duration;
 
 use super::{
     access_log, filter,
-    http_connection_manager::{self as manager, Place, Routes},
+    http_connection_manager::{self as manager, Routes, Side},
     tcp,
 };
 use crate::{
@@ -119,7 +119,7 @@ pub fn http_proxy(client: &Client<'_>) -> Option<Resource> {
     let name = name::listener(class.ip_mode.loopback(), mesh.http_proxy_port);
     let http = manager::filter(manager::Options {
         mesh,
-        place: Place::Outbound,
+        side: Side::Outbound,
         stat_prefix: name::outbound_stat_prefix(&name),
         routes: Routes::Named(name::HTTP_PROXY_ROUTE.to_owned()),
         protocol: pilot_model::protocol::Protocol::HttpProxy,

@@ -241,7 +241,7 @@ enum Order {
 }
 
 impl State {
-    fn from_scratch(&self, order: Order) -> (Arc<Snapshot>, Fleet) {
+    fn made_at_once(&self, order: Order) -> (Arc<Snapshot>, Fleet) {
         let now = Instant::now();
         let mut builder = Builder::new(self.mesh.clone());
         let mut fleet = Fleet::default();
@@ -299,7 +299,7 @@ pub(crate) fn difference(batches: &[Vec<Step>]) -> Option<String> {
         }
         let affected = world.publish();
         for order in [Order::Ascending, Order::Descending, Order::Gradually] {
-            let (snapshot, fleet) = world.state.from_scratch(order);
+            let (snapshot, fleet) = world.state.made_at_once(order);
             if let Some(what) = compare_snapshots(&world.snapshot, &snapshot) {
                 return Some(format!("batch {at}, {order:?}: {what}"));
             }

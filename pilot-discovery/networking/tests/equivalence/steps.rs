@@ -52,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::FollowCluster),
         3 => (any::<bool>(), slot.clone(), prop::option::of(0_u8..4))
             .prop_map(|(c, s, v)| Step::Credential(c, s, v)),
-        1 => slot.clone().prop_map(Step::Fault),
+        1 => slot.prop_map(Step::Fault),
         1 => (0_u8..3).prop_map(Step::Forget),
         2 => (0_u8..3, prop::option::of(any::<bool>())).prop_map(|(n, r)| Step::Right(n, r)),
     ]

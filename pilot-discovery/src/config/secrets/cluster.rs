@@ -184,8 +184,8 @@ impl Cluster {
                     self.world.send(Command::Cluster(forget)).await?;
                 }
                 Action::Tell(account, right) => {
-                    let told = FromCluster::Right { account, right };
-                    self.world.send(Command::Cluster(told)).await?;
+                    let reported = FromCluster::Right { account, right };
+                    self.world.send(Command::Cluster(reported)).await?;
                 }
             }
         }

@@ -91,7 +91,7 @@ impl World {
     /// A round; what it says anew, by object: version, held, reached.
     fn round(&mut self) -> Vec<(usize, String)> {
         let before = self.ledger.resources.clone();
-        let look = Look {
+        let state = WorldState {
             snapshot: Arc::new(self.mesh.clone()),
             classes: vec![ClassState {
                 id: 1,
@@ -100,7 +100,7 @@ impl World {
             }],
             members: self.members.clone(),
         };
-        let news = self.ledger.round(&look, &self.taken, self.now);
+        let news = self.ledger.round(&state, &self.taken, self.now);
         let Some(news) = news else {
             assert!(before.ptr_eq(&self.ledger.resources));
             return Vec::new();
@@ -204,11 +204,16 @@ fn what_was_said_of_a_class_that_is_gone_is_taken_back() {
     world.take(7);
     assert_eq!(world.round(), [said(1, "v1 1/1")]);
     world.leave(7);
-    let look = Look {
+    let state = WorldState {
         snapshot: Arc::new(world.mesh.clone()),
         classes: Vec::new(),
         members: Vec::new(),
     };
-    assert!(world.ledger.round(&look, &world.taken, world.now).is_some());
+    assert!(
+        world
+            .ledger
+            .round(&state, &world.taken, world.now)
+            .is_some()
+    );
     assert!(world.ledger.reached.is_empty() && world.ledger.reaches.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Sinks that are sick or mean: what they can make the source send and keep.
+//! Faulty and hostile sinks: what they can make the source send and store.
 
 use std::collections::BTreeMap;
 
@@ -102,7 +102,7 @@ fn versions_beyond_the_bound_of_a_stream_are_not_kept() {
     }
     table.set(snapshot("1", &[]));
     let incremental = std::iter::from_fn(|| table.next()).filter(|sent| sent.incremental);
-    // Each is a little more than a quarter, with what holds it.
+    // Each takes a little more than a quarter, including overhead.
     assert_eq!(incremental.count(), 3);
 }
 

@@ -70,7 +70,7 @@ fn an_acceptance_of_another_version_than_was_sent_is_not_answered() {
 #[test]
 fn only_the_nonce_of_the_last_response_counts_once_there_was_one() {
     let mut table = legacy("1", &[("a", "1")]);
-    // Before there was one any does: a sink may still hold that of another stream.
+    // Before the first response any nonce counts: a sink may still hold one of another stream.
     assert_eq!(table.ask(request("", ack("99"))), Verdict::Subscribe);
     table.next().unwrap();
     for stale in [subscribe(), ack("99")] {

@@ -1,4 +1,4 @@
-//! Both machines against each other, whatever happens between them.
+//! Both machines against each other, with random events between them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::mcp::sink::{Machine as Sink, Step};
 
-/// What may happen between the two.
+/// Events between the two.
 #[derive(Debug, Clone)]
 enum Event {
     Set(u8, u8),
@@ -39,7 +39,7 @@ struct Pair {
     sink: Sink,
     current: Snapshot,
     version: u64,
-    /// What the updater holds.
+    /// Resources that the updater holds.
     applied: BTreeMap<String, String>,
     now: Instant,
 }
@@ -80,8 +80,8 @@ impl Pair {
 }
 
 proptest! {
-    /// Whatever happens, once the stream is quiet and nothing was refused the sink holds what the
-    /// source serves, full or incremental, over reconnects and restarts.
+    /// After any sequence of events, once the stream is quiet and nothing was rejected, the sink
+    /// holds what the source serves, full or incremental, over reconnects and restarts.
     #[test]
     fn the_sink_ends_where_the_source_is(
         events in prop::collection::vec(event(), 0..80),
@@ -117,7 +117,7 @@ proptest! {
                 Event::Refuse => { pair.deliver(false); }
                 Event::Reconnect => pair.connect(source_incremental),
                 Event::RestartSource => {
-                    // Versions of resources are content; those of collections begin anew.
+                    // Versions of resources depend on content; those of collections start again.
                     pair.version += 1000;
                     publish(&mut pair, &resources);
                     pair.connect(source_incremental);

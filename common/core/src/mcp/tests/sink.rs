@@ -52,7 +52,7 @@ fn a_full_message_is_reduced_to_what_differs() {
         ("n1", None)
     );
     assert!(sink.missing().is_empty());
-    // The same again: acknowledged without a change.
+    // The same content again: acknowledged without a change.
     let (change, reply) = apply(&mut sink, message("2", "n2", &[("n/a", "1"), ("n/b", "1")]));
     assert_eq!((change, reply.response_nonce.as_str()), (None, "n2"));
     let (change, _) = apply(&mut sink, message("3", "n3", &[("n/a", "2"), ("n/c", "1")]));
@@ -158,7 +158,7 @@ fn a_source_without_a_collection_is_asked_for_the_others() {
     assert_eq!(sink.retry_at(), Some(later));
     assert_eq!(sink.open(later).len(), 2);
     assert_eq!(sink.retry_at(), None);
-    // Still lacking; then the connection moves, perhaps to a source that has it.
+    // It is still missing; then the connection moves, perhaps to a source that has it.
     assert_eq!(sink.closed(reason, later), Reconnect::Now);
     assert_eq!(sink.open(later).len(), 1);
     assert_eq!(sink.closed("connection reset", later), Reconnect::Later);

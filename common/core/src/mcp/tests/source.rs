@@ -11,7 +11,7 @@ fn a_subscription_is_answered_in_full_and_then_on_change_only() {
     assert_eq!((names(&first), first.incremental), (vec!["a", "b"], false));
     assert_eq!(first.nonce, "1");
     assert_eq!(table.next(), None);
-    // Nothing is sent while the answer is outstanding.
+    // Nothing is sent while a response is outstanding.
     table.set(snapshot("2", &[("a", "1")]));
     assert_eq!(table.next(), None);
     assert!(matches!(table.ask(ack("1")), Verdict::Ack { .. }));
@@ -42,7 +42,7 @@ fn a_refused_version_is_not_sent_again() {
 #[test]
 fn a_stale_nonce_changes_nothing() {
     let mut table = Table::new(Some(snapshot("1", &[("a", "1")])));
-    // Before anything was sent, too.
+    // Also before anything was sent.
     assert_eq!(table.ask(ack("7")), Verdict::Stale { nack: None });
     assert_eq!(table.next(), None);
     table.ask(subscribe());
@@ -107,7 +107,7 @@ fn an_unknown_collection_is_answered_as_empty() {
     assert_eq!(sent.message.system_version_info, "0");
     table.ask(ack(&sent.message.nonce));
     assert_eq!(table.next(), None);
-    // It may become known.
+    // It may become known later.
     table.set(super::snapshot("5", &[("a", "1")]));
     assert_eq!(names(&table.next().unwrap()), ["a"]);
 }
@@ -193,7 +193,7 @@ fn versions_told_on_reconnect_are_not_sent_again() {
     assert!(first.incremental);
     assert_eq!(names(&first), ["b"]);
     assert_eq!(first.removed_resources, ["gone"]);
-    // Equal state is answered all the same: the sink waits for it.
+    // An equal state is sent all the same: the sink waits for it.
     let mut table = Table::new(table.snapshot);
     table.ask(told(&[("a", "1"), ("b", "2")]));
     let first = table.next().unwrap();

@@ -1,5 +1,5 @@
-//! All Ingresses with what they refer to, indexed so that a change makes anew what the changed
-//! Ingresses have a part in and nothing else.
+//! All Ingresses with their references, indexed so that a change rebuilds only what the changed
+//! Ingresses contribute to.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,23 +17,22 @@ use crate::native::{Ingress, Native};
 use crate::object::Config;
 
 const GROUP: &str = "networking.istio.io";
-/// Tells pilot that prefixes end at elements of the path.
+/// Makes pilot match prefixes by whole path elements.
 const SEMANTICS: (&str, &str) = ("internal.istio.io/route-semantics", "ingress");
 
 /// `namespace/name`.
 type Name = Arc<str>;
 
-/// What changed.
+/// The result of a rebuild.
 #[derive(Debug, Default)]
 pub struct Made {
-    /// Gateways and VirtualServices by kind and `namespace/name`; `None` when one is gone.
+    /// Gateways and VirtualServices by kind and `namespace/name`; `None` for a deleted one.
     pub resources: BTreeMap<(&'static str, Name), Option<Config>>,
-    /// What has no effect in the Ingresses that were looked at; empty lists included.
+    /// Parts without effect, of the Ingresses that were converted; empty lists included.
     pub issues: BTreeMap<Name, Vec<Issue>>,
 }
 
-/// Older Ingresses come first; among those of one age (or of unknown age, which are the oldest)
-/// the name decides.
+/// Older Ingresses come first; an unknown age counts as the oldest. Equal ages are ordered by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Order {
     created: Option<(i64, i32)>,
@@ -41,7 +40,7 @@ struct Order {
     name: Arc<str>,
 }
 
-/// An Ingress that is ours.
+/// An Ingress of our class.
 #[derive(Debug)]
 struct Taken {
     ingress: Arc<Ingress>,
@@ -50,7 +49,7 @@ struct Taken {
     converted: Converted,
 }
 
-/// The VirtualService of a host: the name that its first Ingress gives it, and the one it has.
+/// The VirtualService of a host: the name derived from its first Ingress, and its actual name.
 #[derive(Debug)]
 struct Named {
     wanted: Name,
@@ -62,22 +61,22 @@ struct Named {
 pub struct Ingresses {
     settings: Settings,
     known: HashMap<Name, Arc<Ingress>>,
-    /// IngressClasses that are ours.
+    /// IngressClasses of our controller.
     classes: HashSet<Name>,
     of_class: HashMap<Name, BTreeSet<Name>>,
     taken: HashMap<Name, Taken>,
-    /// Ingresses that name ports of a Service.
+    /// Ingresses that refer to ports of a Service by name.
     users: HashMap<Name, BTreeSet<Name>>,
-    /// Ingresses that are ours by host.
+    /// Ingresses of our class, by host.
     hosts: HashMap<String, BTreeMap<Order, Name>>,
     virtual_services: HashMap<String, Named>,
-    /// Hosts by the name that they want: `a.b` and `a-b` want the same.
+    /// Hosts by preferred name: `a.b` and `a-b` prefer the same.
     wanted: HashMap<Name, BTreeSet<String>>,
     dirty: BTreeSet<Name>,
 }
 
 impl Ingresses {
-    /// None yet.
+    /// An empty index.
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -93,13 +92,13 @@ impl Ingresses {
         }
     }
 
-    /// Other settings, or other names of services: every Ingress is looked at anew.
+    /// New settings, or new names of services: every Ingress is converted again.
     pub fn reconfigure(&mut self, settings: Settings) {
         self.settings = settings;
         self.dirty.extend(self.known.keys().cloned());
     }
 
-    /// Takes the object in force of an identity, or its end.
+    /// Applies the object in force of an identity, or its deletion.
     pub fn apply(&mut self, key: &Key, object: Option<&Native>) {
         let name: Name = key.full_name().into();
         match key.kind {
@@ -147,7 +146,7 @@ impl Ingresses {
         self.dirty.insert(name);
     }
 
-    /// Makes everything that something changed of since the last call.
+    /// Rebuilds everything that has changed since the last call.
     pub fn rebuild(&mut self, ports: &impl Ports) -> Made {
         let mut made = Made::default();
         let mut hosts = BTreeSet::new();
@@ -213,7 +212,7 @@ impl Ingresses {
         }
     }
 
-    /// Makes the VirtualServices of `hosts`, and of those that get another name by that.
+    /// Rebuilds the VirtualServices of `hosts`, and of hosts whose name changes as a result.
     fn remake(&mut self, mut hosts: BTreeSet<String>, made: &mut Made) {
         let mut contended = BTreeSet::new();
         for host in &hosts {
@@ -239,13 +238,13 @@ impl Ingresses {
         for wanted in contended {
             let rivals = self.wanted.get(&wanted).cloned().unwrap_or_default();
             if rivals.len() > 1 {
-                // Names change hands: each is to be given again after it was taken away.
+                // A name may move to another host: all are set again after deletions.
                 hosts.extend(rivals.iter().cloned());
             }
             for (i, host) in rivals.into_iter().enumerate() {
                 let name = match i {
                     0 => wanted.clone(),
-                    // Whatever else there is, a host keeps its name while it is not the first.
+                    // Depends on the host alone, so that it stays when other hosts change.
                     _ => format!("{wanted}-{:08x}", xxh3_64(host.as_bytes()) >> 32).into(),
                 };
                 let Some(named) = self.virtual_services.get_mut(&host) else {
@@ -286,7 +285,7 @@ impl Ingresses {
     }
 }
 
-/// Hosts for which it matters that `former` became `taken`.
+/// Hosts that are affected when `former` becomes `taken`.
 fn touched(former: Option<&Taken>, taken: Option<&Taken>) -> Vec<String> {
     let hosts = |taken: Option<&Taken>| -> BTreeSet<String> {
         let hosts = taken.into_iter().flat_map(|t| t.converted.hosts.keys());

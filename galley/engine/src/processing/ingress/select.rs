@@ -1,4 +1,4 @@
-//! Which Ingresses are ours, and what the mesh configuration says about them: pure.
+//! Selection of Ingresses, and the settings of the mesh configuration about them: pure.
 
 use istio_api::mesh::v1alpha1::MeshConfig;
 use istio_api::mesh::v1alpha1::mesh_config::IngressControllerMode;
@@ -6,14 +6,14 @@ use istio_api::well_known::names;
 
 use crate::native::Ingress;
 
-/// Controller of the IngressClasses that are ours.
+/// Controller name of our IngressClasses.
 pub(super) const CONTROLLER: &str = "istio.io/ingress-controller";
-/// Its Service has pods with another label, for reasons of history.
+/// A Service whose Pods have a different label, for historical reasons.
 const USUAL_SERVICE: &str = "istio-ingressgateway";
-/// That label's value.
+/// The value of that label.
 const USUAL_SELECTOR: &str = "ingressgateway";
 
-/// Which Ingresses are taken.
+/// Which Ingresses are selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// None.
@@ -24,14 +24,14 @@ pub enum Mode {
     Strict,
 }
 
-/// The part of the mesh configuration that is about Ingresses.
+/// The settings of the mesh configuration about Ingresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Which ones are taken.
+    /// Which Ingresses are selected.
     pub mode: Mode,
-    /// Our class, as the annotation names it.
+    /// Our class in the annotation.
     pub class: String,
-    /// Value of the label `istio` of the gateway's pods.
+    /// Value of the label `istio` of the gateway's Pods.
     pub selector: String,
     /// Namespace of the Gateways.
     pub namespace: String,
@@ -69,7 +69,8 @@ impl From<&MeshConfig> for Settings {
 }
 
 impl Settings {
-    /// Whether an Ingress is ours. `is_our_class` tells of the IngressClass that it names.
+    /// Whether an Ingress is selected. `is_our_class` says whether the IngressClass that it names
+    /// is ours.
     pub(super) fn select(&self, ingress: &Ingress, is_our_class: impl Fn(&str) -> bool) -> bool {
         if self.mode == Mode::Off {
             return false;

@@ -109,7 +109,7 @@ fn a_host_that_comes_in_time_is_not_told() {
     table.entry("shop/reviews", None);
     table.entry("shop/wild", Some(&["*.example.org"]));
     assert_eq!(table.told().len(), 2);
-    // It is told again when it was there in between.
+    // It is reported again if it was declared in between.
     table.entry("shop/reviews", Some(&["reviews.shop.svc.cluster.local"]));
     table.entry("shop/reviews", None);
     assert_eq!(table.told(), ["shop/a reviews.shop.svc.cluster.local"]);

@@ -46,7 +46,7 @@ impl Table {
         Self::each(text, |key, _| self.0.apply(&key, None));
     }
 
-    /// Names of the services that were made anew.
+    /// Names of the rebuilt services.
     fn rebuilt(&mut self) -> Vec<String> {
         self.0
             .rebuild()

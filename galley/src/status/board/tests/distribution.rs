@@ -10,7 +10,7 @@ fn who_holds_it_is_added_up_over_pilots_and_versions() {
     world.write();
     assert_eq!(
         world.distributed("a"),
-        "Unknown no pilot reports which proxies hold it"
+        "Unknown no pilot reports which proxies hold the object"
     );
     world.report(1, "a", Some((7, 5, 5)));
     // The other one has not heard of the change yet.
@@ -146,7 +146,7 @@ fn silence_is_told_after_a_while_and_only_of_what_is_on_its_way() {
     world.wait(1);
     assert_eq!(
         world.distributed("new"),
-        "Unknown no pilot reports which proxies hold it"
+        "Unknown no pilot reports which proxies hold the object"
     );
     assert_eq!(world.distributed("done"), "True held by 2 of 2 proxies");
     // A pilot is there again. What it says counts when the others had time to come, too.

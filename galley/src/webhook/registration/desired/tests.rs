@@ -173,7 +173,9 @@ fn files_that_cannot_be_used_are_named() {
     assert_eq!(error(&files).class(), "read");
     files.write("ca", "no certificate");
     assert!(
-        error(&files).to_string().starts_with("CA bundle: "),
+        error(&files)
+            .to_string()
+            .starts_with("cannot load the CA bundle: "),
         "{}",
         error(&files)
     );

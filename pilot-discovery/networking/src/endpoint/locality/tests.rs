@@ -4,7 +4,7 @@ use pilot_model::{config::Labels, service::Health};
 
 use super::*;
 
-fn endpoint(address: &str, place: &str, labels: &[(&str, &str)]) -> Endpoint {
+fn endpoint(address: &str, location: &str, labels: &[(&str, &str)]) -> Endpoint {
     Endpoint {
         address: address.into(),
         port: 80,
@@ -17,7 +17,7 @@ fn endpoint(address: &str, place: &str, labels: &[(&str, &str)]) -> Endpoint {
         ),
         service_account: "".into(),
         network: "".into(),
-        locality: Locality::parse(place),
+        locality: Locality::parse(location),
         cluster_id: "".into(),
         weight: 1,
         mtls: false,
@@ -38,7 +38,7 @@ fn grouped(endpoints: &[Endpoint]) -> Vec<Group<'_>> {
     }
     groups
         .into_iter()
-        .map(|(place, members)| Group::new(place, members))
+        .map(|(location, members)| Group::new(location, members))
         .collect()
 }
 
@@ -46,17 +46,17 @@ fn summary(groups: &[Group<'_>]) -> Vec<(String, u32, u32, usize)> {
     groups
         .iter()
         .map(|g| {
-            let place = format!(
+            let location = format!(
                 "{}/{}/{}",
                 g.locality.region, g.locality.zone, g.locality.subzone
             );
-            (place, g.priority, g.weight, g.members.len())
+            (location, g.priority, g.weight, g.members.len())
         })
         .collect()
 }
 
-fn row(place: &str, priority: u32, weight: u32, members: usize) -> (String, u32, u32, usize) {
-    (place.to_owned(), priority, weight, members)
+fn row(location: &str, priority: u32, weight: u32, members: usize) -> (String, u32, u32, usize) {
+    (location.to_owned(), priority, weight, members)
 }
 
 fn run(
@@ -67,13 +67,13 @@ fn run(
     fails_over: bool,
 ) -> Vec<(String, u32, u32, usize)> {
     let locality = Locality::parse(from);
-    let place = Place {
+    let location = ClientLocation {
         locality: &locality,
         network: "",
         cluster_id: "",
         labels,
     };
-    summary(&apply(grouped(endpoints), &place, setting, fails_over))
+    summary(&apply(grouped(endpoints), &location, setting, fails_over))
 }
 
 #[test]

@@ -28,7 +28,7 @@ use prost_types::Duration;
 use super::{inspection::Needs, port::Port};
 use crate::{
     listener::{
-        http_connection_manager::{self as manager, Place, Routes},
+        http_connection_manager::{self as manager, Routes, Side},
         tcp,
     },
     name,
@@ -194,7 +194,7 @@ impl Server {
     fn http(&self, mesh: &Mesh) -> Filter {
         manager::filter(manager::Options {
             mesh,
-            place: Place::Inbound,
+            side: Side::Inbound,
             stat_prefix: self.http_stat_prefix.clone(),
             routes: Routes::Inline(Box::new(self.route_configuration())),
             protocol: self.protocol,

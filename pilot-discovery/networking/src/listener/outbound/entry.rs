@@ -17,7 +17,7 @@ use super::{
 use crate::{
     listener::{
         filter,
-        http_connection_manager::{self as manager, Place, Routes},
+        http_connection_manager::{self as manager, Routes, Side},
         tcp::{self, Chain},
     },
     name::{self, SidecarRoute},
@@ -33,7 +33,7 @@ const RAW_BUFFER: &str = "raw_buffer";
 pub(super) struct Entry {
     group: usize,
     bound: bool,
-    kind: Kind,
+    traffic: Traffic,
     http: Option<Http>,
     tcp: Vec<Chain>,
     /// Protocol that shares with no other.
@@ -42,7 +42,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Traffic {
     /// Everything is HTTP.
     Http,
     Tcp,
@@ -66,7 +66,7 @@ struct Offer {
 pub(super) fn merge(inputs: &Inputs<'_>, skipped: &mut Vec<Skipped>) -> BTreeMap<Arc<str>, Entry> {
     let mut entries: BTreeMap<Arc<str>, Entry> = BTreeMap::new();
     for claim in &inputs.claims {
-        for (address, ranges, own) in places(inputs, claim) {
+        for (address, ranges, own) in addresses_of(inputs, claim) {
             let wildcard = inputs.ip_mode.wildcards().contains(&&*address);
             let offer = offer(inputs, claim, wildcard, &ranges, own, skipped);
             match entries.get_mut(&address) {
@@ -83,7 +83,7 @@ pub(super) fn merge(inputs: &Inputs<'_>, skipped: &mut Vec<Skipped>) -> BTreeMap
 
 /// Addresses of a claim, with the ranges that stand for it there, and whether the address is the
 /// service's own.
-fn places(inputs: &Inputs<'_>, claim: &Claim<'_>) -> Vec<(Arc<str>, Vec<Arc<str>>, bool)> {
+fn addresses_of(inputs: &Inputs<'_>, claim: &Claim<'_>) -> Vec<(Arc<str>, Vec<Arc<str>>, bool)> {
     let wildcard = || Arc::from(inputs.ip_mode.wildcard());
     if let Some(bind) = &claim.binding.bind {
         return vec![(bind.clone(), Vec::new(), false)];
@@ -199,18 +199,22 @@ fn chains(
 
 impl Entry {
     fn new(claim: &Claim<'_>, offer: Offer, wildcard: bool) -> Self {
-        let kind = if claim.protocol.is_auto() {
-            Kind::Auto
+        let traffic = if claim.protocol.is_auto() {
+            Traffic::Auto
         } else if claim.protocol.is_http() {
             // On the wildcard anything may arrive, even where only HTTP is known.
-            if wildcard { Kind::Auto } else { Kind::Http }
+            if wildcard {
+                Traffic::Auto
+            } else {
+                Traffic::Http
+            }
         } else {
-            Kind::Tcp
+            Traffic::Tcp
         };
         Self {
             group: claim.group,
             bound: claim.binding.bound,
-            kind,
+            traffic,
             http: offer.http,
             tcp: offer.tcp,
             exclusive: exclusive(claim.protocol),
@@ -233,21 +237,21 @@ impl Entry {
             return;
         }
         let (http, auto) = (claim.protocol.is_http(), claim.protocol.is_auto());
-        match self.kind {
-            Kind::Http if auto => {
-                self.kind = Kind::Auto;
+        match self.traffic {
+            Traffic::Http if auto => {
+                self.traffic = Traffic::Auto;
                 self.http = offer.http;
                 self.tcp = offer.tcp;
                 self.sources = claim_sources(claim);
             }
-            Kind::Http | Kind::Auto if http || auto => {}
-            Kind::Http | Kind::Auto => {
-                self.kind = Kind::Auto;
+            Traffic::Http | Traffic::Auto if http || auto => {}
+            Traffic::Http | Traffic::Auto => {
+                self.traffic = Traffic::Auto;
                 self.append(claim, offer.tcp, skipped);
             }
-            Kind::Tcp => {
+            Traffic::Tcp => {
                 if http || auto {
-                    self.kind = Kind::Auto;
+                    self.traffic = Traffic::Auto;
                     self.http = offer.http;
                     self.sources.extend(claim_sources(claim));
                 }
@@ -277,12 +281,12 @@ impl Entry {
             if path.is_some() { 0 } else { inputs.port },
         );
         let http10 = inputs.http10;
-        let detects = self.kind == Kind::Auto;
+        let detects = self.traffic == Traffic::Auto;
         let http = self.http.map(|http| FilterChain {
             filter_chain_match: detects.then(|| plain_http(http10)),
             filters: vec![manager::filter(manager::Options {
                 mesh: inputs.mesh,
-                place: Place::Outbound,
+                side: Side::Outbound,
                 stat_prefix: name::outbound_stat_prefix(&name),
                 routes: Routes::Named(http.route),
                 protocol: http.protocol,

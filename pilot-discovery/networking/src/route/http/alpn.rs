@@ -18,7 +18,7 @@ use istio_api::{
 };
 use prost_types::Any;
 
-use crate::{listener::filter, route::destination::Announcement};
+use crate::{name, route::destination::Announcement};
 
 /// The server tells by it which filter chain the connection is for; plain names follow for
 /// servers that know no mesh.
@@ -52,5 +52,5 @@ pub(super) fn on_route(announcement: Announcement) -> (String, Any) {
         }],
         ..Default::default()
     };
-    (filter::ALPN.to_owned(), any::pack(&config))
+    (name::ALPN_FILTER.to_owned(), any::pack(&config))
 }

@@ -39,14 +39,14 @@ pub struct Inputs<'a> {
     source: Source<'a>,
     vs: Option<&'a Arc<Hashed<VirtualService>>>,
     destinations: Destinations<'a>,
-    places: Vec<Place<'a>>,
+    slots: Vec<Slot<'a>>,
     /// Hosts of the VirtualService that an older one rules.
     disputed: Vec<&'a Host>,
 }
 
 /// One virtual host in one route configuration.
 #[derive(Clone, Debug, Hash)]
-struct Place<'a> {
+struct Slot<'a> {
     route: RouteName,
     host: Arc<str>,
     port: u32,
@@ -78,7 +78,7 @@ pub fn gather<'a>(client: &Client<'a>, host: &Host) -> Inputs<'a> {
     let class = client.class;
     let domains = domains::of_service(service, &class.dns_domain, class.ip_mode);
     let mut put = |route: RouteName, port: u32, domains: Vec<Arc<str>>| {
-        inputs.places.push(Place {
+        inputs.slots.push(Slot {
             route,
             host: host.to_arc(),
             port,
@@ -170,7 +170,7 @@ pub fn for_virtual_service<'a>(
         for port in ports.difference(&own) {
             let domains = vec![domains::of_host(host)];
             let mut put = |route: RouteName, domains: Vec<Arc<str>>| {
-                inputs.places.push(Place {
+                inputs.slots.push(Slot {
                     route,
                     host: host.to_arc(),
                     port: *port,
@@ -211,14 +211,14 @@ impl<'a> Inputs<'a> {
             source: Source::default(),
             vs: None,
             destinations: Destinations::default(),
-            places: Vec::new(),
+            slots: Vec::new(),
             disputed: Vec::new(),
         }
     }
 
     /// Whether there is nothing to build.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty() && self.disputed.is_empty()
+        self.slots.is_empty() && self.disputed.is_empty()
     }
 }
 
@@ -232,7 +232,7 @@ pub fn build(inputs: &Inputs<'_>) -> Built {
             reason: format!("an older VirtualService rules {host}; put the routes into that one"),
             source: inputs.vs.map(|vs| vs.config.reference.clone()),
         }));
-    for place in &inputs.places {
+    for slot in &inputs.slots {
         let mut rank = None;
         let mut routes: Vec<Route> = Vec::new();
         let mut from = Vec::new();
@@ -240,7 +240,7 @@ pub fn build(inputs: &Inputs<'_>) -> Built {
             let context = http::Context {
                 vs,
                 gateway: MESH_GATEWAY,
-                port: place.port,
+                port: slot.port,
                 source: inputs.source,
                 destinations: &inputs.destinations,
                 mesh: inputs.mesh,
@@ -266,11 +266,11 @@ pub fn build(inputs: &Inputs<'_>) -> Built {
             }
         }
         if routes.is_empty()
-            && let Some(destination) = &place.service
+            && let Some(destination) = &slot.service
         {
             let resolved = Resolved::of_service(
                 destination.service,
-                place.port,
+                slot.port,
                 destination.rule.map(|rule| &***rule),
             );
             routes.push(http::default_route(&resolved, inputs.mesh));
@@ -281,16 +281,11 @@ pub fn build(inputs: &Inputs<'_>) -> Built {
                     .flat_map(|rule| rule.sources.iter().cloned()),
             );
         }
-        let Some(service) = place
-            .service
-            .as_ref()
-            .map(|destination| destination.service)
-        else {
+        let Some(service) = slot.service.as_ref().map(|destination| destination.service) else {
             if let Some(rank) = rank {
-                built.by_route.push((
-                    place.route.clone(),
-                    entry(inputs, place, routes, from, rank),
-                ));
+                built
+                    .by_route
+                    .push((slot.route.clone(), entry(inputs, slot, routes, from, rank)));
             }
             continue;
         };
@@ -301,25 +296,24 @@ pub fn build(inputs: &Inputs<'_>) -> Built {
             name: service.host().to_arc(),
             namespace: service.key.namespace.clone(),
         });
-        built.by_route.push((
-            place.route.clone(),
-            entry(inputs, place, routes, from, rank),
-        ));
+        built
+            .by_route
+            .push((slot.route.clone(), entry(inputs, slot, routes, from, rank)));
     }
     built
 }
 
 fn entry(
     inputs: &Inputs<'_>,
-    place: &Place<'_>,
+    slot: &Slot<'_>,
     routes: Vec<Route>,
     from: Vec<pilot_model::config::ConfigRef>,
     rank: Rank,
 ) -> VirtualHostEntry {
-    let name: Arc<str> = name::virtual_host(&place.host, place.port).into();
+    let name: Arc<str> = name::virtual_host(&slot.host, slot.port).into();
     let host = VirtualHost {
         name: name.to_string(),
-        domains: place.domains.iter().map(ToString::to_string).collect(),
+        domains: slot.domains.iter().map(ToString::to_string).collect(),
         routes,
         include_request_attempt_count: counts_attempts(inputs.mesh),
         ..Default::default()
@@ -327,7 +321,7 @@ fn entry(
     let body: bytes::Bytes = host.encode_to_vec().into();
     VirtualHostEntry {
         name,
-        domains: place.domains.clone().into(),
+        domains: slot.domains.clone().into(),
         version: xxh3_64(&body),
         body,
         sources: sources(from),

@@ -215,8 +215,8 @@ impl Secrets {
     async fn tell_listed(&mut self) -> Result<(), Closed> {
         match self.news.take() {
             Some(news) => {
-                let told = news.send(self.namespace.clone()).await;
-                told.map_err(|_| Closed)
+                let reported = news.send(self.namespace.clone()).await;
+                reported.map_err(|_| Closed)
             }
             None => Ok(()),
         }

@@ -67,7 +67,7 @@ struct Known {
     due: Option<Instant>,
     backoff: Backoff,
     /// What was said of it last.
-    told: Option<bool>,
+    reported: Option<bool>,
 }
 
 impl Known {
@@ -135,7 +135,7 @@ impl Plan {
                     answer: None,
                     due: None,
                     backoff: Backoff::new(self.timing.retry.0, self.timing.retry.1),
-                    told: None,
+                    reported: None,
                 };
                 self.accounts.insert(account.clone(), known);
                 self.actions.push(Action::Ask(account.clone()));
@@ -235,7 +235,7 @@ impl Plan {
         if let Some(due) = known.due {
             self.timers.remove(&(due, Timer::Account(account.clone())));
         }
-        if known.told.is_some() {
+        if known.reported.is_some() {
             self.actions.push(Action::Tell(account.clone(), None));
         }
     }
@@ -277,8 +277,8 @@ impl Plan {
         let is_listed = followed.is_some_and(|followed| followed.is_listed);
         if let Some(known) = self.accounts.get_mut(account) {
             let right = known.answer.filter(|is_allowed| !is_allowed || is_listed);
-            if known.told != right {
-                known.told = right;
+            if known.reported != right {
+                known.reported = right;
                 self.actions.push(Action::Tell(account.clone(), right));
             }
         }

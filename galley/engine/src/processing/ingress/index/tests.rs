@@ -70,7 +70,7 @@ impl World {
         self.rebuild()
     }
 
-    /// Names of what changed.
+    /// Names of the changed objects.
     fn rebuild(&mut self) -> Vec<String> {
         let made = self.ingresses.rebuild(&self.ports);
         let mut changed = Vec::new();
@@ -95,7 +95,7 @@ impl World {
         changed
     }
 
-    /// Everything there is, as text.
+    /// All objects, as text.
     fn text(&self) -> String {
         let mut text = String::new();
         for ((kind, name), config) in &self.state {
@@ -411,7 +411,7 @@ spec:
     );
     assert_eq!(world.text().matches(" -> ").count(), 1);
 
-    // The Service comes with the port, with another number, and goes.
+    // The Service with the port is added, gets another number, and is deleted.
     let service = Key {
         group: "",
         kind: "Service",
@@ -475,8 +475,8 @@ fn hosts_that_want_one_name_get_two() {
 }
 
 proptest! {
-    /// The same Ingresses make the same objects, in whichever order they, their predecessors and
-    /// others that are gone again came.
+    /// Equal Ingresses give equal objects, in whatever order they, former versions and deleted ones
+    /// came.
     #[test]
     fn the_order_of_arrival_does_not_matter(
         ingresses in prop::collection::vec((0..2u8, 0..4u8, 1..3u32, 0..4usize, 0..3usize), 1..8),
@@ -488,7 +488,7 @@ proptest! {
         let text = |&(namespace, name, created, host, path): &(u8, u8, u32, usize, usize)| {
             ingress(&format!("n{namespace}/i{name}"), created, hosts[host], paths[path])
         };
-        // Of one name the last one counts.
+        // The last state of a name counts.
         let last: BTreeMap<_, _> = ingresses.iter().map(|i| ((i.0, i.1), i)).collect();
         let mut expected = World::new(Mode::Default);
         for (position, ingress) in last.values().enumerate() {

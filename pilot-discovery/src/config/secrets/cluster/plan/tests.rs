@@ -66,8 +66,8 @@ fn secrets_are_followed_for_those_who_may_see_them() {
     assert_eq!(test.joined(&good), [Ask(good.clone())]);
     assert_eq!(test.answered(&good, Some(true)), [Start("edge".into())]);
     // Nothing is said before there is something to be sent.
-    let told = [Tell(good, Some(true))];
-    assert_eq!(test.listed("edge"), told);
+    let reported = [Tell(good, Some(true))];
+    assert_eq!(test.listed("edge"), reported);
     assert_eq!(test.listed("edge"), []);
 }
 
@@ -86,8 +86,8 @@ fn answers_are_kept_for_their_time_and_asked_for_again() {
         [Tell(bad.clone(), Some(true))]
     );
     assert_eq!(test.within(240), [(240, vec![Ask(good.clone())])]);
-    let told = [Tell(good.clone(), Some(false))];
-    assert_eq!(test.answered(&good, Some(false)), told);
+    let reported = [Tell(good.clone(), Some(false))];
+    assert_eq!(test.answered(&good, Some(false)), reported);
     assert_eq!(test.within(60), [(60, vec![Ask(bad), Ask(good)])]);
 }
 
@@ -157,8 +157,8 @@ fn an_account_that_lost_its_right_ends_the_watch_too() {
     test.joined(&account);
     test.answered(&account, Some(true));
     test.listed("edge");
-    let told = [Tell(account.clone(), Some(false))];
-    assert_eq!(test.answered(&account, Some(false)), told);
+    let reported = [Tell(account.clone(), Some(false))];
+    assert_eq!(test.answered(&account, Some(false)), reported);
     // It is asked again at the same time as the watch ends.
     let ends = test.within(60);
     let actions: Vec<_> = ends.into_iter().flat_map(|(_, actions)| actions).collect();
