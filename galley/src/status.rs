@@ -25,6 +25,7 @@ mod page;
 mod patch;
 mod reception;
 mod shown;
+mod statement;
 mod writer;
 
 pub use analysis::{Analysis, Finding, Findings};

@@ -16,11 +16,12 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::analysis::{Finding, Findings, collection};
-use super::desired::{Facts, Statement, desired, nothing};
+use super::desired::{Facts, desired, nothing};
 use super::distribution::{Report, Reports, Standing, Timing};
 use super::observation::{Live, Observation, Verdict};
 use super::patch;
 use super::shown::Shown;
+use super::statement::Statement;
 use queue::Queue;
 use row::Row;
 use voice::Voice;

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::desired::{ACCEPTED, Condition, DISTRIBUTED, Note, Since, Statement};
+use super::statement::{ACCEPTED, Condition, DISTRIBUTED, Note, Since, Statement};
 
 /// The complete `status`: ours, and the conditions of other writers unchanged.
 pub(super) fn status(

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use super::desired::{ACCEPTED, Condition, DISTRIBUTED, Digest, Note, Since, State, Statement};
+use super::statement::{ACCEPTED, Condition, DISTRIBUTED, Digest, Note, Since, State, Statement};
 
 /// The parts of a status that are kept, small: there is one per object.
 #[derive(Debug, Clone, PartialEq, Default)]

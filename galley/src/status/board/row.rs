@@ -6,9 +6,10 @@ use istio_api::collections::Collection;
 use serde_json::Value;
 
 use super::{Live, Now, Outcome, Write};
-use crate::status::desired::{Condition, InForce, Since, State, Statement, since};
+use crate::status::desired::{InForce, since};
 use crate::status::observation::Verdict;
 use crate::status::patch;
+use crate::status::statement::{Condition, Since, State, Statement};
 
 /// While not all proxies hold an object, changed numbers are written after this time, then after
 /// twice as long, and so on …
