@@ -105,7 +105,7 @@ fn listener<T: Message + Name>(name: &str, config: &T) -> ListenerFilter {
     }
 }
 
-/// Reads server name and name::ALPN_FILTER from the first bytes of a TLS connection.
+/// Reads server name and ALPN from the first bytes of a TLS connection.
 pub fn tls_inspector() -> ListenerFilter {
     listener(
         "envoy.filters.listener.tls_inspector",
