@@ -151,7 +151,7 @@ async fn set_scope(Path(name): Path<String>, Json(wanted): Json<Scope>) -> Respo
     };
     let level = &wanted.output_level;
     if name.contains([',', ':']) || level.contains([',', ':']) {
-        let text = "want one scope and one level\n";
+        let text = "invalid request: want one scope and one level\n";
         return (StatusCode::BAD_REQUEST, text).into_response();
     }
     match handle.set_levels(&format!("{name}:{level}")) {

@@ -71,7 +71,7 @@ pub struct Announce(watch::Sender<Option<Instant>>);
 
 #[cfg(feature = "testing")]
 impl Announce {
-    /// Announces until when the Lease is held, for tests and others in place of [`keep`].
+    /// Announces until when the Lease is held, in place of [`keep`].
     pub fn say(&self, until: Option<Instant>) {
         self.0.send_replace(until);
     }
@@ -93,7 +93,7 @@ impl Leadership {
         is_kept && self.0.borrow().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Returns when leadership differs from `was_leader`.
+    /// Returns when leadership differs from `was_held`.
     pub async fn changed(&mut self, was_held: bool) {
         if was_held {
             self.lost().await;

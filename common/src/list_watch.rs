@@ -272,7 +272,7 @@ impl Api {
     ) -> Closed {
         let mut backoff = Backoff::new(self.timing.min_backoff, self.timing.max_backoff);
         let mut position: Option<String> = None;
-        // If a new list is needed before any event came, it is delayed.
+        // A list that expires before any event came is not repeated at once.
         let mut is_fresh = false;
         loop {
             let mut was_useful = false;

@@ -146,7 +146,7 @@ async fn a_message_without_a_nonce_is_not_answered() {
     let status = until(&handle, |status| status.last_error.is_some()).await;
     assert_eq!(
         status.last_error.as_deref(),
-        Some("a message of old/a without a nonce")
+        Some("the message of old/a has no nonce")
     );
     assert_eq!(status.requests.len(), 1, "{:#?}", status.requests);
 }

@@ -147,7 +147,9 @@ impl Bench {
         let count = args.sidecars * if args.scale_sidecars { scale } else { 1 };
         let config = dir.join("config");
         let fixture = Fixture::create(&config, size)?;
+        let start = Instant::now();
         let server = Server::start(binary, &config, &dir.join("server.log")).await?;
+        let loaded = start.elapsed();
         let counters = Arc::new(Counters::default());
         let decoder = Arc::new(Decoder::default());
         let (expectation, expectation_rx) = watch::channel(Expectation::default());
@@ -166,7 +168,7 @@ impl Bench {
                 prepared: Vec::new(),
             })
             .collect();
-        Ok(Self {
+        let mut bench = Self {
             mode,
             scale,
             binary: binary.to_owned(),
@@ -180,7 +182,37 @@ impl Bench {
             sidecars,
             count,
             rows: Vec::new(),
-        })
+        };
+        let usage = bench.server.usage()?;
+        let row = bench.row(
+            "load",
+            loaded.as_secs_f64(),
+            usage.cpu_since(&Usage::default()),
+            &usage,
+        );
+        bench.rows.push(row);
+        Ok(bench)
+    }
+
+    /// A row without traffic.
+    fn row(&self, event: &'static str, seconds: f64, cpu: Duration, usage: &Usage) -> Row {
+        Row {
+            scale: self.scale,
+            services: self.fixture.len(),
+            sidecars: self.count,
+            mode: format!("{:?}", self.mode).to_lowercase(),
+            event,
+            repetitions: 1,
+            seconds,
+            seconds_worst: seconds,
+            bytes: 0,
+            resource_bytes: 0,
+            responses: 0,
+            resent: 0,
+            server_cpu_seconds: cpu.as_secs_f64(),
+            server_resident_bytes: usage.resident,
+            server_peak_bytes: usage.peak,
+        }
     }
 
     async fn rounds(&mut self, args: &Args) -> anyhow::Result<()> {
@@ -372,22 +404,13 @@ impl Round {
         let now = figures(&bench.counters);
         let [bytes, resource_bytes, responses, resent] =
             std::array::from_fn(|i| now.get(i).unwrap_or(&0) - self.counters.get(i).unwrap_or(&0));
+        let cpu = usage.cpu_since(&self.usage);
         Ok(Row {
-            scale: bench.scale,
-            services: bench.fixture.len(),
-            sidecars: bench.count,
-            mode: format!("{:?}", bench.mode).to_lowercase(),
-            event,
-            repetitions: 1,
-            seconds,
-            seconds_worst: seconds,
             bytes,
             resource_bytes,
             responses,
             resent,
-            server_cpu_seconds: usage.cpu_since(&self.usage).as_secs_f64(),
-            server_resident_bytes: usage.resident,
-            server_peak_bytes: usage.peak,
+            ..bench.row(event, seconds, cpu, &usage)
         })
     }
 }

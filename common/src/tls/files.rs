@@ -85,7 +85,7 @@ pub fn load_pair(chain: &Path, key: &Path) -> Result<KeyPair, Error> {
     let certificates = read_certificates(chain)?;
     let key_pem = read(key)?;
     let parsed = PrivateKeyDer::from_pem_slice(&key_pem)
-        .map_err(|error| wrong(key, format!("no private key in PEM: {error}")))?;
+        .map_err(|error| wrong(key, format!("want a private key in PEM: {error}")))?;
     Ok(KeyPair {
         chain: certificates,
         key: parsed,
@@ -101,7 +101,7 @@ pub fn load_roots(path: &Path) -> Result<RootCertStore, Error> {
     for certificate in read_certificates(path)? {
         store
             .add(certificate)
-            .map_err(|error| wrong(path, format!("unusable trust anchor: {error}")))?;
+            .map_err(|error| wrong(path, format!("invalid trust anchor: {error}")))?;
     }
     Ok(store)
 }

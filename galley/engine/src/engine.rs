@@ -212,7 +212,6 @@ impl Engine {
 
     /// Ingresses are converted after the first synchronisation: the Services that they name may
     /// come later.
-    /// about to come.
     fn convert_ingresses(&mut self, report: &mut Report) {
         if !self.synced {
             return;

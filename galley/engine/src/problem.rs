@@ -53,9 +53,9 @@ pub mod effect {
     /// For an unknown field.
     pub const IGNORED: &str = "the field is ignored";
     /// For a second object of the same identity.
-    pub const SHADOWED: &str = "the first one in path order is in force, this one is not";
+    pub const SHADOWED: &str = "the first one in path order is in force, but this one is not";
     /// For a part of an Ingress.
-    pub const NOT_ROUTED: &str = "this part of the Ingress is not served, the rest is";
+    pub const NOT_ROUTED: &str = "this part of the Ingress is not served, but the rest is";
     /// For a warning.
     pub const ACCEPTED: &str = "the object is in force";
     /// For the whole directory.

@@ -75,7 +75,7 @@ pub(super) struct Statement {
 /// Two hashes of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Digest {
-    /// Of everything.
+    /// Of the whole statement.
     pub(super) full: u64,
     /// Without `Distributed`.
     pub(super) rest: u64,

@@ -60,7 +60,7 @@ pub async fn serve(
     let connections = tls::incoming(listener, config, tls::Limits::default())?;
     let serve = admission::serve(connections, router(metrics), drain);
     let (served, ()) = tokio::join!(serve, follow);
-    served.context("serve the webhook")
+    served.context("cannot serve the webhook")
 }
 
 /// The routes of the webhook.
@@ -104,7 +104,7 @@ async fn admit(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         }
         Ok(Err(error)) => refuse(StatusCode::BAD_REQUEST, format!("{error}\n")),
         Err(error) => {
-            tracing::error!(target: "validation", "validation failed: {error}");
+            tracing::error!(target: "validation", "validation panicked: {error}");
             let text = "internal error: see galley's log\n".to_owned();
             refuse(StatusCode::INTERNAL_SERVER_ERROR, text)
         }

@@ -248,7 +248,7 @@ async fn only_who_may_have_configuration_may_report() {
     let end = tokio::time::timeout(PATIENCE, requests.message()).await;
     let status = end.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert!(status.message().contains("without a nonce"), "{status}");
+    assert!(status.message().contains("has no nonce"), "{status}");
     galley.stop().await;
 }
 

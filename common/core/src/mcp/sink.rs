@@ -87,7 +87,8 @@ pub struct Commit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Fingerprint {
     version: String,
-    /// Of everything except for the version: detects that a restarted source only counts from the
+    /// Hash of everything except for the version: detects a source that was restarted and counts
+    /// versions from the beginning.
     /// beginning.
     content: u64,
 }

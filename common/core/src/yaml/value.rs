@@ -24,11 +24,9 @@ impl<'a> Node<'a> {
 
     fn spend<E: Error>(self, text: usize) -> Result<(), E> {
         let left = self.budget.get().checked_sub(NODE_COST + text);
-        self.budget.set(
-            left.ok_or_else(|| {
-                E::custom("its aliases expand to far more than the document itself")
-            })?,
-        );
+        self.budget.set(left.ok_or_else(|| {
+            E::custom("aliases expand to more than the limit for a document of this size")
+        })?);
         Ok(())
     }
 }

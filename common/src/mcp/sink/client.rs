@@ -285,7 +285,7 @@ impl<U: Updater> Client<U> {
                 () = tokio::time::sleep_until(retry.unwrap_or_else(tokio::time::Instant::now)),
                     if retry.is_some() =>
                 {
-                    let text = "opening the stream again with all collections".to_owned();
+                    let text = "reopening the stream with all collections".to_owned();
                     // We end it, which does not mean that the source rejects our pings.
                     return End { code: Code::Cancelled, text, delivered: true };
                 }
@@ -312,7 +312,7 @@ impl<U: Updater> Client<U> {
                 // The answer would be read as a new subscription, and be answered again.
                 return End {
                     code: Code::InvalidArgument,
-                    text: format!("a message of {} without a nonce", message.collection),
+                    text: format!("the message of {} has no nonce", message.collection),
                     delivered: false,
                 };
             }

@@ -152,7 +152,7 @@ impl<D: Desk> Server<D> {
             // The message that opens a stream has no collection and no nonce.
             if message.nonce.is_empty() && !message.collection.is_empty() {
                 return Err(Status::invalid_argument(format!(
-                    "a message of {} without a nonce",
+                    "the message of {} has no nonce",
                     message.collection
                 )));
             }

@@ -273,7 +273,7 @@ impl Serve {
                 conn = self.connection.id,
                 collection,
                 bytes,
-                "response above 4 MiB: a sink with gRPC's usual limit cannot receive it"
+                "the response exceeds 4 MiB: sinks with gRPC's default limit cannot receive it"
             );
         }
         tracing::debug!(

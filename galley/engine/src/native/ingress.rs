@@ -166,12 +166,14 @@ fn read_path(field: &Field<'_>) -> Result<Path, FieldError> {
         Some("ImplementationSpecific") | None => PathKind::Pattern,
         Some(other) => {
             return Err(kind.error(format!(
-                "found {other:?}, want Exact, Prefix or ImplementationSpecific"
+                "{other:?} is not a valid path type: want Exact, Prefix or ImplementationSpecific"
             )));
         }
     };
     if kind != PathKind::Pattern && !path.starts_with('/') {
-        return Err(place.error(format!("found {path:?}, want a path that begins with /")));
+        return Err(place.error(format!(
+            "{path:?} is not a valid path: want one that begins with /"
+        )));
     }
     let target = field.get("backend")?;
     Ok(Path {
@@ -239,7 +241,7 @@ fn host(field: &Field<'_>) -> Result<String, FieldError> {
     let name = text.strip_prefix("*.").unwrap_or(text);
     if text.len() > 253 || !name.split('.').all(is_label) {
         return Err(field.error(format!(
-            "{text:?} is not a valid host: want a lowercase DNS name without a port, which may begin \
+            "{text:?} is not a valid host: want a lowercase DNS name without port, which may begin \
              with \"*.\""
         )));
     }

@@ -80,7 +80,7 @@ pub(super) fn read(metadata: &Metadata, object: &Field<'_>) -> Result<Service, F
         "ClusterIP" | "NodePort" | "LoadBalancer" => false,
         other => {
             return Err(spec.get("type")?.error(format!(
-                "found {other:?}, want ClusterIP, NodePort, LoadBalancer or ExternalName"
+                "{other:?} is not valid: want ClusterIP, NodePort, LoadBalancer or ExternalName"
             )));
         }
     };
@@ -139,7 +139,9 @@ fn read_port(port: &Field<'_>) -> Result<Port, FieldError> {
         "UDP" => Transport::Udp,
         "SCTP" => Transport::Sctp,
         other => {
-            return Err(transport.error(format!("found {other:?}, want TCP, UDP or SCTP")));
+            return Err(transport.error(format!(
+                "{other:?} is not a valid protocol: want TCP, UDP or SCTP"
+            )));
         }
     };
     Ok(Port {

@@ -53,10 +53,7 @@ pub struct Workload {
 /// withheld; `Ok(None)` if it has no workload.
 pub trait Workloads {
     /// See above.
-    #[expect(
-        clippy::result_unit_err,
-        reason = "there is nothing to say but: not yet"
-    )]
+    #[expect(clippy::result_unit_err, reason = "the error only means: not yet")]
     fn of(&self, endpoint: &EndpointAddress, address: &str) -> Result<Option<Workload>, ()>;
 }
 

@@ -165,7 +165,7 @@ fn it_is_said_of_the_generation_in_force() {
     assert_eq!(distributed.generation, Some(2));
     assert_eq!(distributed.state, State::True);
 
-    // Nothing is, or another file's is.
+    // No state is in force, or that of another file.
     let shown = held(3);
     let nothing = Facts {
         in_force: None,

@@ -76,7 +76,7 @@ proptest! {
                     *stream += 3;
                 }
                 Step::End(pilot) => {
-                    // The one that was left open longest, else the present one.
+                    // The stream that was left open longest, else the present one.
                     let of_it = left.iter().position(|stream| stream % 3 == pilot);
                     let stream = match of_it {
                         Some(at) => left.remove(at),

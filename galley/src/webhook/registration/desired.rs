@@ -215,7 +215,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     match taken {
         Ok(taken) if taken as u64 > MAX_FILE => Err(LoadError::Content {
             path: path.display().to_string(),
-            reason: format!("it has more than {MAX_FILE} bytes"),
+            reason: format!("the file has more than {MAX_FILE} bytes"),
         }),
         Ok(_) => Ok(bytes),
         Err(source) => Err(LoadError::Read {

@@ -1,4 +1,4 @@
-//! What is said of proxies through time.
+//! The condition `Distributed` over time.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn who_holds_it_is_added_up_over_pilots_and_versions() {
         "Unknown no pilot reports which proxies hold the object"
     );
     world.report(1, "a", Some((7, 5, 5)));
-    // The other one has not heard of the change yet.
+    // The other pilot does not have the change yet.
     world.report(2, "a", Some((6, 2, 2)));
     world.wait(5);
     assert_eq!(
@@ -25,7 +25,7 @@ fn who_holds_it_is_added_up_over_pilots_and_versions() {
     let at = |second: u32| format!("1970-01-01T00:00:{second:02}Z");
     let held = pair("True held by 7 of 7 proxies", &at(15));
     assert_eq!(world.condition("a", "Distributed"), held);
-    // From now on proxies may come and go as they like; the page has the numbers.
+    // From now on proxies may connect and disconnect; the page has their numbers.
     let writes = world.writes.len();
     for said in [Some((7, 5, 6)), None, Some((7, 0, 0)), Some((7, 9, 9))] {
         world.report(1, "a", said);
@@ -62,7 +62,7 @@ fn an_object_that_a_pilot_does_not_speak_of_is_not_held_by_all() {
         world.distributed("a"),
         "False held by 5 of 5 proxies; 1 of 2 pilots do not have it"
     );
-    // It goes, and its grace with it.
+    // Its stream ends, and its grace period is over.
     world.end(2);
     world.wait(9);
     assert!(world.distributed("a").starts_with("False"));
@@ -81,7 +81,7 @@ fn numbers_on_the_way_are_written_ever_more_rarely() {
     let first = world.writes.len();
     let mut times = Vec::new();
     for second in 1..=200 {
-        // A proxy comes or goes each second, and one never holds it.
+        // A proxy connects or disconnects each second, and one never holds the object.
         world.report(1, "a", Some((7, second % 7, 9)));
         let before = world.writes.len();
         world.wait(1);
@@ -89,11 +89,11 @@ fn numbers_on_the_way_are_written_ever_more_rarely() {
     }
     assert_eq!(times, [5, 15, 35, 75, 155]);
     assert_eq!(world.writes.len(), first + times.len());
-    // The last one holds it.
+    // The last proxy holds it.
     world.report(1, "a", Some((7, 9, 9)));
     world.wait(1);
     assert_eq!(world.distributed("a"), "True held by 9 of 9 proxies");
-    // Another generation begins anew.
+    // Another generation starts again.
     world.apply("a");
     world.show("a", Verdict::Accepted(8));
     world.report(1, "a", Some((8, 1, 9)));
@@ -114,7 +114,7 @@ fn a_pilot_that_comes_back_does_not_count_twice() {
     world.end(1);
     world.wait(1);
     assert_eq!(world.distributed("a"), "False held by 2 of 5 proxies");
-    // Its next stream; what the former one said is over, and its grace, too.
+    // Its next stream; the reports of the former one, and its grace period, are over.
     world.report(11, "b", Some((7, 1, 1)));
     world.wait(20);
     assert_eq!(
@@ -149,7 +149,7 @@ fn silence_is_told_after_a_while_and_only_of_what_is_on_its_way() {
         "Unknown no pilot reports which proxies hold the object"
     );
     assert_eq!(world.distributed("done"), "True held by 2 of 2 proxies");
-    // A pilot is there again. What it says counts when the others had time to come, too.
+    // A pilot is back. Its reports count after the others had time to connect, too.
     world.report(3, "new", Some((7, 1, 1)));
     world.wait(9);
     assert!(world.distributed("new").starts_with("Unknown"));
