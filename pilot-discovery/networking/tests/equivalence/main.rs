@@ -11,6 +11,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod cost;
 mod fields;
 mod kinds;
 mod proxies;
