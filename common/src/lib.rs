@@ -2,6 +2,8 @@
 //!
 //! The README of this folder shows how a process is built from these parts.
 
+#![deny(missing_docs)]
+
 pub mod admin;
 pub mod admission;
 pub mod app;

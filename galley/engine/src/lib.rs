@@ -29,6 +29,8 @@
 //! assert_eq!(sidecars.map_or(0, |sidecars| sidecars.resources.len()), 1);
 //! ```
 
+#![deny(missing_docs)]
+
 pub mod content;
 pub mod engine;
 pub mod native;

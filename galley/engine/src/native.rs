@@ -2,6 +2,7 @@
 //! Services and what belongs to them, Ingresses and their classes.
 
 mod endpoints;
+/// Ingress, IngressClass and what they name.
 pub mod ingress;
 mod node;
 mod pod;

@@ -19,6 +19,8 @@
 //! # Ok::<(), String>(())
 //! ```
 
+#![deny(missing_docs)]
+
 pub mod analysis;
 pub mod conversion;
 pub mod crd;

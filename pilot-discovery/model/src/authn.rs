@@ -16,16 +16,19 @@ use crate::{
 /// Mutual TLS of an inbound port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MtlsMode {
+    /// Plain text only.
     Disable,
     /// Mutual TLS and plain text.
     #[default]
     Permissive,
+    /// Mutual TLS only.
     Strict,
 }
 
 /// What the policies say for one workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WorkloadMtls {
+    /// Mode of ports without one of their own.
     pub default: MtlsMode,
     /// Sorted by port at the workload.
     pub ports: Vec<(u32, MtlsMode)>,

@@ -64,6 +64,7 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// An empty mesh under these settings.
     pub fn new(mesh: Mesh) -> Self {
         let mut builder = Self::default();
         builder.take_mesh(mesh);

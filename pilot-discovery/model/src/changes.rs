@@ -13,11 +13,13 @@ pub struct Changes {
     pub services: BTreeSet<Host>,
     /// Services whose endpoints changed.
     pub endpoints: BTreeSet<Host>,
+    /// VirtualServices that changed, roots of changed delegates included.
     pub virtual_services: BTreeSet<ObjectKey>,
     /// Hosts that changed VirtualServices claim or claimed.
     pub virtual_service_hosts: BTreeSet<Host>,
     /// Hosts of changed DestinationRules, wildcards as written.
     pub rules: BTreeSet<Host>,
+    /// Some Gateway changed.
     pub gateways: bool,
     /// Namespaces of changed Sidecars.
     pub sidecars: BTreeSet<Arc<str>>,
@@ -38,6 +40,7 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -22,15 +22,21 @@ use crate::{
 /// Everything that outbound resources may depend on, besides the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutboundClass {
+    /// Sidecar or gateway.
     pub kind: ProxyType,
+    /// Kubernetes namespace.
     pub namespace: Arc<str>,
     /// Name of the Sidecar that rules what it sees, as `namespace/name`.
     pub sidecar: Option<Arc<str>>,
     /// `<namespace>.svc.<suffix>`.
     pub dns_domain: Arc<str>,
+    /// Address families that it can use.
     pub ip_mode: IpMode,
+    /// How traffic is captured (`INTERCEPTION_MODE`).
     pub interception: Interception,
+    /// Kubernetes cluster of the proxy (`CLUSTER_ID`); empty when it names none.
     pub cluster_id: Arc<str>,
+    /// Network of the proxy (`NETWORK`); empty when it names none.
     pub network: Arc<str>,
     /// Set only while endpoints are ordered by distance.
     pub locality: Locality,
@@ -42,18 +48,26 @@ pub struct OutboundClass {
     pub targets: Arc<[Target]>,
     /// What it may be sent of the Secrets of the cluster; nothing for sidecars.
     pub secret_access: SecretAccess,
+    /// Cannot bind ports below 1024 (`UNPRIVILEGED_POD`).
     pub unprivileged: bool,
+    /// Accepts HTTP/1.0 (`HTTP10`).
     pub http10: bool,
+    /// Port of readiness checks, reserved on the proxy.
     pub status_port: u32,
+    /// Port of Envoy's statistics, reserved on the proxy.
     pub prometheus_port: u32,
 }
 
 /// Everything that inbound resources may depend on, besides the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InboundClass {
+    /// Kubernetes namespace.
     pub namespace: Arc<str>,
+    /// Name of the Sidecar that rules it, as `namespace/name`.
     pub sidecar: Option<Arc<str>>,
+    /// Address families that it can use.
     pub ip_mode: IpMode,
+    /// How traffic is captured (`INTERCEPTION_MODE`).
     pub interception: Interception,
     /// Sorted.
     pub targets: Arc<[Target]>,
@@ -61,20 +75,27 @@ pub struct InboundClass {
     pub labels: Arc<Labels>,
     /// First address, only when a Sidecar ingress listener needs it.
     pub address: Arc<str>,
+    /// Accepts HTTP/1.0 (`HTTP10`).
     pub http10: bool,
+    /// Port of readiness checks, reserved on the proxy.
     pub status_port: u32,
+    /// Port of Envoy's statistics, reserved on the proxy.
     pub prometheus_port: u32,
 }
 
 /// A client's view of a snapshot: what outbound generators are given.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
+    /// The state of the mesh.
     pub snapshot: &'a Snapshot,
+    /// The class that is looked through.
     pub class: &'a OutboundClass,
+    /// The services that the class sees.
     pub scope: &'a Scope,
 }
 
 impl<'a> Client<'a> {
+    /// The service behind `host`, as this class sees it.
     pub fn service(&self, host: &Host) -> Option<&'a Arc<Hashed<Service>>> {
         self.scope.services.get(host)
     }
@@ -84,6 +105,7 @@ impl<'a> Client<'a> {
         self.scope.virtual_service(self.snapshot, host)
     }
 
+    /// The DestinationRule in force for `service` here; `None` when no rule covers it.
     pub fn destination_rule(&self, service: &Service) -> Option<&'a Arc<Hashed<Rule>>> {
         self.snapshot.destination_rules.for_service(
             &self.class.namespace,
@@ -102,7 +124,9 @@ impl<'a> Client<'a> {
 /// A service port that a workload implements, with what was found for it.
 #[derive(Clone, Debug)]
 pub struct ServiceTarget<'a> {
+    /// The service behind `host`, as this class sees it.
     pub service: &'a Arc<Hashed<Service>>,
+    /// The port of the service.
     pub service_port: &'a ServicePort,
     /// Port at the workload.
     pub port: u32,
@@ -111,8 +135,11 @@ pub struct ServiceTarget<'a> {
 /// A workload's view of a snapshot: what inbound generators are given.
 #[derive(Clone, Copy, Debug)]
 pub struct Server<'a> {
+    /// The state of the mesh.
     pub snapshot: &'a Snapshot,
+    /// The class that is looked through.
     pub class: &'a InboundClass,
+    /// The Sidecar that rules it; `None` when there is none.
     pub sidecar: Option<&'a Arc<Config<api::Sidecar>>>,
 }
 
@@ -145,6 +172,7 @@ impl<'a> Server<'a> {
         targets
     }
 
+    /// Mutual TLS of the workload's ports.
     pub fn mtls(&self) -> WorkloadMtls {
         self.snapshot.peer_authentications.for_workload(
             &self.class.namespace,

@@ -27,7 +27,9 @@ pub fn selects(selector: &Labels, labels: &Labels) -> bool {
 pub struct ConfigRef {
     /// Kubernetes kind, e.g. `VirtualService`.
     pub kind: &'static str,
+    /// Namespace of the object; empty for those of the cluster.
     pub namespace: Arc<str>,
+    /// Name of the object.
     pub name: Arc<str>,
     /// `metadata.resourceVersion`, or the hash that the source gave the object.
     pub version: Arc<str>,
@@ -38,7 +40,9 @@ pub struct ConfigRef {
 pub struct ConfigName {
     /// Kubernetes kind, e.g. `VirtualService`.
     pub kind: &'static str,
+    /// Namespace of the object; empty for those of the cluster.
     pub namespace: Arc<str>,
+    /// Name of the object.
     pub name: Arc<str>,
 }
 
@@ -91,17 +95,24 @@ impl fmt::Display for ConfigRef {
 /// When an object was created: seconds and nanoseconds since the epoch; zero when unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Created {
+    /// Since 1970-01-01T00:00:00Z.
     pub seconds: i64,
+    /// Of the second, 0 to 999,999,999.
     pub nanos: i32,
 }
 
 /// A decoded object of one kind.
 #[derive(Clone, Debug)]
 pub struct Config<T> {
+    /// Names the object and its version.
     pub reference: ConfigRef,
+    /// When it was created; decides conflicts.
     pub created: Created,
+    /// Labels (`metadata.labels`).
     pub labels: Labels,
+    /// Annotations (`metadata.annotations`).
     pub annotations: Labels,
+    /// The content (`spec`).
     pub spec: Spec<T>,
 }
 
@@ -121,10 +132,12 @@ impl<T: prost::Message> Hash for Config<T> {
 }
 
 impl<T> Config<T> {
+    /// Namespace of the object; empty for those of the cluster.
     pub fn namespace(&self) -> &str {
         &self.reference.namespace
     }
 
+    /// Name of the object.
     pub fn name(&self) -> &str {
         &self.reference.name
     }
@@ -141,7 +154,9 @@ impl<T> Config<T> {
 /// Who may see an object (`exportTo`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Visibility {
+    /// Every namespace (`*`).
     Public,
+    /// No namespace (`~`).
     Nobody,
     /// Sorted namespaces.
     Namespaces(Vec<Arc<str>>),
@@ -179,6 +194,7 @@ impl Visibility {
         Self::Namespaces(namespaces)
     }
 
+    /// Whether `namespace` may see it.
     pub fn includes(&self, namespace: &str) -> bool {
         match self {
             Self::Public => true,

@@ -42,11 +42,14 @@ impl fmt::Debug for Credential {
 /// A service account of Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Account {
+    /// Kubernetes namespace.
     pub namespace: Arc<str>,
+    /// Name inside the namespace.
     pub name: Arc<str>,
 }
 
 impl Account {
+    /// The account `namespace/name`.
     pub fn new(namespace: &str, name: &str) -> Self {
         Self {
             namespace: namespace.into(),
@@ -78,10 +81,12 @@ pub enum SecretAccess {
 }
 
 impl SecretAccess {
+    /// Whether it may be sent roots.
     pub fn roots(self) -> bool {
         matches!(self, Self::Pending | Self::Roots | Self::All)
     }
 
+    /// Whether it may be sent private keys.
     pub fn keys(self) -> bool {
         self == Self::All
     }

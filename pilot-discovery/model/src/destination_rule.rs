@@ -18,14 +18,18 @@ use crate::{
 /// One DestinationRule, its host resolved.
 #[derive(Clone, Debug)]
 pub struct DestinationRule {
+    /// The object, with its hosts written in full.
     pub config: Config<api::DestinationRule>,
+    /// The host, written in full.
     pub host: Host,
+    /// Namespaces that may see it (`exportTo`).
     pub export_to: Visibility,
     /// Clients that it is for; empty = all of the namespaces that see it.
     pub selector: Labels,
 }
 
 impl DestinationRule {
+    /// Resolves the names of `config` in its own namespace.
     pub fn new(config: Config<api::DestinationRule>, mesh: &Mesh) -> Self {
         let namespace = config.reference.namespace.clone();
         let selector: Labels = config
@@ -83,9 +87,11 @@ impl DestinationRule {
 /// What applies to one service for one client: the rules of one host merged, oldest first.
 #[derive(Clone, Debug, Hash)]
 pub struct Rule {
+    /// The host, written in full.
     pub host: Host,
     /// Subsets united by name; the traffic policy of the oldest rule that has one.
     pub spec: Spec<api::DestinationRule>,
+    /// The objects that it was made from.
     pub sources: Arc<[ConfigRef]>,
     /// Names of subsets that an older rule had already.
     pub duplicate_subsets: Vec<String>,
@@ -94,6 +100,7 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// The subset of this name.
     pub fn subset(&self, name: &str) -> Option<&api::Subset> {
         self.spec.subsets.iter().find(|subset| subset.name == name)
     }

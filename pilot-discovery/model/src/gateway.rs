@@ -32,6 +32,7 @@ pub struct Port<'a> {
     pub number: u32,
     /// Empty for every address of the gateway.
     pub bind: &'a str,
+    /// What the port serves.
     pub kind: PortKind,
     /// In the order of their Gateways' age.
     pub servers: Vec<Server<'a>>,
@@ -51,6 +52,7 @@ pub enum PortKind {
 /// How a server treats TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
+    /// No TLS.
     None,
     /// Ended here.
     Terminated,
@@ -63,13 +65,19 @@ pub enum Tls {
 /// One server that was accepted.
 #[derive(Clone, Debug)]
 pub struct Server<'a> {
+    /// The Gateway.
     pub gateway: &'a Arc<Config<api::Gateway>>,
+    /// The server as it is written.
     pub spec: &'a api::Server,
+    /// What it speaks.
     pub protocol: Protocol,
     /// Port as the Gateway writes it: that of the gateway's Service.
     pub port: u32,
+    /// Name of the port (`server.port.name`).
     pub port_name: &'a str,
+    /// Hosts that it serves.
     pub hosts: Vec<ServerHost>,
+    /// How TLS is handled.
     pub tls: Tls,
 }
 
@@ -78,13 +86,16 @@ pub struct Server<'a> {
 pub struct ServerHost {
     /// `None` for any namespace.
     pub namespace: Option<Arc<str>>,
+    /// The host, written in full.
     pub host: Host,
 }
 
 /// A server that was left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
+    /// The Gateway.
     pub gateway: ConfigRef,
+    /// What is wrong, and what would be right.
     pub reason: String,
 }
 

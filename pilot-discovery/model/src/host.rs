@@ -36,6 +36,7 @@ impl Host {
         }
     }
 
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -45,6 +46,7 @@ impl Host {
         self.0.clone()
     }
 
+    /// Whether it starts with `*`.
     pub fn is_wildcard(&self) -> bool {
         self.0.starts_with('*')
     }

@@ -7,11 +7,14 @@ use crate::config::Config;
 /// Namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
+    /// Kubernetes namespace.
     pub namespace: Arc<str>,
+    /// Name inside the namespace.
     pub name: Arc<str>,
 }
 
 impl ObjectKey {
+    /// The key `namespace/name`.
     pub fn new(namespace: &str, name: &str) -> Self {
         Self {
             namespace: namespace.into(),
@@ -19,6 +22,7 @@ impl ObjectKey {
         }
     }
 
+    /// The key of an object.
     pub fn of<T>(config: &Config<T>) -> Self {
         Self {
             namespace: config.reference.namespace.clone(),

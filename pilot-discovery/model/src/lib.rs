@@ -10,6 +10,8 @@
 //! No IO, no clock, no locks: a [`snapshot::Snapshot`] is a value. [`builder::Builder`] is the one
 //! writer; it turns changed objects into the next snapshot and says what may differ.
 
+#![deny(missing_docs)]
+
 pub mod authn;
 pub mod builder;
 pub mod changes;

@@ -22,7 +22,9 @@ use crate::{
 /// What happens to traffic for a host that the mesh does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OutboundPolicy {
+    /// Forward it as it is.
     AllowAny,
+    /// Block it.
     RegistryOnly,
 }
 
@@ -31,9 +33,13 @@ pub enum OutboundPolicy {
 pub struct Mesh {
     /// DNS suffix of the cluster, e.g. `cluster.local`.
     pub domain: Arc<str>,
+    /// Trust domain of identities (`trustDomain`); `cluster.local` by default.
     pub trust_domain: Arc<str>,
+    /// Further trust domains that servers may present (`trustDomainAliases`).
     pub trust_domain_aliases: Vec<String>,
+    /// Namespace whose policies hold for the whole mesh (`rootNamespace`).
     pub root_namespace: Arc<str>,
+    /// Time to establish a TCP connection (`connectTimeout`); 10 s by default.
     pub connect_timeout: Duration,
     /// 15001; 0 or less turns sidecar listeners off.
     pub outbound_port: u32,
@@ -41,21 +47,31 @@ pub struct Mesh {
     pub inbound_port: u32,
     /// 0 = no HTTP proxy listener.
     pub http_proxy_port: u32,
+    /// What happens to traffic for unknown hosts.
     pub outbound_policy: OutboundPolicy,
     /// Inbound traffic goes to 127.0.0.1 instead of the Pod's address.
     pub inbound_localhost: bool,
+    /// Clients use mutual TLS where servers support it (`enableAutoMtls`).
     pub auto_mtls: bool,
+    /// Interval at which proxies resolve names again (`dnsRefreshRate`); 60 s by default.
     pub dns_refresh_rate: Duration,
+    /// How long detection waits for the first bytes (`protocolDetectionTimeout`); 0 = without limit.
     pub protocol_detection_timeout: Duration,
     /// Empty = no access log.
     pub access_log_file: String,
+    /// Access log lines are JSON (`accessLogEncoding`).
     pub access_log_json: bool,
+    /// Format of access log lines; empty = the default (`accessLogFormat`).
     pub access_log_format: String,
     /// Set when locality load balancing is on.
     pub locality_lb: Option<LocalityLoadBalancerSetting>,
+    /// Retries of routes that say nothing (`defaultHttpRetryPolicy`).
     pub default_retry: Option<HttpRetry>,
+    /// `exportTo` of services that have none (`defaultServiceExportTo`).
     pub service_export_to: Vec<String>,
+    /// `exportTo` of VirtualServices that have none (`defaultVirtualServiceExportTo`).
     pub virtual_service_export_to: Vec<String>,
+    /// `exportTo` of DestinationRules that have none (`defaultDestinationRuleExportTo`).
     pub destination_rule_export_to: Vec<String>,
     /// All of it, for what has no field of its own here.
     pub config: Arc<MeshConfig>,

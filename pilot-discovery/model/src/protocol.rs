@@ -3,18 +3,29 @@
 /// What a port speaks, from `appProtocol` or the prefix of the port's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
+    /// HTTP/1.1.
     Http,
+    /// HTTP/2.
     Http2,
+    /// gRPC over HTTP/2.
     Grpc,
+    /// gRPC-Web.
     GrpcWeb,
     /// Only on the egress port of a Sidecar.
     HttpProxy,
+    /// HTTP in TLS that is not opened.
     Https,
+    /// TLS that is not opened.
     Tls,
+    /// Plain TCP.
     Tcp,
+    /// UDP; not proxied.
     Udp,
+    /// MongoDB.
     Mongo,
+    /// Redis.
     Redis,
+    /// MySQL.
     Mysql,
     /// Not named or not known: the proxy looks at the first bytes.
     Auto,
@@ -62,6 +73,7 @@ impl Protocol {
         }
     }
 
+    /// Whether requests are routed by HTTP.
     pub fn is_http(self) -> bool {
         matches!(
             self,
@@ -69,10 +81,12 @@ impl Protocol {
         )
     }
 
+    /// Whether it is HTTP/2.
     pub fn is_http2(self) -> bool {
         matches!(self, Self::Http2 | Self::Grpc | Self::GrpcWeb)
     }
 
+    /// Whether connections are routed by their server name.
     pub fn is_tls(self) -> bool {
         matches!(self, Self::Https | Self::Tls)
     }
@@ -85,6 +99,7 @@ impl Protocol {
         )
     }
 
+    /// Whether the protocol is detected.
     pub fn is_auto(self) -> bool {
         self == Self::Auto
     }

@@ -10,24 +10,32 @@ use crate::{config::Labels, credential::Account, service::Locality};
 /// What a proxy is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProxyType {
+    /// Beside an application.
     Sidecar,
+    /// A gateway.
     Router,
 }
 
 /// How a sidecar captures traffic (`INTERCEPTION_MODE`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Interception {
+    /// `REDIRECT` rules of iptables.
     #[default]
     Redirect,
+    /// `TPROXY` rules of iptables; keeps the client's address.
     Tproxy,
+    /// Not at all.
     None,
 }
 
 /// Address families of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IpMode {
+    /// IPv4 only.
     V4,
+    /// IPv6 only.
     V6,
+    /// IPv4 and IPv6.
     Dual,
 }
 
@@ -52,10 +60,12 @@ impl IpMode {
         }
     }
 
+    /// The unspecified address of the first family.
     pub fn wildcard(self) -> &'static str {
         if self == Self::V6 { "::" } else { "0.0.0.0" }
     }
 
+    /// The loopback address of the first family.
     pub fn loopback(self) -> &'static str {
         if self == Self::V6 { "::1" } else { "127.0.0.1" }
     }
@@ -69,12 +79,16 @@ impl IpMode {
 /// Why a first request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NodeError {
+    /// The first request has no node.
     #[error("missing node information")]
     Missing,
+    /// The id has not four parts.
     #[error("node id {0:?} needs four parts <type>~<ip>~<name>.<namespace>~<dns domain>")]
     Parts(String),
+    /// The type is not served.
     #[error("node type {0:?} is not served; sidecar and router are")]
     Type(String),
+    /// No address is valid.
     #[error("node {0:?} has no valid IP address in INSTANCE_IPS or its id")]
     NoIp(String),
 }
@@ -82,32 +96,44 @@ pub enum NodeError {
 /// A proxy as it introduced itself.
 #[derive(Clone, Debug)]
 pub struct Proxy {
+    /// Sidecar or gateway.
     pub kind: ProxyType,
     /// `<pod>.<namespace>`.
     pub id: Arc<str>,
+    /// Namespace of the Pod.
     pub namespace: Arc<str>,
     /// `<namespace>.svc.<suffix>`.
     pub dns_domain: Arc<str>,
     /// The first is its identity; never empty.
     pub ips: Vec<IpAddr>,
+    /// Address families that it can use.
     pub ip_mode: IpMode,
+    /// Labels of the Pod (`LABELS`).
     pub labels: Arc<Labels>,
+    /// Kubernetes cluster of the proxy (`CLUSTER_ID`); empty when it names none.
     pub cluster_id: Arc<str>,
+    /// Network of the proxy (`NETWORK`); empty when it names none.
     pub network: Arc<str>,
+    /// Region, zone and sub-zone.
     pub locality: Locality,
+    /// How traffic is captured (`INTERCEPTION_MODE`).
     pub interception: Interception,
     /// Name of the service account as the node has it; empty when not given.
     pub service_account: Arc<str>,
     /// The account that its certificate proves, of its namespace. Never from the node: whoever
     /// checked the certificate sets it.
     pub verified: Option<Account>,
+    /// Node of the Pod (`NODE_NAME`).
     pub node_name: Arc<str>,
+    /// Version of the proxy (`ISTIO_VERSION`).
     pub version: Arc<str>,
     /// Cannot bind ports below 1024.
     pub unprivileged: bool,
+    /// Accepts HTTP/1.0 (`HTTP10`).
     pub http10: bool,
     /// Readiness and Prometheus ports, reserved on this proxy.
     pub status_port: u32,
+    /// Port of Envoy's statistics, reserved on the proxy.
     pub prometheus_port: u32,
 }
 

@@ -145,7 +145,9 @@ fn trim(service: &Arc<Hashed<Service>>, ports: &BTreeSet<u32>) -> Option<Arc<Has
 /// What clients of one namespace see, under one Sidecar or none.
 #[derive(Clone, Debug)]
 pub struct Scope {
+    /// Namespace of the clients.
     pub namespace: Arc<str>,
+    /// The Sidecar that rules it; `None` when there is none.
     pub sidecar: Option<Arc<Config<api::Sidecar>>>,
     /// In the order of the Sidecar; the catch-all, if any, is last.
     pub listeners: Vec<EgressListener>,
@@ -153,6 +155,7 @@ pub struct Scope {
     pub services: OrdMap<Host, Arc<Hashed<Service>>>,
     /// Hosts of `services` by port number.
     pub by_port: OrdMap<u32, OrdSet<Host>>,
+    /// What happens to traffic for unknown hosts.
     pub outbound_policy: OutboundPolicy,
 }
 

@@ -12,7 +12,9 @@ use crate::{
 /// Identity of a service: one host may be declared in several namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceKey {
+    /// Host name of the service.
     pub host: Host,
+    /// Namespace that declares it.
     pub namespace: Arc<str>,
 }
 
@@ -28,6 +30,7 @@ pub enum Registry {
 /// A port of a service that a workload implements.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
+    /// The service.
     pub service: ServiceKey,
     /// Name of the service port.
     pub port_name: Arc<str>,
@@ -53,9 +56,11 @@ pub enum Resolution {
 /// A port of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServicePort {
+    /// Name of the port.
     pub name: Arc<str>,
     /// 1–65535.
     pub number: u32,
+    /// What it speaks.
     pub protocol: Protocol,
     /// Port at the endpoints when all share one; 0 when it differs by endpoint or is unknown.
     pub target_port: u32,
@@ -64,20 +69,27 @@ pub struct ServicePort {
 /// A service as proxies see it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
+    /// Host and namespace.
     pub key: ServiceKey,
     /// Short name (`reviews`); for ServiceEntries the host.
     pub name: Arc<str>,
+    /// Where it was declared.
     pub registry: Registry,
     /// Virtual IPs, IPs or CIDR ranges; empty when there is none.
     pub addresses: Vec<Arc<str>>,
     /// As declared.
     pub ports: Vec<ServicePort>,
+    /// How clients find the endpoints.
     pub resolution: Resolution,
     /// Kubernetes Service without a ClusterIP.
     pub headless: bool,
+    /// Outside of the mesh (`location: MESH_EXTERNAL`).
     pub mesh_external: bool,
+    /// When it was created; decides conflicts.
     pub created: Created,
+    /// Namespaces that may see it (`exportTo`).
     pub export_to: Visibility,
+    /// Labels (`metadata.labels`).
     pub labels: Labels,
     /// Pods that the service selects, in its namespace; empty selects none.
     pub selector: Labels,
@@ -87,16 +99,19 @@ pub struct Service {
     pub external_name: Option<Host>,
     /// `internalTrafficPolicy: Local`.
     pub node_local: bool,
+    /// Endpoints are used before they are ready (`publishNotReadyAddresses`).
     pub publish_not_ready: bool,
     /// The objects that declared it, oldest first.
     pub sources: Arc<[ConfigRef]>,
 }
 
 impl Service {
+    /// Host name.
     pub fn host(&self) -> &Host {
         &self.key.host
     }
 
+    /// Namespace that declares it.
     pub fn namespace(&self) -> &str {
         &self.key.namespace
     }
@@ -109,6 +124,7 @@ impl Service {
         }
     }
 
+    /// The port with this number.
     pub fn port(&self, number: u32) -> Option<&ServicePort> {
         self.ports.iter().find(|port| port.number == number)
     }
@@ -125,17 +141,24 @@ impl Service {
 /// Whether an endpoint takes traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
+    /// It takes traffic.
     Healthy,
+    /// Its readiness check fails.
     Unhealthy,
+    /// It is ending and still serves.
     Draining,
+    /// It is ending.
     Terminating,
 }
 
 /// Region, zone and sub-zone; each may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locality {
+    /// Largest part (`topology.kubernetes.io/region`).
     pub region: Arc<str>,
+    /// Part of the region (`topology.kubernetes.io/zone`).
     pub zone: Arc<str>,
+    /// Part of the zone (`topology.istio.io/subzone`).
     pub subzone: Arc<str>,
 }
 
@@ -160,18 +183,25 @@ pub struct Endpoint {
     pub port: u32,
     /// Name of the service port that it serves.
     pub port_name: Arc<str>,
+    /// Labels of the workload.
     pub labels: Arc<Labels>,
     /// SPIFFE id; empty when the workload has none.
     pub service_account: Arc<str>,
+    /// Network of the workload; empty = the client's.
     pub network: Arc<str>,
+    /// Where it runs.
     pub locality: Locality,
+    /// Kubernetes cluster of the workload; empty = the client's.
     pub cluster_id: Arc<str>,
     /// At least 1.
     pub weight: u32,
     /// The workload takes mutual TLS.
     pub mtls: bool,
+    /// Whether it takes traffic.
     pub health: Health,
+    /// Name of the Deployment or other owner; empty when unknown.
     pub workload: Arc<str>,
+    /// Name of the Kubernetes node; empty when unknown.
     pub node: Arc<str>,
     /// Namespace of the workload.
     pub namespace: Arc<str>,
@@ -180,6 +210,7 @@ pub struct Endpoint {
 /// All endpoints of one service, in a stable order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Endpoints {
+    /// Sorted by port name, address and port.
     pub list: Vec<Endpoint>,
 }
 

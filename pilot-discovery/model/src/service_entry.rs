@@ -25,7 +25,9 @@ const TLS_MODE: &str = "security.istio.io/tlsMode";
 /// One service that an entry declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declared {
+    /// The service, without its endpoints.
     pub service: Service,
+    /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
 }
 

@@ -25,6 +25,7 @@ use crate::{
 pub struct Snapshot {
     /// Counts up with every published state.
     pub version: u64,
+    /// The mesh settings.
     pub mesh: Arc<Hashed<Mesh>>,
     /// Versions of the objects that users wrote, of the kinds that resources are traced to.
     pub configs: OrdMap<ConfigName, Arc<str>>,
@@ -34,18 +35,25 @@ pub struct Snapshot {
     pub(crate) hosts_by_end: OrdMap<Arc<str>, Host>,
     /// Services whose external name is this host, which may be unknown.
     pub aliases: OrdMap<Host, Arc<BTreeSet<ServiceKey>>>,
+    /// Endpoints by service.
     pub endpoints: OrdMap<ServiceKey, Arc<Hashed<Endpoints>>>,
     /// What is implemented at an address.
     pub by_address: OrdMap<Arc<str>, Arc<BTreeSet<Target>>>,
+    /// VirtualServices, delegates merged in.
     pub virtual_services: VirtualServices,
+    /// DestinationRules, merged by namespace and host.
     pub destination_rules: DestinationRules,
+    /// Gateway objects.
     pub gateways: OrdMap<ObjectKey, Arc<Config<api::Gateway>>>,
+    /// Sidecar objects.
     pub sidecars: OrdMap<ObjectKey, Arc<Config<api::Sidecar>>>,
+    /// PeerAuthentications, converted ones included.
     pub peer_authentications: PeerAuthentications,
     /// What of the policies of 1.1 could not be converted, and why.
     pub unconverted: OrdMap<Unit, Arc<[Complaint]>>,
     /// Credentials of the directory, by `namespace/name` of the Secret.
     pub credentials: OrdMap<ObjectKey, Arc<Credential>>,
+    /// Credentials of the cluster.
     pub cluster_secrets: ClusterSecrets,
     /// What of proxies the configuration looks at.
     pub lookup: Arc<Lookup>,
@@ -83,6 +91,7 @@ impl Snapshot {
             .filter(|host| host.subset_of(wildcard))
     }
 
+    /// The declaration of a service.
     pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Hashed<Service>>> {
         self.services
             .get(&key.host)?

@@ -22,11 +22,13 @@ pub const MESH_GATEWAY: &str = "mesh";
 /// A VirtualService whose hosts, destinations and gateways are written in full.
 #[derive(Clone, Debug, Hash)]
 pub struct VirtualService {
+    /// The object, with its hosts written in full.
     pub config: Config<api::VirtualService>,
     /// Lower case, resolved in the namespace of the object. Empty for a delegate.
     pub hosts: Vec<Host>,
     /// `mesh` or `<namespace>/<name>`; never empty.
     pub gateways: Vec<Arc<str>>,
+    /// Namespaces that may see it (`exportTo`).
     pub export_to: Visibility,
     /// Delegates that were merged into it.
     pub delegates: Vec<ConfigRef>,
@@ -96,6 +98,7 @@ impl VirtualService {
         }
     }
 
+    /// Namespace of the object.
     pub fn namespace(&self) -> &str {
         self.config.namespace()
     }
@@ -116,6 +119,7 @@ impl VirtualService {
         }
     }
 
+    /// Whether it is bound to `gateway`: `mesh` or `<namespace>/<name>`.
     pub fn binds(&self, gateway: &str) -> bool {
         self.gateways.iter().any(|bound| &**bound == gateway)
     }
@@ -231,18 +235,22 @@ pub struct VirtualServices {
 }
 
 impl VirtualServices {
+    /// The object of this key.
     pub fn get(&self, key: &ObjectKey) -> Option<&Arc<Hashed<VirtualService>>> {
         self.by_key.get(key)
     }
 
+    /// All objects.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Hashed<VirtualService>>> {
         self.by_key.values()
     }
 
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.by_key.len()
     }
 
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }

@@ -82,8 +82,11 @@ impl Uses {
 /// Where the client is.
 #[derive(Clone, Copy, Debug, Hash)]
 pub struct ClientLocation<'a> {
+    /// Region, zone and sub-zone.
     pub locality: &'a Locality,
+    /// Network of the client.
     pub network: &'a str,
+    /// Kubernetes cluster of the client.
     pub cluster_id: &'a str,
     /// Only labels that some configuration names.
     pub labels: &'a Labels,

@@ -68,10 +68,12 @@ pub struct Index(HashMap<Arc<str>, Slot, BuildHasherDefault<TextHasher>>);
 pub struct Slot {
     /// From 0 on, without gaps.
     pub at: usize,
+    /// Version of the resource.
     pub version: u64,
 }
 
 impl Index {
+    /// The index of a set.
     pub fn of(set: &Set) -> Self {
         let slots = set.values().enumerate();
         let slots = slots.map(|(at, resource)| {
@@ -81,18 +83,22 @@ impl Index {
         Self(slots.collect())
     }
 
+    /// The name as it is shared, with its slot.
     pub fn get(&self, name: &str) -> Option<(&Arc<str>, Slot)> {
         self.0.get_key_value(name).map(|(name, slot)| (name, *slot))
     }
 
+    /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, Slot)> {
         self.0.iter().map(|(name, slot)| (name, *slot))
     }
 
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -114,6 +120,7 @@ impl Clone for Indices {
 pub enum Difference {
     /// New, or with other bytes.
     Put(Arc<Resource>),
+    /// Gone.
     Removed(Arc<str>),
 }
 

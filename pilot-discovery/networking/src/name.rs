@@ -10,26 +10,40 @@ use pilot_model::{
 /// HTTP filter that announces to mesh servers, by ALPN, which protocol the connection of a request
 /// carries. Empty on the listener; routes configure it.
 pub const ALPN_FILTER: &str = "mesh.alpn";
+/// Cluster without endpoints.
 pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
+/// Cluster that dials what the client dialled.
 pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
+/// As [`PASSTHROUGH_CLUSTER`], to the application.
 pub const INBOUND_PASSTHROUGH_CLUSTER: &str = "InboundPassthroughCluster";
 /// What a route names when its destination has no host.
 pub const UNKNOWN_SERVICE: &str = "UnknownService";
 
+/// Listener of captured outbound connections.
 pub const VIRTUAL_OUTBOUND: &str = "virtualOutbound";
+/// Listener of captured inbound connections.
 pub const VIRTUAL_INBOUND: &str = "virtualInbound";
 
+/// Filter chain that breaks loops to the outbound port.
 pub const OUTBOUND_BLACKHOLE_CHAIN: &str = "virtualOutbound-blackhole";
+/// Filter chain of connections that no listener takes.
 pub const OUTBOUND_CATCHALL_CHAIN: &str = "virtualOutbound-catchall-tcp";
+/// Filter chain that breaks loops to the inbound port.
 pub const INBOUND_BLACKHOLE_CHAIN: &str = "virtualInbound-blackhole";
+/// Filter chain of requests to ports without a service.
 pub const INBOUND_CATCHALL_HTTP_CHAIN: &str = "virtualInbound-catchall-http";
+/// Filter chain of connections to ports without a service.
 pub const INBOUND_CATCHALL_CHAIN: &str = "virtualInbound";
+/// Filter chain of an outbound listener for connections that none of its services is asked by.
 pub const PASSTHROUGH_CHAIN: &str = "PassthroughFilterChain";
 
 /// Route configuration of the explicit HTTP proxy.
 pub const HTTP_PROXY_ROUTE: &str = "http_proxy";
+/// Virtual host that forwards requests to unknown hosts.
 pub const ALLOW_ANY: &str = "allow_any";
+/// Virtual host that rejects requests to unknown hosts.
 pub const BLOCK_ALL: &str = "block_all";
+/// Name of the route of a service that no VirtualService rules.
 pub const DEFAULT_ROUTE: &str = "default";
 
 /// Identity of an outbound cluster.
@@ -39,6 +53,7 @@ pub struct Outbound<'a> {
     pub port: u32,
     /// Empty for the whole service.
     pub subset: &'a str,
+    /// Host of the service.
     pub host: &'a str,
 }
 
@@ -128,15 +143,19 @@ pub enum SidecarRoute<'a> {
     Port(u32),
     /// `<host>:<port>`: one service whose protocol is detected.
     Sniffed {
+        /// Host of the service.
         host: &'a str,
+        /// Port of the service.
         port: u32,
     },
     /// `unix:///…`: the bind address of a Sidecar egress listener.
     Unix(&'a str),
+    /// Of the explicit HTTP proxy.
     HttpProxy,
 }
 
 impl<'a> SidecarRoute<'a> {
+    /// Reads a name; `None` for any other.
     pub fn parse(name: &'a str) -> Option<Self> {
         if name == HTTP_PROXY_ROUTE {
             return Some(Self::HttpProxy);

@@ -13,12 +13,19 @@ use pilot_model::{destination_rule::Rule, mesh::Mesh, service::ServicePort};
 /// The settings in force; nothing set means the mesh's defaults.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy<'a> {
+    /// `loadBalancer`.
     pub load_balancer: Option<&'a LoadBalancerSettings>,
+    /// `connectionPool`.
     pub connection_pool: Option<&'a ConnectionPoolSettings>,
+    /// `outlierDetection`.
     pub outlier_detection: Option<&'a OutlierDetection>,
+    /// How TLS is handled.
     pub tls: Option<&'a ClientTlsSettings>,
+    /// `tunnel`.
     pub tunnel: Option<&'a TunnelSettings>,
+    /// `proxyProtocol`.
     pub proxy_protocol: Option<&'a ProxyProtocol>,
+    /// `retryBudget`.
     pub retry_budget: Option<&'a RetryBudget>,
 }
 
@@ -61,10 +68,12 @@ impl<'a> Policy<'a> {
         self.tls = port.tls.as_ref();
     }
 
+    /// TCP settings of the connection pool.
     pub fn tcp(&self) -> Option<&'a TcpSettings> {
         self.connection_pool?.tcp.as_ref()
     }
 
+    /// HTTP settings of the connection pool.
     pub fn http(&self) -> Option<&'a HttpSettings> {
         self.connection_pool?.http.as_ref()
     }
@@ -97,6 +106,7 @@ impl<'a> Policy<'a> {
         }
     }
 
+    /// The hash that chooses an endpoint, if one does.
     pub fn consistent_hash(&self) -> Option<&'a ConsistentHashLb> {
         match self.load_balancer?.lb_policy.as_ref()? {
             LbPolicy::ConsistentHash(hash) => Some(hash),

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// One Envoy resource, encoded once and shared by everybody who is sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
+    /// Name on the wire.
     pub name: Arc<str>,
     /// Hash of `body`: equal versions mean equal bytes, in every process.
     pub version: u64,
@@ -19,6 +20,7 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// Encodes `message`.
     pub fn new<T: prost::Message>(
         name: impl Into<Arc<str>>,
         message: &T,
@@ -49,13 +51,16 @@ pub struct Skipped {
     pub metric: &'static str,
     /// What was left out and what would be right.
     pub reason: String,
+    /// The object that is to be changed, if one is at fault.
     pub source: Option<ConfigRef>,
 }
 
 /// What a generator made, and what it left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Built {
+    /// What was made.
     pub resources: Vec<Resource>,
+    /// What was left out, and why.
     pub skipped: Vec<Skipped>,
 }
 

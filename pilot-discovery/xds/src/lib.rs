@@ -5,8 +5,32 @@
 //!                       View ──────┘  watch: what a proxy subscribed to, was sent and took
 //! ```
 //!
-//! A stream is driven by requests and views and answers with what to send; whoever owns the
-//! socket writes it.
+//! A stream is driven by requests and views and returns the responses to send; the owner of the
+//! socket writes them.
+//!
+//! ```
+//! use istio_api::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+//! use pilot_networking::kind::Kind;
+//! use pilot_xds::{
+//!     request::read_delta,
+//!     stream::{Event, Stream, Variant},
+//!     view::View,
+//! };
+//! use prost::Message as _;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let message = DeltaDiscoveryRequest { type_url: Kind::Cluster.type_url().into(), ..Default::default() };
+//! let (_node, request) = read_delta(&message.encode_to_vec().into())?;
+//! let mut stream = Stream::new(Variant::Delta, View::default());
+//! let (event, responses) = stream.on_request(request);
+//! assert_eq!(event, Event::Subscribed(Kind::Cluster));
+//! // The first answer is sent even if there is nothing yet.
+//! assert_eq!(responses.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+
+#![deny(missing_docs)]
 
 pub mod names;
 pub mod request;

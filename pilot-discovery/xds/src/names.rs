@@ -19,6 +19,7 @@ pub struct NameSet {
 }
 
 impl NameSet {
+    /// Whether the name is in the set.
     pub fn contains(&self, name: &str) -> bool {
         if self.base.get(name).is_some() {
             !self.removed.contains(name)
@@ -44,10 +45,12 @@ impl NameSet {
         }
     }
 
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.base.len() - self.removed.len() + self.added.len()
     }
 
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -93,6 +96,7 @@ pub struct Marks<'a> {
 }
 
 impl<'a> Marks<'a> {
+    /// No name of `index` is marked.
     pub fn new(index: &'a Arc<Index>) -> Self {
         Self {
             index,
@@ -102,6 +106,7 @@ impl<'a> Marks<'a> {
         }
     }
 
+    /// Marks a name; unknown ones are ignored.
     pub fn mark(&mut self, name: &str) {
         match self.index.get(name) {
             Some((_, slot)) => self.mark_at(slot.at),

@@ -25,14 +25,17 @@ pub struct Names {
 }
 
 impl Names {
+    /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.spans.iter().map(|span| text(&self.message, span))
     }
 
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
@@ -52,15 +55,18 @@ pub struct Versions {
 }
 
 impl Versions {
+    /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let pairs = self.spans.iter();
         pairs.map(|(name, version)| (text(&self.message, name), text(&self.message, version)))
     }
 
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
@@ -81,10 +87,13 @@ fn text<'a>(message: &'a [u8], span: &Span) -> &'a str {
 /// Why a message is no request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
+    /// Not an encoding of the message.
     #[error(transparent)]
     Protobuf(#[from] DecodeError),
+    /// A length reaches beyond the message.
     #[error("a field is longer than its message")]
     Length,
+    /// A string is not UTF-8.
     #[error("a name is no UTF-8")]
     Text,
 }
@@ -96,8 +105,11 @@ pub enum Wish {
     Names(Names),
     /// Delta: what joins and leaves the list, and on a new stream what the proxy still holds.
     Delta {
+        /// Names to subscribe to.
         subscribe: Names,
+        /// Names to unsubscribe from.
         unsubscribe: Names,
+        /// What the proxy holds from before (`initial_resource_versions`).
         initial: Versions,
     },
 }
@@ -105,11 +117,13 @@ pub enum Wish {
 /// A request for one type.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// Type URL.
     pub type_url: String,
     /// Nonce of the response that it answers; empty when it answers none.
     pub nonce: String,
     /// Why the proxy refused that response.
     pub error: Option<String>,
+    /// What it asks for.
     pub wish: Wish,
 }
 

@@ -36,16 +36,20 @@ pub use version::hex;
 pub enum Variant {
     /// State of the world.
     Sotw,
+    /// Differences only.
     Delta,
 }
 
 /// A response to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
+    /// Type of the resources.
     pub kind: Kind,
     /// Version of the snapshot.
     pub version: u64,
+    /// Identifies the response in its answer.
     pub nonce: String,
+    /// New and changed resources; for state of the world, all.
     pub resources: Vec<Arc<Resource>>,
     /// Delta only.
     pub removed: Vec<Arc<str>>,
@@ -54,11 +58,15 @@ pub struct Response {
 /// What a request turned out to be; for counters and logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// A subscription, or a change of one.
     Subscribed(Kind),
+    /// The last response was accepted.
     Ack(Kind),
+    /// The last response was rejected, with the reason.
     Nack(Kind, String),
     /// It answers an older response than the last.
     Stale(Kind),
+    /// The type is not wanted any more.
     Unsubscribed(Kind),
     /// A type that is not served.
     Unknown(String),
@@ -76,6 +84,7 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// A stream that has not been asked for anything.
     pub fn new(variant: Variant, view: View) -> Self {
         Self {
             variant,
@@ -86,14 +95,17 @@ impl Stream {
         }
     }
 
+    /// Protocol variant.
     pub fn variant(&self) -> Variant {
         self.variant
     }
 
+    /// What the proxy is to hold.
     pub fn view(&self) -> &View {
         &self.view
     }
 
+    /// The subscription to one type.
     pub fn watch(&self, kind: Kind) -> Option<&Watch> {
         self.watches.get(kind.index_of()).and_then(Option::as_ref)
     }

@@ -12,7 +12,9 @@ use pilot_networking::{
 /// never meet.
 #[derive(Clone, Debug, Default)]
 pub struct View {
+    /// What it sees as a client.
     pub outbound: Arc<Manifests>,
+    /// What it serves.
     pub inbound: Arc<Manifests>,
     /// Version of the snapshot that both were made from.
     pub version: u64,
@@ -25,10 +27,12 @@ pub struct View {
 pub struct Times {
     /// The first of its changes arrived.
     pub changed: Instant,
+    /// The view was published.
     pub published: Instant,
 }
 
 impl View {
+    /// The resources of one type.
     pub fn sets(&self, kind: Kind) -> Sets {
         Sets {
             outbound: self.outbound[kind].clone(),
@@ -46,15 +50,19 @@ impl View {
 /// The resources of one type in a view; cheap to keep.
 #[derive(Clone, Debug, Default)]
 pub struct Sets {
+    /// What it sees as a client.
     pub outbound: Set,
+    /// What it serves.
     pub inbound: Set,
 }
 
 impl Sets {
+    /// The resource with this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Resource>> {
         self.outbound.get(name).or_else(|| self.inbound.get(name))
     }
 
+    /// All resources.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.outbound.values().chain(self.inbound.values())
     }
@@ -90,10 +98,12 @@ impl Sets {
         all
     }
 
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.outbound.len() + self.inbound.len()
     }
 
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

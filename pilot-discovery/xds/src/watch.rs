@@ -24,6 +24,7 @@ pub struct Watch {
     pub pending_answer: bool,
     /// Of the last response.
     pub nonce: String,
+    /// Nonce of the last accepted response.
     pub acked: String,
     /// Responses that wait for their ACK or NACK, oldest first; more than one only when names
     /// were subscribed to meanwhile.
@@ -90,6 +91,7 @@ impl Watch {
         }
     }
 
+    /// Whether the proxy subscribed to the name.
     pub fn wants(&self, name: &str) -> bool {
         self.wildcard || self.names.contains(name)
     }

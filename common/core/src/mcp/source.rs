@@ -67,9 +67,17 @@ pub enum Verdict {
     /// First or repeated subscription.
     Subscribe,
     /// The pending response was acknowledged, `after` this time.
-    Ack { after: Duration },
+    Ack {
+        /// Time between response and request.
+        after: Duration,
+    },
     /// The pending response was rejected. The same version is not sent again.
-    Nack { code: i32, message: String },
+    Nack {
+        /// gRPC code.
+        code: i32,
+        /// The reason, as the sink has it.
+        message: String,
+    },
     /// The nonce is not that of the pending response; nothing changed.
     Stale {
         /// The code, if it was a rejection.

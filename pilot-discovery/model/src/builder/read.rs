@@ -13,9 +13,13 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {namespace}/{name}: {reason}")]
 pub struct Refused {
+    /// Kubernetes kind.
     pub kind: &'static str,
+    /// Kubernetes namespace.
     pub namespace: String,
+    /// Name inside the namespace.
     pub name: String,
+    /// What is wrong, and what would be right.
     pub reason: String,
 }
 

@@ -53,10 +53,12 @@ impl<T> Shared<T> {
         value
     }
 
+    /// How often a value was shared.
     pub fn hits(&self) -> u64 {
         self.hits
     }
 
+    /// How often a value had to be made.
     pub fn misses(&self) -> u64 {
         self.misses
     }
@@ -65,7 +67,9 @@ impl<T> Shared<T> {
 /// Resources that one unit of work gave, each shared by itself.
 #[derive(Debug, Default)]
 pub struct Made {
+    /// What was made.
     pub resources: Vec<Arc<Resource>>,
+    /// What was left out, and why.
     pub skipped: Vec<Skipped>,
 }
 
@@ -81,9 +85,14 @@ impl From<Built> for Made {
 /// What classes share.
 #[derive(Debug, Default)]
 pub struct Cache {
+    /// Clusters of one service.
     pub clusters: Shared<Made>,
+    /// Load assignments of one service.
     pub endpoints: Shared<Made>,
+    /// Outbound listeners of one port.
     pub listeners: Shared<Made>,
+    /// All inbound listeners of a workload.
     pub inbound_listeners: Shared<Made>,
+    /// Virtual hosts of one service or VirtualService.
     pub virtual_hosts: Shared<route::outbound::virtual_hosts::Built>,
 }

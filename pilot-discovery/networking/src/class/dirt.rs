@@ -27,10 +27,12 @@ pub struct Dirt {
     pub gateways: bool,
     /// Namespaces of changed credentials.
     pub credentials: BTreeSet<Arc<str>>,
+    /// Some VirtualService changed: scopes of Sidecars may differ.
     pub virtual_services_changed: bool,
 }
 
 impl Dirt {
+    /// What `changes` touch.
     pub fn of(snapshot: &Snapshot, changes: &Changes) -> Self {
         let mut dirt = Self {
             // Policies decide which endpoints take mutual TLS, Sidecars what is seen at all; both

@@ -36,6 +36,7 @@ impl Inbound {
         &self.manifests
     }
 
+    /// Makes everything that the class is sent.
     pub fn new(snapshot: &Snapshot, class: InboundClass, cache: &mut Cache) -> Self {
         let mut inbound = Self {
             class,
@@ -45,6 +46,7 @@ impl Inbound {
         inbound
     }
 
+    /// The class.
     pub fn class(&self) -> &InboundClass {
         &self.class
     }

@@ -75,6 +75,7 @@ impl Outbound {
         &self.manifests
     }
 
+    /// Makes everything that the class is sent.
     pub fn new(snapshot: &Snapshot, class: OutboundClass, cache: &mut Cache) -> Self {
         let mut outbound = Self {
             scope: Scope::build(snapshot, &class.namespace, sidecar(snapshot, &class)),
@@ -132,10 +133,12 @@ impl Outbound {
         outbound
     }
 
+    /// The class.
     pub fn class(&self) -> &OutboundClass {
         &self.class
     }
 
+    /// The services that it sees.
     pub fn scope(&self) -> &Scope {
         &self.scope
     }

@@ -38,6 +38,7 @@ pub enum Upstream {
     Http1,
     /// HTTP/1.1 whatever the mesh would upgrade to.
     ExplicitHttp1,
+    /// HTTP/2.
     Http2,
     /// The version that the client speaks.
     AsDownstream,

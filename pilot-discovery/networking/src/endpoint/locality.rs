@@ -18,15 +18,18 @@ const DISTANCES: u32 = 5;
 /// Endpoints that share locality and priority.
 #[derive(Debug)]
 pub struct Group<'a> {
+    /// Region, zone and sub-zone.
     pub locality: &'a Locality,
     /// 0 is used first.
     pub priority: u32,
     /// At least 1.
     pub weight: u32,
+    /// The endpoints, each with its encoded form.
     pub members: Vec<(&'a Endpoint, LbEndpoint)>,
 }
 
 impl<'a> Group<'a> {
+    /// A group with the weight of its members, at priority 0.
     pub fn new(locality: &'a Locality, members: Vec<(&'a Endpoint, LbEndpoint)>) -> Self {
         let weight = members
             .iter()

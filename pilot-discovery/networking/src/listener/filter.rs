@@ -30,7 +30,9 @@ use prost::{Message, Name};
 
 use crate::name;
 
+/// Network filter that routes requests.
 pub const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
+/// Network filter that forwards connections.
 pub const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
 
 /// First bytes that the TLS inspector reads: enough for most greetings.
@@ -82,6 +84,7 @@ impl Chain {
     }
 }
 
+/// An HTTP filter with its configuration.
 pub fn http<T: Message + Name>(name: &str, config: &T) -> HttpFilter {
     HttpFilter {
         name: name.to_owned(),
@@ -90,6 +93,7 @@ pub fn http<T: Message + Name>(name: &str, config: &T) -> HttpFilter {
     }
 }
 
+/// A network filter with its configuration.
 pub fn network<T: Message + Name>(name: &str, config: &T) -> Filter {
     Filter {
         name: name.to_owned(),

@@ -48,6 +48,7 @@ pub enum Side {
     Outbound,
     /// Requests of others to the workload.
     Inbound,
+    /// From outside, through a gateway.
     Gateway,
 }
 
@@ -56,15 +57,20 @@ pub enum Side {
 pub enum Routes {
     /// A route configuration of this name, asked for over ADS.
     Named(String),
+    /// Part of the listener.
     Inline(Box<RouteConfiguration>),
 }
 
 /// What differs between connection managers.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
+    /// The mesh settings.
     pub mesh: &'a Mesh,
+    /// Where requests come from.
     pub side: Side,
+    /// Prefix of its statistics.
     pub stat_prefix: String,
+    /// Where the routes come from.
     pub routes: Routes,
     /// Of the port; decides about gRPC-Web and HTTP/2 options.
     pub protocol: Protocol,
@@ -81,6 +87,7 @@ pub fn filter(options: Options<'_>) -> Filter {
     filter::network(filter::HTTP_CONNECTION_MANAGER, &build(options))
 }
 
+/// Makes the filter.
 pub fn build(options: Options<'_>) -> HttpConnectionManager {
     let Options { mesh, side, .. } = options;
     let proxy = mesh.config.default_config.as_ref();

@@ -44,14 +44,19 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration {
 /// Everything that the routes of one VirtualService depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
+    /// The VirtualService.
     pub vs: &'a VirtualService,
     /// The gateway that the routes are for: `mesh` or `<namespace>/<name>`.
     pub gateway: &'a str,
     /// Port that connections come to.
     pub port: u32,
+    /// What it speaks.
     pub protocol: Protocol,
+    /// What of the client the routes look at.
     pub source: Source<'a>,
+    /// The services that routes lead to.
     pub destinations: &'a Destinations<'a>,
+    /// The mesh settings.
     pub mesh: &'a Mesh,
 }
 
@@ -62,7 +67,9 @@ pub struct Chain {
     pub server_names: Vec<String>,
     /// Dialled addresses; none = any.
     pub destinations: Vec<CidrRange>,
+    /// Addresses of clients; none = any.
     pub sources: Vec<CidrRange>,
+    /// Network filters, in order.
     pub filters: Vec<Filter>,
     /// The configuration object behind it.
     pub metadata: Option<Metadata>,

@@ -30,6 +30,7 @@ const MAX_ALIASES: usize = 8;
 pub struct Destination<'a> {
     /// The service itself; never an alias.
     pub service: &'a Arc<Hashed<Service>>,
+    /// The DestinationRule in force.
     pub rule: Option<&'a Arc<Hashed<Rule>>>,
 }
 
@@ -101,6 +102,7 @@ impl<'a> Destinations<'a> {
         }
     }
 
+    /// The destination behind a host as it is written.
     pub fn get(&self, host: &str) -> Option<&Destination<'a>> {
         self.by_host.get(host)
     }
@@ -159,8 +161,11 @@ impl<'a> Destinations<'a> {
 /// One cluster that a route leads to, with what decides how it is called.
 #[derive(Clone, Debug)]
 pub struct Resolved<'a> {
+    /// Name of the cluster.
     pub cluster: String,
+    /// Host of the service.
     pub host: &'a str,
+    /// Port of the service.
     pub port: u32,
     /// The port, when the route names one.
     written_port: Option<u32>,
@@ -285,6 +290,7 @@ pub enum Announcement {
     AsDownstream,
     /// Gateways speak HTTP/1.1 to a port whose protocol is not known.
     Http1,
+    /// HTTP/2.
     Http2,
 }
 

@@ -42,13 +42,17 @@ const REJECTED: &str = "pilot_total_rejected_configs";
 /// Everything that the routes of one VirtualService depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
+    /// The VirtualService.
     pub vs: &'a VirtualService,
     /// The gateway that the routes are for: `mesh` or `<namespace>/<name>`.
     pub gateway: &'a str,
     /// Port that requests come to: of the service for sidecars, of the server for gateways.
     pub port: u32,
+    /// What of the client the routes look at.
     pub source: Source<'a>,
+    /// The services that routes lead to.
     pub destinations: &'a Destinations<'a>,
+    /// The mesh settings.
     pub mesh: &'a Mesh,
 }
 

@@ -42,6 +42,7 @@ pub struct VirtualHostEntry {
     pub body: Bytes,
     /// Hash of `body`.
     pub version: u64,
+    /// The objects that it was made from.
     pub sources: Arc<[ConfigRef]>,
     /// Who keeps a name or domain that several claim: the least.
     pub rank: Rank,
@@ -53,8 +54,11 @@ pub struct VirtualHostEntry {
 pub struct Rank {
     /// 0 = by a VirtualService, 1 = the default of a service.
     pub class: u8,
+    /// Age of the object.
     pub created: Created,
+    /// Name inside the namespace.
     pub name: Arc<str>,
+    /// Kubernetes namespace.
     pub namespace: Arc<str>,
 }
 

@@ -78,6 +78,7 @@ pub fn with_aliases(identities: Vec<Arc<str>>, mesh: &Mesh) -> Vec<Arc<str>> {
 /// TLS that a DestinationRule asks for towards a server that need not be of the mesh.
 #[derive(Debug)]
 pub struct Origination {
+    /// The transport socket.
     pub socket: TransportSocket,
     /// The server name is that of each request.
     pub auto_sni: bool,
@@ -88,12 +89,15 @@ pub struct Origination {
 /// Whom TLS is originated for.
 #[derive(Clone, Copy, Debug)]
 pub struct Originator<'a> {
+    /// The mesh settings.
     pub mesh: &'a Mesh,
+    /// Sidecar or gateway.
     pub kind: ProxyType,
     /// The rule names the workloads that it is for.
     pub chosen_workloads: bool,
     /// Names that the service declares for its servers.
     pub declared_names: &'a [Arc<str>],
+    /// The cluster speaks HTTP/2.
     pub http2: bool,
 }
 

@@ -118,7 +118,7 @@ fn a_change_makes_again_what_it_touches_whatever_the_size_of_the_mesh() {
         // Those of the service for each namespace, and the (empty) ones of hosts without a service.
         assert_eq!(
             routes,
-            [0, 0, 2, 0],
+            [0, 0, 3, 0],
             "a VirtualService, {services} services"
         );
     }

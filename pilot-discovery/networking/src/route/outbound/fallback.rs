@@ -26,6 +26,7 @@ pub struct Fallback {
 }
 
 impl Fallback {
+    /// The fallback of a class.
     pub fn of(client: &Client<'_>) -> Self {
         let egress_proxy = client.scope.sidecar.as_ref().and_then(|sidecar| {
             let policy = sidecar.spec.outbound_traffic_policy.as_ref()?;

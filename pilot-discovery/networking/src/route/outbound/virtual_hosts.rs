@@ -58,7 +58,9 @@ struct Slot<'a> {
 /// Virtual hosts by route configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Built {
+    /// Virtual hosts with the names of their route configurations.
     pub by_route: Vec<(RouteName, VirtualHostEntry)>,
+    /// What was left out, and why.
     pub skipped: Vec<Skipped>,
 }
 
