@@ -86,8 +86,8 @@ pub struct Args {
     /// Largest MCP message taken, in bytes.
     #[arg(long = "mcpMaxMsgSize", default_value_t = 256 << 20)]
     pub mcp_max_message: usize,
-    /// Galleys that are told which proxies hold each object, `mcp://host:port` or
-    /// `mcps://host:port` (mutual TLS); every address of a host is told. Nothing: nobody.
+    /// Galleys that receive reports of which proxies hold each object, `mcp://host:port` or
+    /// `mcps://host:port` (mutual TLS); every address of a host. Empty: none.
     #[arg(long = "statusReportAddr", value_delimiter = ',')]
     pub status_reports: Vec<String>,
     /// Name that the certificates of these galleys must have, if not the host of the address.

@@ -1,4 +1,4 @@
-//! What galleys are told of the proxies that hold each configuration object
+//! Reports to galleys: which proxies hold each configuration object
 //! (`--statusReportAddr`).
 //!
 //! ```text

@@ -15,7 +15,7 @@ const MAX_BYTES: usize = 256 << 20;
 /// Sends the request to the monitoring port of this machine and returns the answer's text.
 ///
 /// # Errors
-/// When nobody answers, or with a status above 399 other than 404.
+/// Without an answer, or with a status above 399 other than 404.
 pub async fn run(args: &RequestArgs) -> anyhow::Result<String> {
     let uri = format!(
         "http://127.0.0.1:15014/{}",

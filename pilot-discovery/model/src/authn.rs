@@ -76,7 +76,7 @@ impl PeerAuthentications {
         put(&mut self.converted, key, new)
     }
 
-    /// Whether any workload of `namespace` can be told to take no mutual TLS at all.
+    /// Whether any workload of `namespace` may be configured without mutual TLS.
     pub fn may_disable(&self, namespace: &str, root: &str) -> bool {
         let disables = |of: &str| {
             within(&self.by_key, of)

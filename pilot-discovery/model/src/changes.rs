@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{credential::Account, host::Host, key::ObjectKey};
 
-/// Collected by the builder; read by whoever keeps something that was made from a snapshot.
+/// Collected by the builder; read by everything that keeps results made from a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Mesh config or start: nothing can be kept.

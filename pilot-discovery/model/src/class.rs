@@ -115,7 +115,7 @@ impl<'a> Client<'a> {
         )
     }
 
-    /// Endpoints of `service`; none when nobody implements it.
+    /// Endpoints of `service`; `None` when no workload implements it.
     pub fn endpoints(&self, service: &Service) -> Option<&'a Arc<Hashed<Endpoints>>> {
         self.snapshot.endpoints.get(&service.key)
     }

@@ -157,7 +157,7 @@ pub enum Visibility {
     /// Every namespace (`*`).
     Public,
     /// No namespace (`~`).
-    Nobody,
+    Hidden,
     /// Sorted namespaces.
     Namespaces(Vec<Arc<str>>),
 }
@@ -176,18 +176,18 @@ impl Visibility {
 
     fn of<'a>(values: impl Iterator<Item = &'a str>, own: &Arc<str>) -> Self {
         let mut namespaces: Vec<Arc<str>> = Vec::new();
-        let mut nobody = false;
+        let mut hidden = false;
         for value in values {
             match value.trim() {
                 "*" => return Self::Public,
-                "~" => nobody = true,
+                "~" => hidden = true,
                 "." => namespaces.push(own.clone()),
                 "" => {}
                 other => namespaces.push(other.into()),
             }
         }
-        if nobody {
-            return Self::Nobody;
+        if hidden {
+            return Self::Hidden;
         }
         namespaces.sort();
         namespaces.dedup();
@@ -198,7 +198,7 @@ impl Visibility {
     pub fn includes(&self, namespace: &str) -> bool {
         match self {
             Self::Public => true,
-            Self::Nobody => false,
+            Self::Hidden => false,
             Self::Namespaces(list) => list.iter().any(|n| &**n == namespace),
         }
     }
@@ -219,7 +219,7 @@ mod tests {
         let parse = |values: &[&str]| Visibility::parse(values, &own, &[]);
         assert_eq!(parse(&[]), Visibility::Public);
         assert_eq!(parse(&["b", "*"]), Visibility::Public);
-        assert_eq!(parse(&["~", "b"]), Visibility::Nobody);
+        assert_eq!(parse(&["~", "b"]), Visibility::Hidden);
         assert!(parse(&["."]).is_private("a"));
         assert!(parse(&[".", "b"]).includes("b"));
         assert!(!parse(&["b"]).includes("a"));

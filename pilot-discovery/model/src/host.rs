@@ -41,7 +41,7 @@ impl Host {
         &self.0
     }
 
-    /// The text shared with whoever needs an owned copy.
+    /// The name, shared.
     pub fn to_arc(&self) -> Arc<str> {
         self.0.clone()
     }

@@ -120,7 +120,7 @@ pub struct Proxy {
     pub interception: Interception,
     /// Name of the service account as the node has it; empty when not given.
     pub service_account: Arc<str>,
-    /// The account that its certificate proves, of its namespace. Never from the node: whoever
+    /// The account that its certificate proves, of its namespace. Never from the node: the code that
     /// checked the certificate sets it.
     pub verified: Option<Account>,
     /// Node of the Pod (`NODE_NAME`).

@@ -305,7 +305,7 @@ fn clusters<'a>(inputs: &Inputs<'a>) -> impl Iterator<Item = OneCluster<'a>> {
         })
 }
 
-/// Endpoints whose workload was told to take no mutual TLS on their port.
+/// Endpoints whose workload does not accept mutual TLS on their port, by policy.
 fn refusing(client: &Client<'_>, endpoints: &Endpoints) -> Vec<usize> {
     let snapshot = client.snapshot;
     let policies = &snapshot.peer_authentications;

@@ -59,7 +59,7 @@ impl ops::IndexMut<Kind> for Manifests {
 }
 
 /// Names and versions of one type's resources, for looking up thousands at once. Holds no
-/// resource, so that whoever keeps it keeps no bytes alive.
+/// resource, so that it does not keep resources in memory.
 #[derive(Debug, Default)]
 pub struct Index(HashMap<Arc<str>, Slot, BuildHasherDefault<TextHasher>>);
 
@@ -109,7 +109,7 @@ impl Index {
 struct Indices(ByKind<OnceLock<Arc<Index>>>);
 
 impl Clone for Indices {
-    /// Empty: whoever copies a manifest is about to change it.
+    /// Empty: a manifest is copied to be changed.
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -143,7 +143,7 @@ pub fn differences(old: &Set, new: &Set) -> Vec<Difference> {
 }
 
 /// Inserts a resource unless the set holds the same already; keeps structure shared. One with
-/// the same bytes from other sources is put too: it is no difference, but provenance is shown.
+/// the same bytes from other sources is put, too: it is not a difference, but its provenance is shown.
 pub fn put(set: &mut Set, resource: Arc<Resource>) {
     let same = set
         .get(&resource.name)

@@ -280,7 +280,7 @@ fn object(collection: &'static Collection, value: &Value) -> Result<(Object, Vec
     ))
 }
 
-/// Sends what the tree holds now, and what changes until the process drains. `first` is told
+/// Sends what the tree holds now, and what changes until the process drains. `first` is notified
 /// when the first reading was sent.
 pub async fn follow(
     dir: PathBuf,
@@ -317,7 +317,7 @@ pub async fn follow(
             ),
         }
         if let Some(first) = first.take() {
-            // Nobody waits when the start was given up.
+            // The receiver is gone when the start was given up.
             let _given_up = first.send(());
         }
         tokio::select! {

@@ -119,7 +119,7 @@ impl Updater for Intake {
                     key: ObjectKey::new(&object.meta.namespace, &object.meta.name),
                     object: Some(object),
                 }),
-                // One bad resource is no reason to refuse the others.
+                // One invalid resource does not affect the others.
                 Err(error) => tracing::warn!(
                     collection = collection.name,
                     error = %error,
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn services_are_asked_for_whoever_declared_them() {
+    fn services_are_subscribed_to_in_both_collections() {
         let names = subscriptions();
         for wanted in [
             "istio/networking/v1alpha3/serviceentries",

@@ -25,7 +25,7 @@ use crate::{world::state::World, xds::registry::Taken};
 pub(super) struct Wanted {
     /// `<kind>/<namespace>/<name>`
     resource: Option<String>,
-    /// Another version than this counts as held by nobody.
+    /// Another version than this counts as held by no proxy.
     #[serde(rename = "resourceVersion")]
     version: Option<String>,
 }

@@ -171,7 +171,7 @@ pub(super) async fn push_status(Shared(state): Page, Query(params): Query<Params
     let skipped = state
         .world
         .inspect(|writer| {
-            // Classes that wait for somebody to come back are nobody's trouble.
+            // Classes without proxies do not matter here.
             let outbound = writer.fleet.outbound_classes();
             let outbound = outbound.filter(|(_, members)| *members > 0);
             let outbound = outbound.map(|(class, _)| class.manifests().clone());

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 pub const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest time for a lookup.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Streams at most: a name that stands for everything is not meant.
+/// Maximum number of streams: protects against names with too many addresses.
 const MAX_GALLEYS: usize = 32;
 
 /// What names stand for, and how to talk to what is there.

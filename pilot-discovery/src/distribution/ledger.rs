@@ -1,4 +1,4 @@
-//! What is said of every object, and what is to be said anew: pure.
+//! The last report of every object, and which objects are due again: pure.
 //!
 //! A round counts a bounded number of objects. First those that changed, or that reach other
 //! classes than before; then those that not every proxy holds; then, a few a round, those whose

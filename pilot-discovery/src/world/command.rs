@@ -1,4 +1,4 @@
-//! What the writer is told.
+//! Commands to the writer.
 
 use std::sync::Arc;
 

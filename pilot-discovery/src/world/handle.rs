@@ -123,7 +123,7 @@ impl Handle {
     ) -> anyhow::Result<T> {
         let (reply, result) = oneshot::channel();
         let inspection = Box::new(move |world: &World| {
-            // Nobody waits any more: the page was closed.
+            // The receiver is gone: the page was closed.
             let _closed = reply.send(inspection(world));
         });
         self.send(Command::Inspect(Inspection(inspection))).await?;

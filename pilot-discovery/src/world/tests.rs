@@ -73,7 +73,7 @@ fn class(snapshot: &Snapshot, namespace: &str) -> OutboundClass {
 }
 
 #[test]
-fn a_forked_class_is_what_it_would_be_if_it_were_made_anew() {
+fn a_forked_class_is_what_it_would_be_if_it_were_made_rebuilt() {
     let mut builder = Builder::new(Mesh::default());
     let (objects, _) = crate::config::dir::parse(CONFIG.as_bytes()).unwrap();
     for ((_, key), object) in objects {
@@ -89,12 +89,12 @@ fn a_forked_class_is_what_it_would_be_if_it_were_made_anew() {
         for to in &classes {
             assert!(from.is_like(to));
             let forked = from.fork(&snapshot, to.clone(), &mut cache);
-            let anew = Outbound::new(&snapshot, to.clone(), &mut Cache::default());
+            let rebuilt = Outbound::new(&snapshot, to.clone(), &mut Cache::default());
             for kind in Kind::ALL {
-                let (forked, anew) = (forked.manifests(), anew.manifests());
-                assert_eq!(forked[kind], anew[kind], "{kind:?}");
+                let (forked, rebuilt) = (forked.manifests(), rebuilt.manifests());
+                assert_eq!(forked[kind], rebuilt[kind], "{kind:?}");
             }
-            assert_eq!(forked.manifests().skipped, anew.manifests().skipped);
+            assert_eq!(forked.manifests().skipped, rebuilt.manifests().skipped);
         }
     }
     let other = OutboundClass {
@@ -144,7 +144,7 @@ fn gateways_share_a_class_only_with_those_who_may_see_the_same() {
     let (snapshot, changes) = builder.publish();
     let foreign = class(&snapshot, &of("other", "good"));
     assert_eq!(foreign.secret_access, SecretAccess::Unknown);
-    // Who may do what moves gateways and makes nothing anew.
+    // Who may do what moves gateways and rebuilds nothing.
     assert_eq!(changes.rights.len(), 1);
     let dirt = Dirt::of(&snapshot, &changes);
     assert!(!dirt.all && !dirt.gateways && dirt.credentials.is_empty());

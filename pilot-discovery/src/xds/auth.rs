@@ -6,7 +6,7 @@ use pilot_model::{credential::Account, mesh::Mesh, proxy::Proxy};
 /// Who is at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// A plaintext port: nobody is asked who they are.
+    /// A plaintext port: callers are not authenticated.
     Anonymous,
     /// TLS without a verified certificate.
     Unknown,

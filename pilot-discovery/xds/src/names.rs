@@ -1,7 +1,7 @@
 //! Sets of names that proxies subscribe to.
 //!
 //! A proxy subscribes to the endpoints of all its clusters, which are those of its whole class:
-//! thousands of names, the same for everybody. So a set is written as the difference to the
+//! thousands of names, the same for all of them. So a set is written as the difference to the
 //! index of a manifest, which all streams of a class share.
 
 use std::{collections::BTreeSet, sync::Arc};

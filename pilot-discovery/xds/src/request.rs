@@ -84,7 +84,7 @@ fn text<'a>(message: &'a [u8], span: &Span) -> &'a str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Why a message is no request.
+/// Why a message cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// Not an encoding of the message.
@@ -147,7 +147,7 @@ const STATUS_MESSAGE: u32 = 2;
 /// Reads a `DiscoveryRequest`.
 ///
 /// # Errors
-/// Says why it is no such message.
+/// If the bytes are not an encoding of the message.
 pub fn read_sotw(message: &Bytes) -> Result<(Option<Node>, Request), Malformed> {
     let mut fields = Fields::new(message);
     let (mut node, mut names) = (None, Vec::new());
@@ -177,7 +177,7 @@ pub fn read_sotw(message: &Bytes) -> Result<(Option<Node>, Request), Malformed> 
 /// Reads a `DeltaDiscoveryRequest`.
 ///
 /// # Errors
-/// Says why it is no such message.
+/// If the bytes are not an encoding of the message.
 pub fn read_delta(message: &Bytes) -> Result<(Option<Node>, Request), Malformed> {
     let mut fields = Fields::new(message);
     let (mut node, mut type_url, mut nonce, mut error) = (None, String::new(), String::new(), None);

@@ -236,7 +236,7 @@ impl Stream {
             return Event::Subscribed(kind);
         }
         // Names in the text of the view, so that streams share it. (Not by the index: it would be
-        // made anew after every change.)
+        // made again after every change.)
         let named: Vec<Arc<str>> = subscribe
             .iter()
             .filter(|name| *name != "*")

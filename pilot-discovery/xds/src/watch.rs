@@ -64,7 +64,7 @@ struct Unanswered {
 pub(super) struct Undo {
     /// Names with the version held before, `None` = nothing.
     before: Vec<(Arc<str>, Option<u64>)>,
-    /// Names of which nobody knows what was held before.
+    /// Names of which it is not known what was held before.
     pending_names: NameSet,
     /// Nothing at all was held before.
     from_nothing: bool,

@@ -53,7 +53,7 @@ pub(crate) struct Policies {
 
 impl Policies {
     /// Puts a policy in the place of what `id` named. Returns the Services that it targets or
-    /// targeted; when there are none, [`Self::scoped`] says what it comes to.
+    /// targeted; when there are none, [`Self::scoped`] has its conversion.
     pub(crate) fn replace(
         &mut self,
         id: &PolicyId,
@@ -88,7 +88,7 @@ impl Policies {
         touched.into_iter().map(key).collect()
     }
 
-    /// What a policy comes to when it has no targets.
+    /// The conversion of a policy without targets.
     pub(crate) fn scoped(&self, id: &PolicyId, mesh: &Mesh) -> Converted {
         match self.by_id.get(id) {
             Some(policy) if policy.is_for_all() => policy::scope(policy.source(), &names(mesh)),

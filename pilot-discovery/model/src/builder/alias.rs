@@ -59,7 +59,7 @@ impl Builder {
         }
     }
 
-    /// Decides the aliases of `host` anew when it came or went.
+    /// Decides the aliases of `host` again when it came or went.
     pub(super) fn follow_presence(&mut self, host: &Host, was_known: bool) {
         if self.next.services.contains_key(host) == was_known {
             return;

@@ -54,7 +54,7 @@ impl Builder {
         }
     }
 
-    /// Says whether an account may be sent the keys of its namespace; `None`: nobody knows.
+    /// Sets whether an account may be sent the keys of its namespace; `None`: not known.
     pub fn set_right(&mut self, account: &Account, right: Option<bool>) {
         let rights = &mut self.next.cluster_secrets.rights;
         if rights.get(account).copied() == right {

@@ -61,7 +61,7 @@ impl Builder {
         }
     }
 
-    /// Puts what a unit comes to in the place of what it came to, as far as they differ.
+    /// Replaces a unit's resources; unchanged ones keep their version.
     fn put_converted(&mut self, unit: &Unit, new: Converted) {
         let mut old = self.converted.remove(unit).unwrap_or_default();
         let mut complaints = new.complaints;

@@ -35,7 +35,7 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// The value that `build` makes of `inputs`, shared with whoever asked for it with equal
+    /// The value that `build` makes of `inputs`, shared by all callers with equal
     /// inputs. `build` is a function and no closure: it sees nothing that is not in the key.
     pub fn get_or_build<I: Hash>(&mut self, inputs: &I, build: fn(&I) -> T) -> Arc<T> {
         let key = hash_of(inputs);

@@ -19,7 +19,7 @@ pub struct Dirt {
     pub endpoints: BTreeSet<Host>,
     /// Hosts whose virtual hosts may differ.
     pub routes: BTreeSet<Host>,
-    /// VirtualServices whose own hosts (that are no services) may differ.
+    /// VirtualServices whose own hosts (those that are not services) may differ.
     pub virtual_services: BTreeSet<ObjectKey>,
     /// Hosts whose ports' listeners may differ.
     pub listeners: BTreeSet<Host>,

@@ -17,7 +17,7 @@ use crate::{
     resource::{Resource, Skipped},
 };
 
-/// An inbound class; small, so it is made anew whenever something it reads changed.
+/// An inbound class; small, so it is rebuilt whenever something that it reads changed.
 #[derive(Debug)]
 pub struct Inbound {
     class: InboundClass,

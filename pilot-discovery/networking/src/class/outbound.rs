@@ -444,9 +444,9 @@ impl Outbound {
         next: &mut Manifests,
     ) {
         let fixed = route::outbound::fixed_names(&self.client(snapshot));
-        let nobody = OrdSet::new();
+        let none = OrdSet::new();
         for name in touched {
-            let owners = self.routes.get(name).unwrap_or(&nobody);
+            let owners = self.routes.get(name).unwrap_or(&none);
             if owners.is_empty() && !fixed.contains(name) {
                 self.routes.remove(name);
                 next[Kind::Route].remove(name);

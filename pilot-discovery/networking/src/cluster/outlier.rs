@@ -50,7 +50,7 @@ pub(super) fn apply(cluster: &mut Cluster, settings: Option<&Settings>) {
         }
     }
     cluster.outlier_detection = Some(detection);
-    // Zero by default: traffic to nobody healthy fails rather than going to everybody.
+    // Zero by default: without a healthy endpoint, traffic fails instead of going to all endpoints.
     let minimum = f64::from(settings.min_health_percent.clamp(0, 100));
     cluster
         .common_lb_config

@@ -1,4 +1,4 @@
-//! Listeners of gateways: a filter chain for each server, told apart by server name.
+//! Listeners of gateways: a filter chain for each server, distinguished by server name.
 
 use pilot_model::hashed::Hashed;
 use std::{collections::BTreeSet, sync::Arc};

@@ -28,7 +28,7 @@ use crate::{
 /// Counts secrets that were asked for and could not be sent.
 pub const ERRORS: &str = "pilot_sds_certificate_errors_total";
 
-/// Why there is no such secret for the gateway.
+/// Why the gateway is not sent a secret.
 enum Missing {
     /// It is not known yet whether it may be sent.
     Pending,

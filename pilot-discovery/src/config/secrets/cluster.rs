@@ -50,7 +50,7 @@ impl Metrics {
             lists: list_watch::Metrics {
                 events: registry.counter(
                     "pilot_secret_events_total",
-                    "Secrets, and ends of Secrets, that the API server told of",
+                    "Secrets that the API server reported as changed or deleted",
                 ),
                 errors: registry.counter_vec(
                     "pilot_secret_errors_total",
@@ -77,7 +77,7 @@ pub struct Options {
 }
 
 /// Follows what connected gateways may see, until the process drains. The world must have been
-/// told that there is a cluster.
+/// notified that there is a cluster.
 pub async fn follow(client: Client, options: Options, world: world::Handle, drain: drain::Watch) {
     let mut gateways = world.gateways();
     let (news_tx, mut news) = mpsc::channel(NEWS);

@@ -32,7 +32,7 @@ pub(super) fn credential(
         Ok(value)
     };
     let (mut certificate, mut key) = (secret.value("cert")?, secret.value("key")?);
-    // One name alone is no pair: many Secrets have something that is called `key`.
+    // One name alone is not a pair: many Secrets have something that is called `key`.
     if certificate.is_empty() || key.is_empty() {
         (certificate, key) = (secret.value("tls.crt")?, secret.value("tls.key")?);
     }
@@ -93,7 +93,7 @@ fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, 
         .iter()
         .any(|one| X509Certificate::from_der(one).is_err())
     {
-        return Err(format!("{what} holds something that is no certificate"));
+        return Err(format!("{what} contains data that is not a certificate"));
     }
     Ok(found)
 }

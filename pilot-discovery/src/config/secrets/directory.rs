@@ -131,7 +131,7 @@ fn read_file(path: &Path) -> Result<BTreeMap<ObjectKey, Credential>, String> {
 }
 
 /// Sends what the directory holds now, and what changes until the process drains. `first` is
-/// told when the first reading was sent.
+/// notified when the first reading was sent.
 pub async fn follow(
     dir: PathBuf,
     world: world::Handle,
@@ -174,7 +174,7 @@ pub async fn follow(
             ),
         }
         if let Some(first) = first.take() {
-            // Nobody waits when the start was given up.
+            // The receiver is gone when the start was given up.
             let _given_up = first.send(());
         }
         tokio::select! {

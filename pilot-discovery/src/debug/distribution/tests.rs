@@ -37,7 +37,7 @@ spec:
   trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}
 "#;
 
-/// A connected proxy that answers when it is told to.
+/// A connected proxy that answers on request.
 struct Peer {
     connection: Connection,
     stream: Stream,
@@ -175,7 +175,7 @@ async fn a_proxy_holds_an_object_when_it_took_all_that_is_made_from_it() {
     apply(&state, CONFIG, "v1").await;
     let mut near = Peer::connect(&state, "a").await;
     let mut far = Peer::connect(&state, "b").await;
-    // The rule is private: it does not reach the other one, which is in nobody's way.
+    // The rule is private: it does not reach the other one, which does not matter here.
     let (_, body) = ask(&state, RULE, None).await;
     assert_eq!(body["resourceVersion"], "v1");
     assert_eq!(body["proxies"][0]["pilot"], "pilot-0.istio-system");
@@ -203,7 +203,7 @@ async fn a_proxy_holds_an_object_when_it_took_all_that_is_made_from_it() {
 }
 
 #[tokio::test]
-async fn a_change_that_is_not_published_is_held_by_nobody() {
+async fn a_change_that_is_not_published_is_held_by_no_proxy() {
     let pace = Pace {
         after: std::time::Duration::from_secs(3600),
         max: std::time::Duration::from_secs(3600),
@@ -222,7 +222,7 @@ async fn a_change_that_is_not_published_is_held_by_nobody() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_held_by_nobody() {
+async fn what_does_not_exist_is_held_by_no_proxy() {
     let state = state_of_a_pilot(Pace::default());
     let mut peer = Peer::connect(&state, "a").await;
     peer.answer(None);

@@ -12,7 +12,7 @@ use pilot_networking::{
 use super::*;
 use pilot_networking::class::{fleet::Membership, group::ClassState};
 
-/// A pilot with one class, and proxies that take what they are told to take.
+/// A pilot with one class, and proxies that take what the test says.
 struct World {
     ledger: Ledger,
     mesh: Mesh,
@@ -88,7 +88,7 @@ impl World {
         self.taken.insert(connection, [Some(self.mesh.version); 5]);
     }
 
-    /// A round; what it says anew, by object: version, held, reached.
+    /// A round; what it reports again, by object: version, held, reached.
     fn round(&mut self) -> Vec<(usize, String)> {
         let before = self.ledger.resources.clone();
         let state = WorldState {

@@ -35,7 +35,7 @@ fn who_comes_or_moves_is_counted_when_it_took_everything_or_after_some_time() {
     // It moves: what it took is of another class.
     assert_eq!(count(5, [Some(4); 5], start + 12 * SECOND), nothing);
     assert_eq!(count(5, [Some(5); 5], start + 13 * SECOND), [[5; 5]]);
-    // It moves again, and time begins anew.
+    // It moves again, and the time starts over.
     assert_eq!(count(6, [Some(5); 5], start + 14 * SECOND), nothing);
     assert_eq!(count(6, [Some(5); 5], start + 23 * SECOND), nothing);
     assert_eq!(count(6, [Some(5); 5], start + 24 * SECOND), [[0; 5]]);

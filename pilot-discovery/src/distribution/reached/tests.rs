@@ -1,4 +1,4 @@
-//! What objects reach, against counting everything anew.
+//! What objects reach, compared with counting from scratch.
 
 use proptest::prelude::*;
 

@@ -1,7 +1,7 @@
 //! On which ports the first bytes of a connection are looked at.
 //!
-//! A server that speaks first would wait for ever behind an inspector, so each is turned off
-//! where nobody asks for what it finds.
+//! A server that speaks first would wait forever behind an inspector, so each is turned off
+//! where its result is not used.
 
 use std::collections::BTreeMap;
 
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn inspectors_are_off_where_nobody_asks() {
+    fn inspectors_are_off_where_their_result_is_not_used() {
         let filters = inspectors(&[needs(None, false, true), needs(Some(80), true, false)]);
         assert_eq!(filters.len(), 2);
         // Only port 80 wants TLS looked at.

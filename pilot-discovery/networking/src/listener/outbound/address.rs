@@ -18,7 +18,7 @@ pub enum Arrival {
     Addresses(Vec<IpAddr>),
 }
 
-/// Arrivals of raw connections; HTTP always arrives at the wildcard and is told apart by host.
+/// Arrivals of raw connections; HTTP always arrives at the wildcard and is distinguished by host.
 pub fn of_service(
     service: &Service,
     port_name: &str,

@@ -357,7 +357,7 @@ impl Entry {
     }
 }
 
-/// Plain HTTP, told by its first bytes.
+/// Plain HTTP, detected by its first bytes.
 pub(crate) fn plain_http(http10: bool) -> FilterChainMatch {
     let protocols = http10
         .then_some("http/1.0")

@@ -25,12 +25,12 @@ const BY_STATUS: &str = "retriable-status-codes";
 const DEFAULT_ATTEMPTS: u32 = 2;
 /// How often another host is looked for before a previous one is taken again.
 const HOST_SELECTION_ATTEMPTS: i64 = 5;
-/// Priorities tried before the load of each is computed anew.
+/// Priorities tried before the load of each is computed again.
 const PRIORITY_UPDATE: i32 = 2;
 
 /// The policy of a route: its own, else the mesh's, else the built-in one; `None` = no retries.
 ///
-/// `hashed`: the destination is picked by consistent hashing, so that another host is no choice.
+/// `hashed`: the destination is picked by consistent hashing, so that no other host may be chosen.
 pub(super) fn policy(
     retries: Option<&api::HttpRetry>,
     mesh: &Mesh,

@@ -21,7 +21,7 @@ const VIRTUAL_HOSTS: u32 = 2;
 const MAX_BODY_BYTES: u32 = 1 << 20;
 
 /// Concatenates `entries`, which are in any order. A name or domain that several claim goes to
-/// the one of the least rank; whoever is left without a domain is left out.
+/// the one of the least rank; an entry without a domain is left out.
 pub fn assemble<'a>(
     client: &Client<'_>,
     route: &str,

@@ -30,7 +30,7 @@ pub(super) fn of_service(service: &Service, dns_domain: &str, ip_mode: IpMode) -
     domains.into_iter().map(Arc::from).collect()
 }
 
-/// A host that is no service: only its own name.
+/// A host that is not a service: only its own name.
 pub(super) fn of_host(host: &Host) -> Arc<str> {
     match host.as_str().parse::<Ipv6Addr>() {
         Ok(ip) => format!("[{ip}]").into(),

@@ -1,4 +1,4 @@
-//! The virtual hosts of one service, or of the hosts of a VirtualService that are no services.
+//! The virtual hosts of one service, or of the hosts of a VirtualService that are not services.
 
 use pilot_model::hashed::Hashed;
 use std::{collections::BTreeSet, sync::Arc};
@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// Port at which hosts that are no services can be asked for.
+/// Port at which hosts that are not services can be asked for.
 const HTTP_PORT: u32 = 80;
 
 /// Everything that the virtual hosts depend on; all of it is the key.
@@ -121,7 +121,7 @@ pub fn gather<'a>(client: &Client<'a>, host: &Host) -> Inputs<'a> {
     inputs
 }
 
-/// What the virtual hosts of those hosts of `vs` are made of that are no services.
+/// Inputs of the virtual hosts for those hosts of `vs` that are not services.
 ///
 /// They can be asked for at port 80 and at the ports of the services that `vs` names as well.
 pub fn for_virtual_service<'a>(

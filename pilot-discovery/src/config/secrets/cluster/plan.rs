@@ -83,7 +83,7 @@ struct Namespace {
     users: usize,
     /// They were listed, or could not be.
     is_listed: bool,
-    /// When nobody followed it for long enough.
+    /// When it was not followed for long enough.
     ends: Option<Instant>,
 }
 
@@ -181,7 +181,7 @@ impl Plan {
             None => known.backoff.next(),
         };
         let due = now + pause;
-        // It may have been forgotten and asked about anew: the later answer counts.
+        // It may have been forgotten and asked about again: the later answer counts.
         if let Some(before) = known.due.replace(due) {
             self.timers
                 .remove(&(before, Timer::Account(account.clone())));

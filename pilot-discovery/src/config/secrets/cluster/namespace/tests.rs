@@ -146,7 +146,7 @@ async fn more_than_is_held_is_left_out() {
     // Changes within what is there are taken.
     test.take(Event::Applied(bad("a"))).await;
     assert_eq!(test.names().await, ["a!", "c"]);
-    // The next list begins anew.
+    // The next list starts over.
     test.list(vec![vec![roots("c"), bad("d")]]).await;
     assert_eq!(test.names().await, ["c", "d!"]);
     assert!(!full(&test));

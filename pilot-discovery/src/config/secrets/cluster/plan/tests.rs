@@ -139,7 +139,7 @@ fn a_namespace_is_followed_for_a_minute_after_its_last_gateway() {
     let forgotten = |account: &Account| Tell(account.clone(), None);
     let end = vec![forgotten(&one), forgotten(&two), Stop("edge".into())];
     assert_eq!(test.within(60), [(60, end)]);
-    // Back too late: all begins anew, but for the answer.
+    // Back too late: everything starts over, except for the answer.
     assert_eq!(test.joined(&two), [Start("edge".into())]);
     let known = |account: &Account| Tell(account.clone(), Some(true));
     assert_eq!(test.listed("edge"), [known(&one), known(&two)]);
