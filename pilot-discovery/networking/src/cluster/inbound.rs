@@ -214,7 +214,7 @@ fn from_listener(
             }
             _ => {
                 return Err(format!(
-                    "defaultEndpoint {target:?} is neither loopback nor the instance itself"
+                    "defaultEndpoint {target:?} must have a loopback address, 0.0.0.0 or [::]"
                 ));
             }
         }

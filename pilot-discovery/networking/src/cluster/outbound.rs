@@ -402,7 +402,7 @@ impl One<'_, '_> {
                     Ok(None) => {}
                     Err(reason) => skipped.push(Skipped {
                         metric: "pilot_total_rejected_configs",
-                        reason: format!("cluster {} goes without TLS: {reason}", cluster.name),
+                        reason: format!("cluster {} connects without TLS: {reason}", cluster.name),
                         source: inputs.rule.and_then(|rule| rule.sources.first().cloned()),
                     }),
                 }

@@ -153,7 +153,7 @@ impl<'a, 'b> Open<'a, 'b> {
             }
             Ok(())
         } else {
-            Err("a chain for one of its hosts exists already".to_owned())
+            Err("another server already has a filter chain for one of its hosts".to_owned())
         }
     }
 
@@ -226,7 +226,7 @@ impl<'a, 'b> Open<'a, 'b> {
                     self.skipped.push(Skipped {
                         metric: REJECTED,
                         reason: format!(
-                            "listener {}: one of the server names {:?} has a chain already",
+                            "listener {}: one of the server names {:?} already has a filter chain",
                             self.name, chain.server_names
                         ),
                         source: Some(vs.config.reference.clone()),

@@ -45,7 +45,7 @@ pub fn secrets(client: &Client<'_>) -> Built {
                 built.resources.push(resource);
                 built.skipped.extend(fault.map(|fault| {
                     left_out(format!(
-                        "secret {name:?} stays what it was: the new one cannot be used: {fault}"
+                        "secret {name:?} is not updated: its new content is invalid: {fault}"
                     ))
                 }));
             }
@@ -70,7 +70,7 @@ fn find(client: &Client<'_>, resource: &str) -> Result<(Resource, Option<Arc<str
     let reason = |text: String| Missing::Reason(text);
     let (namespace, name) = sds::parse_secret(resource).ok_or_else(|| {
         reason(format!(
-            "secret {resource:?} is not kubernetes://[<namespace>/]<name>"
+            "secret {resource:?} is not of the form kubernetes://[<namespace>/]<name>"
         ))
     })?;
     if !namespace.is_empty() && namespace != &**own {
@@ -123,7 +123,7 @@ fn missing(client: &Client<'_>, name: &str) -> Missing {
         SecretAccess::Pending => return Missing::Pending,
         SecretAccess::NoCluster | SecretAccess::All => "",
         SecretAccess::Unknown => {
-            ": a gateway without a certificate of the mesh is sent no Secrets of the cluster"
+            ": a gateway without a certificate of the mesh is not sent Secrets of the cluster"
         }
         SecretAccess::Roots => ": the gateway's service account may not list Secrets there",
     };

@@ -389,7 +389,7 @@ pub fn server_names(hosts: &[String]) -> Result<Vec<String>, String> {
         }
         if bare.contains('*') || bare.is_empty() {
             return Err(format!(
-                "server name {host:?} has a * that is not its first label"
+                "server name {host:?} is invalid: * may only be the whole first label"
             ));
         }
         names.push(host.to_ascii_lowercase());

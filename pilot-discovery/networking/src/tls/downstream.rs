@@ -78,7 +78,10 @@ fn context(settings: &ServerTlsSettings, mesh: &Mesh) -> Result<DownstreamTlsCon
     let mode = settings.mode();
     let certificates = match mode {
         ServerMode::Passthrough | ServerMode::AutoPassthrough => {
-            return Err(format!("tls mode {} does not end TLS", mode.as_str_name()));
+            return Err(format!(
+                "tls mode {} does not terminate TLS",
+                mode.as_str_name()
+            ));
         }
         ServerMode::IstioMutual => vec![sds::workload_certificate()],
         _ => certificates(settings)?,

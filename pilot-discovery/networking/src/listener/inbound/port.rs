@@ -52,7 +52,7 @@ pub(super) fn collect(server: &Server<'_>) -> (Vec<Port>, Vec<Skipped>) {
         if refused {
             skipped.push(conflict(
                 port,
-                "the proxy needs this port itself; choose another",
+                "the proxy itself uses this port; choose another",
             ));
         }
         !refused && port.protocol != Protocol::Udp
@@ -74,7 +74,7 @@ fn of_services(server: &Server<'_>, skipped: &mut Vec<Skipped>) -> Vec<Port> {
         if let Some(older) = ports.iter().find(|port| port.number == target.port) {
             if older.protocol != protocol {
                 let reason = format!(
-                    "an older service speaks {} there, {} speaks {}; let both name one protocol",
+                    "an older service uses {} here, but {} uses {}; declare the same protocol",
                     older.protocol.as_str(),
                     target.service.host(),
                     protocol.as_str(),

@@ -225,7 +225,7 @@ impl<'a> Inputs<'a> {
             return None;
         }
         if binding.bound && self.port < FIRST_UNPRIVILEGED && class.unprivileged {
-            return Some("the proxy has no right to bind ports below 1024; choose a higher one");
+            return Some("the proxy may not bind ports below 1024; choose a higher one");
         }
         let wildcard = match &binding.bind {
             Some(bind) => class.ip_mode.wildcards().contains(&&**bind),
@@ -238,7 +238,7 @@ impl<'a> Inputs<'a> {
             self.mesh.inbound_port,
         ];
         (wildcard && reserved.contains(&self.port))
-            .then_some("the proxy needs this port itself; choose another")
+            .then_some("the proxy itself uses this port; choose another")
     }
 
     /// Whether there is nothing to build.

@@ -232,7 +232,7 @@ impl Entry {
             let named = self.exclusive.or(theirs).map_or("", Protocol::as_str);
             skipped.push(conflict(
                 claim,
-                &format!("{named} shares a port with nothing else"),
+                &format!("{named} cannot share a port with another protocol"),
             ));
             return;
         }
@@ -265,7 +265,7 @@ impl Entry {
             if self.tcp.iter().any(|known| known.matches_like(&chain)) {
                 skipped.push(conflict(
                     claim,
-                    "an older service takes the same connections; give it an address or another port",
+                    "an older service matches the same connections; use another address or port",
                 ));
             } else {
                 self.tcp.push(chain);

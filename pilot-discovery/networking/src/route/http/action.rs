@@ -149,7 +149,7 @@ fn redirect_action(redirect: &api::HttpRedirect, port: u32) -> Result<RedirectAc
         308 => RedirectResponseCode::PermanentRedirect,
         other => {
             return Err(format!(
-                "redirectCode {other} is none of 301, 302, 303, 307, 308"
+                "redirectCode {other} is invalid: want 301, 302, 303, 307 or 308"
             ));
         }
     };
@@ -181,7 +181,7 @@ fn redirect_action(redirect: &api::HttpRedirect, port: u32) -> Result<RedirectAc
 fn direct_response(direct: &api::HttpDirectResponse) -> Result<DirectResponseAction, String> {
     if !(200..600).contains(&direct.status) {
         return Err(format!(
-            "directResponse.status {} is not within 200 to 599",
+            "directResponse.status {} is invalid: want 200 to 599",
             direct.status
         ));
     }
@@ -204,7 +204,7 @@ fn direct_response(direct: &api::HttpDirectResponse) -> Result<DirectResponseAct
         && *length > MAX_BODY_BYTES
     {
         return Err(format!(
-            "directResponse.body has {length} bytes, at most {MAX_BODY_BYTES} are sent"
+            "directResponse.body has {length} bytes: want at most {MAX_BODY_BYTES}"
         ));
     }
     Ok(DirectResponseAction {

@@ -158,7 +158,7 @@ fn trimmed(entry: &VirtualHostEntry, domains: &[&str]) -> Bytes {
 fn duplicate(entry: &VirtualHostEntry, what: &str) -> Skipped {
     Skipped {
         metric: "pilot_vservice_dup_domain",
-        reason: format!("{what} is served by an older claim; name each host in one place"),
+        reason: format!("{what} is already served by an older object; declare it only once"),
         source: entry
             .sources
             .iter()

@@ -231,7 +231,9 @@ pub fn build(inputs: &Inputs<'_>) -> Built {
         .skipped
         .extend(inputs.disputed.iter().map(|host| Skipped {
             metric: "pilot_vservice_dup_domain",
-            reason: format!("an older VirtualService rules {host}; put the routes into that one"),
+            reason: format!(
+                "an older VirtualService configures {host}; add the routes to that one"
+            ),
             source: inputs.vs.map(|vs| vs.config.reference.clone()),
         }));
     for slot in &inputs.slots {
