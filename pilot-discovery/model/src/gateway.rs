@@ -182,7 +182,7 @@ pub fn merge<'a>(client: &Client<'a>) -> Merged<'a> {
             };
             let number = listen_port(client, server.port);
             if client.class.unprivileged && number < FIRST_UNPRIVILEGED_PORT {
-                let reason = format!("port {number} needs a privilege that the gateway lacks");
+                let reason = format!("the gateway may not bind port {number}; use 1024 or higher");
                 merging.reject(gateway, at, &reason);
             } else if let Err(reason) = merging.place(server, number) {
                 merging.reject(gateway, at, &reason);
@@ -212,7 +212,7 @@ fn read<'a>(
     }
     let protocol = Protocol::parse(&port.protocol);
     if protocol == Protocol::Udp {
-        return Err("protocol UDP is not served".to_owned());
+        return Err("protocol UDP is not supported".to_owned());
     }
     // What speaks plain HTTP has TLS settings for its redirect only.
     let tls = match spec
@@ -293,7 +293,7 @@ impl<'a> Merging<'a> {
         let routed = kind == PortKind::Tls && server.is_http();
         if routed && self.routes.contains(&route) {
             return Err(format!(
-                "port {} named {:?} has a server already: names must differ",
+                "port {} named {:?} already has a server: port names must differ",
                 server.port, server.port_name
             ));
         }
@@ -336,7 +336,10 @@ fn join(port: &Port<'_>, kind: PortKind, server: &Server<'_>) -> Result<(), Stri
                     .any(|o| o.host == own.host)
             });
             taken.map_or(Ok(()), |own| {
-                Err(format!("host {} is taken on port {number}", own.host))
+                Err(format!(
+                    "host {} is already served on port {number}",
+                    own.host
+                ))
             })
         }
         (PortKind::Tls, _) => Err(format!(
@@ -346,7 +349,7 @@ fn join(port: &Port<'_>, kind: PortKind, server: &Server<'_>) -> Result<(), Stri
             "TLS on port {number}, which an older server uses for plain text"
         )),
         _ => Err(format!(
-            "protocol {} on port {number}, which an older server uses for another",
+            "protocol {} on port {number}, which an older server already uses",
             server.protocol.as_str()
         )),
     }

@@ -1,8 +1,8 @@
 //! Clusters (CDS).
 //!
-//! One service gives one cluster a port, and one more a port and subset of its DestinationRule.
-//! [`crate::policy`] finds the settings that apply to such a cluster; the other modules each put one part of
-//! them into it.
+//! A service gets one cluster per port, and one more per port and subset of its DestinationRule.
+//! [`crate::policy`] finds the settings that apply to such a cluster; each of the other modules
+//! fills in one part.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -38,12 +38,12 @@ mod outlier;
 mod pool;
 pub mod protocol;
 
-/// "No limit" of every circuit breaker.
+/// Value of a circuit breaker that means "no limit".
 const UNLIMITED: u32 = u32::MAX;
-/// Idle connections to addresses outside the registry are closed after this.
+/// Idle timeout of connections to addresses outside the registry.
 const PASSTHROUGH_IDLE: Duration = Duration::from_secs(300);
 
-/// Clusters that every proxy of a type has, whatever is in the mesh.
+/// Clusters that every proxy of a type gets, whatever the mesh contains.
 pub fn fixed(client: &Client<'_>) -> Vec<Resource> {
     let mesh = &*client.snapshot.mesh;
     let mut clusters = vec![black_hole(mesh)];
@@ -56,7 +56,7 @@ pub fn fixed(client: &Client<'_>) -> Vec<Resource> {
         .collect()
 }
 
-/// Where traffic ends that must not go anywhere.
+/// A cluster without endpoints: its traffic is dropped.
 fn black_hole(mesh: &Mesh) -> Cluster {
     Cluster {
         name: name::BLACK_HOLE_CLUSTER.to_owned(),
@@ -67,7 +67,7 @@ fn black_hole(mesh: &Mesh) -> Cluster {
     }
 }
 
-/// To the address that was dialled, in the protocol that was spoken.
+/// Forwards to the address that was dialled, in the protocol of the client.
 fn passthrough(name: &str, mesh: &Mesh) -> Cluster {
     let options = HttpProtocolOptions {
         common_http_protocol_options: Some(CommonOptions {
@@ -92,7 +92,7 @@ fn passthrough(name: &str, mesh: &Mesh) -> Cluster {
     cluster
 }
 
-/// What service clusters have in common before any policy.
+/// The common part of service clusters, before any policy.
 fn base(name: String, stat_name: Option<String>, mesh: &Mesh) -> Cluster {
     Cluster {
         alt_stat_name: stat_name.unwrap_or_else(|| name::stat(&name)),
@@ -117,7 +117,7 @@ fn unlimited() -> CircuitBreakers {
     }
 }
 
-/// What the `istio` metadata of a cluster tells about it.
+/// Content of the `istio` metadata of a cluster.
 #[derive(Debug, Default)]
 struct Description<'a> {
     services: Vec<&'a Service>,
@@ -125,7 +125,7 @@ struct Description<'a> {
     /// Path of the DestinationRule that applies.
     config: Option<String>,
     subset: &'a str,
-    /// Connections are secured for a server outside the mesh.
+    /// Connections use TLS towards a server outside the mesh.
     foreign_tls: bool,
 }
 
@@ -181,17 +181,17 @@ fn seconds(value: &prost_types::Duration) -> u32 {
     u32::try_from(value.seconds).unwrap_or_default()
 }
 
-/// A count that is set only when it is above zero.
+/// A count, set only when it is above zero.
 fn positive(value: i32) -> Option<u32> {
     u32::try_from(value).ok().filter(|value| *value > 0)
 }
 
-/// The addresses of a dual-stack proxy, IPv4 first.
+/// Whether the proxy has addresses of both families.
 fn is_dual(mode: IpMode) -> bool {
     mode == IpMode::Dual
 }
 
-/// The options of one extension, as `typed_extension_protocol_options` wants them.
+/// The options in the form of `typed_extension_protocol_options`.
 fn extension_options(options: &HttpProtocolOptions) -> BTreeMap<String, prost_types::Any> {
     BTreeMap::from([(
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions".to_owned(),

@@ -1,4 +1,4 @@
-//! Where Envoy gets what a resource refers to.
+//! Where Envoy fetches resources that other resources refer to.
 
 use istio_api::envoy::config::core::v3::{
     AggregatedConfigSource, ApiConfigSource, ApiVersion, ConfigSource, GrpcService,
@@ -8,10 +8,10 @@ use istio_api::envoy::config::core::v3::{
 };
 use prost_types::Duration;
 
-/// Static cluster of the bootstrap that leads to the agent's secrets.
+/// Static cluster of the bootstrap that reaches the agent's secret server.
 pub const SDS_CLUSTER: &str = "sds-grpc";
 
-/// The stream that delivered the resource itself; waited for without limit.
+/// The stream that delivered the resource itself; Envoy waits without limit.
 pub fn ads() -> ConfigSource {
     ConfigSource {
         initial_fetch_timeout: Some(Duration::default()),
@@ -19,7 +19,7 @@ pub fn ads() -> ConfigSource {
     }
 }
 
-/// As [`ads`], but a resource that does not come within Envoy's 15 s stops holding up its user.
+/// Like [`ads`], but Envoy stops waiting for the resource after its default of 15 s.
 pub fn ads_with_timeout() -> ConfigSource {
     ConfigSource {
         resource_api_version: ApiVersion::V3.into(),

@@ -26,26 +26,26 @@ use pilot_model::{
 
 use crate::{config_source, policy::Policy, wire::duration};
 
-/// Queries after which the resolver takes a new socket.
+/// Number of queries after which the resolver opens a new socket.
 const DNS_QUERIES_PER_SOCKET: u32 = 100;
-/// Spreads the queries of many clusters.
+/// Spreads the queries of many clusters over time.
 const DNS_JITTER: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Where endpoints come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discovery {
-    /// Sent by us.
+    /// Sent by pilot.
     Eds,
-    /// Names in the cluster; all addresses of a name are endpoints.
+    /// DNS names in the cluster; all addresses of a name are endpoints.
     StrictDns,
-    /// One name in the cluster; one address for each new connection.
+    /// One DNS name in the cluster; each new connection uses one address.
     LogicalDns,
-    /// The address that was dialled.
+    /// The address that the client dialled.
     OriginalDst,
 }
 
 impl Discovery {
-    /// The clusters of `service` under `policy`; `None` when it has none.
+    /// The discovery type of clusters of `service` under `policy`; `None` if it has no clusters.
     pub fn of(service: &Service, policy: &Policy<'_>, kind: ProxyType) -> Option<Self> {
         if policy.is_passthrough() && service.resolution != Resolution::Alias {
             return Some(Self::OriginalDst);
@@ -61,12 +61,12 @@ impl Discovery {
         })
     }
 
-    /// Endpoints are names that Envoy resolves.
+    /// Whether endpoints are names that Envoy resolves.
     pub fn is_dns(self) -> bool {
         matches!(self, Self::StrictDns | Self::LogicalDns)
     }
 
-    /// Sets the cluster's type.
+    /// Sets the discovery type of the cluster.
     pub(super) fn apply(self, cluster: &mut Cluster, mesh: &Mesh, ip_mode: IpMode) {
         let kind = match self {
             Self::Eds => {

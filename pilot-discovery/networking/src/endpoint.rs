@@ -1,7 +1,7 @@
 //! Endpoints (EDS).
 //!
-//! One assignment for each cluster that takes its endpoints from us. The client's place counts
-//! only where a locality policy makes it count, so that clients elsewhere share the bytes.
+//! One assignment per EDS cluster. The client's location is part of the input only where a
+//! locality policy uses it, so that clients elsewhere share the encoded bytes.
 
 use pilot_model::hashed::Hashed;
 use std::{collections::BTreeMap, sync::Arc};
@@ -44,7 +44,7 @@ pub mod locality;
 
 use locality::Group;
 
-/// Everything that the endpoints of one service may depend on.
+/// Everything that the endpoints of one service may depend on; the whole struct is the cache key.
 #[derive(Clone, Debug, Hash)]
 pub struct Inputs<'a> {
     uses: Uses,
@@ -53,27 +53,27 @@ pub struct Inputs<'a> {
     rule: Option<&'a Arc<Hashed<Rule>>>,
     mesh: &'a Hashed<Mesh>,
     kind: ProxyType,
-    /// Positions in `endpoints` of those whose workload refuses mutual TLS; ascending.
+    /// Positions in `endpoints` of those whose workload has mutual TLS disabled; ascending.
     refusing: Vec<usize>,
     /// Only endpoints on this node.
     node: Option<&'a str>,
     /// Only endpoints of this cluster.
     cluster: Option<&'a str>,
-    /// Set when some cluster of the service orders its endpoints by distance.
+    /// Set when some cluster of the service orders its endpoints by locality.
     location: Option<ClientLocation<'a>>,
 }
 
-/// In which ways a class sends traffic to a service.
+/// In which ways the proxies of a class send traffic to a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Uses {
     /// Requests and connections are routed to its clusters.
     pub routed: bool,
-    /// A gateway forwards mesh TLS to it unopened.
+    /// A gateway forwards mesh connections to it without terminating TLS.
     pub passed_through: bool,
 }
 
 impl Uses {
-    /// Whether there is any.
+    /// Whether there is any use.
     pub fn any(self) -> bool {
         self.routed || self.passed_through
     }
@@ -88,7 +88,7 @@ pub struct ClientLocation<'a> {
     pub network: &'a str,
     /// Kubernetes cluster of the client.
     pub cluster_id: &'a str,
-    /// Only labels that some configuration names.
+    /// Only labels that some configuration refers to.
     pub labels: &'a Labels,
 }
 
@@ -127,7 +127,7 @@ impl Inputs<'_> {
         sources(self.service.sources.iter().chain(rule).cloned())
     }
 
-    /// The assignment of a cluster whose endpoints are names in itself.
+    /// The assignment that is part of a cluster whose endpoints are DNS names.
     pub(crate) fn inline(
         &self,
         cluster: &str,
@@ -138,7 +138,7 @@ impl Inputs<'_> {
     ) -> ClusterLoadAssignment {
         let mut assignment = self.assignment(cluster, port, labels, policy, discovery);
         if discovery == Discovery::LogicalDns {
-            // Envoy takes exactly one name there.
+            // Envoy accepts exactly one name here.
             assignment.endpoints.truncate(1);
             if let Some(first) = assignment.endpoints.first_mut() {
                 first.lb_endpoints.truncate(1);
@@ -212,7 +212,7 @@ impl Inputs<'_> {
     }
 }
 
-/// Makes the assignment of each cluster of the service that asks for one.
+/// Builds the assignment of each EDS cluster of the service.
 pub fn build(inputs: &Inputs<'_>) -> Built {
     let mut built = Built::default();
     if inputs.uses.routed {
@@ -241,8 +241,8 @@ fn build_routed(inputs: &Inputs<'_>) -> Vec<Resource> {
         .collect()
 }
 
-/// Makes the assignments of the SNI-DNAT clusters of a gateway: only endpoints that take mutual
-/// TLS, since the connection is not opened on the way.
+/// Builds the assignments of a gateway's SNI-DNAT clusters: only endpoints that accept mutual TLS,
+/// since the gateway does not terminate it.
 fn build_sni_dnat(inputs: &Inputs<'_>) -> Vec<Resource> {
     let sources = inputs.sources();
     clusters(inputs)
@@ -271,7 +271,7 @@ fn build_sni_dnat(inputs: &Inputs<'_>) -> Vec<Resource> {
         .collect()
 }
 
-/// An assignment that has no endpoints, for a cluster that is not known here.
+/// An assignment without endpoints, for an unknown cluster.
 pub fn empty(cluster_name: &str) -> Resource {
     let assignment = ClusterLoadAssignment {
         cluster_name: cluster_name.to_owned(),
@@ -282,7 +282,7 @@ pub fn empty(cluster_name: &str) -> Resource {
 
 type OneCluster<'a> = (&'a ServicePort, &'a str, Option<&'a Labels>, Policy<'a>);
 
-/// The clusters of the service that take their endpoints from us, in their order.
+/// The EDS clusters of the service, in order.
 fn clusters<'a>(inputs: &Inputs<'a>) -> impl Iterator<Item = OneCluster<'a>> {
     let (service, kind) = (inputs.service, inputs.kind);
     let rule = inputs.rule.map(|rule| &***rule);
@@ -305,12 +305,12 @@ fn clusters<'a>(inputs: &Inputs<'a>) -> impl Iterator<Item = OneCluster<'a>> {
         })
 }
 
-/// Endpoints whose workload does not accept mutual TLS on their port, by policy.
+/// Endpoints whose workload has mutual TLS disabled on their port, by policy.
 fn refusing(client: &Client<'_>, endpoints: &Endpoints) -> Vec<usize> {
     let snapshot = client.snapshot;
     let policies = &snapshot.peer_authentications;
     let root = &snapshot.mesh.root_namespace;
-    // Nearly always all in one namespace, without any such policy.
+    // Nearly always all are in one namespace without such a policy.
     let mut namespaces: BTreeMap<&str, bool> = BTreeMap::new();
     let mut refusing = Vec::new();
     for (at, endpoint) in endpoints.list.iter().enumerate() {
@@ -349,7 +349,7 @@ fn depends_on_location(service: &Service, rule: Option<&Arc<Hashed<Rule>>>, mesh
     })
 }
 
-/// Hosts that are only ever served by the client's own cluster.
+/// Whether the host is only ever served by the client's own cluster.
 fn is_cluster_local(host: &Host, mesh: &Mesh) -> bool {
     let suffix = format!(".svc.{}", mesh.domain);
     let system = host
@@ -369,7 +369,7 @@ fn is_cluster_local(host: &Host, mesh: &Mesh) -> bool {
         })
 }
 
-/// An IP address or a Unix socket; names cannot be sent as endpoints.
+/// Whether it is an IP address or Unix socket; names cannot be sent over EDS.
 fn is_address(endpoint: &Endpoint) -> bool {
     endpoint.address.starts_with("unix://") || endpoint.address.parse::<std::net::IpAddr>().is_ok()
 }

@@ -1,8 +1,8 @@
 //! Listeners, routes and secrets of gateways.
 //!
-//! A gateway listens on what its Gateway objects say and routes by the VirtualServices bound to
-//! them; `pilot_model::gateway` decides which servers share a port. There are few gateways, so
-//! their resources are made whole and not cached part by part.
+//! A gateway listens as its Gateway objects say and routes by the VirtualServices bound to them;
+//! `pilot_model::gateway` decides which servers share a port. There are few gateways, so their
+//! resources are built as a whole and not cached in parts.
 
 use std::collections::BTreeSet;
 
@@ -22,14 +22,14 @@ mod secret;
 
 pub use secret::{ERRORS as SECRET_ERRORS, secrets};
 
-/// Counts servers that were left out, and other configuration of gateways.
+/// Metric that counts servers, and other configuration of gateways, that were left out.
 const REJECTED: &str = "pilot_total_rejected_configs";
 
-/// Every listener of the gateway.
+/// All listeners of the gateway.
 pub fn listeners(client: &Client<'_>) -> Built {
     let merged = model::merge(client);
     let mut built = listener::build(client, &merged);
-    // Said once, here: routes come from the same servers.
+    // Reported here only: routes come from the same servers.
     built
         .skipped
         .extend(merged.rejected.iter().map(|rejected| Skipped {
@@ -40,12 +40,12 @@ pub fn listeners(client: &Client<'_>) -> Built {
     built
 }
 
-/// Every route configuration that the listeners of the gateway name.
+/// All route configurations that the gateway's listeners refer to.
 pub fn routes(client: &Client<'_>) -> Built {
     route::build(client, &model::merge(client))
 }
 
-/// Hosts that VirtualServices bound to the gateway send traffic to: no other cluster is needed.
+/// Hosts to which VirtualServices bound to the gateway send traffic: it needs no other clusters.
 pub fn referenced_hosts(client: &Client<'_>) -> BTreeSet<Host> {
     let merged = model::merge(client);
     let mut hosts = BTreeSet::new();
@@ -58,7 +58,7 @@ pub fn referenced_hosts(client: &Client<'_>) -> BTreeSet<Host> {
             hosts.extend(vs.destinations(&client.class.namespace));
         }
     }
-    // A name of a name is forwarded to what it stands for.
+    // For an alias, traffic goes to the service behind it.
     let targets: Vec<Host> = hosts
         .iter()
         .filter_map(|host| client.service(host)?.external_name.clone())
@@ -68,7 +68,7 @@ pub fn referenced_hosts(client: &Client<'_>) -> BTreeSet<Host> {
 }
 
 /// Hosts of services that clients reach through the gateway by their mesh server name; each needs
-/// its SNI-DNAT clusters.
+/// SNI-DNAT clusters.
 pub fn sni_dnat_hosts(client: &Client<'_>) -> BTreeSet<Host> {
     let merged = model::merge(client);
     automatic_services(client, &merged)
@@ -104,7 +104,7 @@ fn automatic_services<'a>(
         .filter(move |service| offered(service))
 }
 
-/// Whether an AUTO_PASSTHROUGH server forwards to `service`.
+/// Whether an AUTO_PASSTHROUGH server forwards connections to `service`.
 fn offers(server: &model::Server<'_>, service: &Service) -> bool {
     !service.mesh_external
         && service

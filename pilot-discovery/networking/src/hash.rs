@@ -1,4 +1,4 @@
-//! A fast hasher for keys that are one text.
+//! A fast hasher for keys that consist of one string.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,7 +7,7 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Hashes with xxh3; for texts that do not come from strangers.
+/// Hashes with xxh3, which is not safe against hash flooding: only for trusted strings.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TextHasher(u64);
 
@@ -17,7 +17,7 @@ impl Hasher for TextHasher {
     }
 
     fn write_u8(&mut self, byte: u8) {
-        // Ends a text; xxh3 took its length already.
+        // Marks the end of a string; xxh3 has included its length already.
         self.0 = self.0.rotate_left(8) ^ u64::from(byte);
     }
 

@@ -1,5 +1,5 @@
-//! The resource types that are served: everything that belongs to a type is here, so that a new
-//! one is a variant and its row.
+//! The resource types that pilot serves. Everything about a type is here: a new one is a variant
+//! and its row.
 
 use std::{
     array,
@@ -21,7 +21,7 @@ pub enum Kind {
     Secret,
 }
 
-/// What is to be known of a type.
+/// Properties of a type.
 struct Row {
     kind: Kind,
     type_url: &'static str,
@@ -30,7 +30,7 @@ struct Row {
     is_wildcard: bool,
 }
 
-/// In the order of [`Kind`]; a test compares.
+/// In the order of [`Kind`], which a test checks.
 const ROWS: [Row; Kind::COUNT] = [
     Row {
         kind: Kind::Cluster,
@@ -108,7 +108,7 @@ impl Kind {
         self.row().noun
     }
 
-    /// Subscribed to as a whole unless names are given.
+    /// Whether a subscription without names means all resources of the type.
     pub fn is_wildcard(self) -> bool {
         self.row().is_wildcard
     }
@@ -119,16 +119,16 @@ impl Kind {
     }
 }
 
-/// A value for each type.
+/// One value per type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ByKind<T>([T; Kind::COUNT]);
 
 impl<T> ByKind<T> {
-    /// Makes the value of each type.
+    /// Builds the value of each type.
     pub fn from_fn(mut value: impl FnMut(Kind) -> T) -> Self {
         let mut kinds = Kind::ALL.into_iter();
         Self(array::from_fn(|_| {
-            // As many as there are places.
+            // There are exactly as many kinds as array elements.
             value(kinds.next().unwrap_or(Kind::Cluster))
         }))
     }

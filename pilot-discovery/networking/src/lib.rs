@@ -1,14 +1,14 @@
 //! Envoy resources from a snapshot.
 //!
-//! Every generator has the same steps, so that it sees nothing that is not part of its key:
+//! Every generator has the same steps, so that it cannot read anything that is not in its key:
 //!
 //! ```text
 //! gather(client, what) ──► Inputs (#[derive(Hash)]) ──► hash ──► cached: the shared result
 //!                                                         └────► build(&Inputs) ──► resources
 //! ```
 //!
-//! A generator is a pure function: no clock, no randomness, no logging; the same inputs give the
-//! same bytes in every process. [`class::fleet::Fleet`] keeps what connected proxies are to hold:
+//! A generator is a pure function: no clock, no randomness, no logging; equal inputs give equal
+//! bytes in every process. [`class::fleet::Fleet`] keeps the resources of connected proxies:
 //!
 //! ```
 //! use std::time::Instant;
@@ -40,7 +40,7 @@
 //! builder.apply(collection, &ObjectKey::new("shop", "api"), Some(object))?;
 //! let (snapshot, _) = builder.publish();
 //!
-//! // What a sidecar is to hold.
+//! // The resources of a sidecar.
 //! let node = Node { id: "sidecar~10.0.0.1~web.shop~shop.svc.cluster.local".into(), ..Node::default() };
 //! let mut fleet = Fleet::default();
 //! let sides = fleet.connect(1, Proxy::parse(Some(&node))?, &snapshot, Instant::now());

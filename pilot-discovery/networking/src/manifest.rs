@@ -1,5 +1,5 @@
-//! What a class of proxies is sent: per type a persistent map, so that two versions of it share
-//! what they have in common and differ in the time of their difference.
+//! The resources of a class of proxies: per type a persistent map, so that two versions share
+//! their common part and are compared in time proportional to their difference.
 
 use std::{
     collections::HashMap,
@@ -19,23 +19,23 @@ use crate::{
 /// Resources of one type by name.
 pub type Set = OrdMap<Arc<str>, Arc<Resource>>;
 
-/// One version of everything that a class is sent.
+/// One version of all resources of a class.
 #[derive(Clone, Debug, Default)]
 pub struct Manifests {
     /// Resources by type. There is one load assignment for every EDS cluster.
     pub sets: ByKind<Set>,
-    /// What was left out, by the generator's unit of work.
+    /// What was left out, by unit of work of the generators.
     pub skipped: OrdMap<Arc<str>, Arc<[Skipped]>>,
     indices: Indices,
 }
 
 impl Manifests {
-    /// Names and versions of one type; made when it is first asked for.
+    /// Names and versions of one type; built on first use.
     pub fn names(&self, kind: Kind) -> &Arc<Index> {
         self.indices.0[kind].get_or_init(|| Arc::new(Index::of(&self.sets[kind])))
     }
 
-    /// Whether nothing differs, not even provenance or what was left out.
+    /// Whether nothing differs, including provenance and what was left out.
     pub fn is_untouched(&self, new: &Self) -> bool {
         let sets = Kind::ALL.into_iter();
         sets.map(|kind| (&self.sets[kind], &new.sets[kind]))
@@ -58,15 +58,15 @@ impl ops::IndexMut<Kind> for Manifests {
     }
 }
 
-/// Names and versions of one type's resources, for looking up thousands at once. Holds no
-/// resource, so that it does not keep resources in memory.
+/// Names and versions of the resources of one type, for looking up thousands at once. Holds no
+/// resource, so that keeping an index keeps no resource bytes in memory.
 #[derive(Debug, Default)]
 pub struct Index(HashMap<Arc<str>, Slot, BuildHasherDefault<TextHasher>>);
 
-/// A name of an [`Index`].
+/// An entry of an [`Index`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// From 0 on, without gaps.
+    /// Position, from 0 on, without gaps.
     pub at: usize,
     /// Version of the resource.
     pub version: u64,
@@ -83,7 +83,7 @@ impl Index {
         Self(slots.collect())
     }
 
-    /// The name as it is shared, with its slot.
+    /// The shared name and its slot.
     pub fn get(&self, name: &str) -> Option<(&Arc<str>, Slot)> {
         self.0.get_key_value(name).map(|(name, slot)| (name, *slot))
     }
@@ -104,18 +104,18 @@ impl Index {
     }
 }
 
-/// The indices of one version of a manifest, each made when it is first asked for.
+/// The indices of one version of the manifests, each built on first use.
 #[derive(Debug, Default)]
 struct Indices(ByKind<OnceLock<Arc<Index>>>);
 
 impl Clone for Indices {
-    /// Empty: a manifest is copied to be changed.
+    /// Starts empty: a copy is made in order to change it.
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-/// One name that two sets do not agree on.
+/// One name for which two sets differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
     /// New, or with other bytes.
@@ -124,8 +124,8 @@ pub enum Difference {
     Removed(Arc<str>),
 }
 
-/// What leads from `old` to `new`, by name. Costs what differs, as long as one was made from the
-/// other.
+/// What changes from `old` to `new`, by name. The cost is proportional to the difference, if one
+/// was derived from the other.
 pub fn differences(old: &Set, new: &Set) -> Vec<Difference> {
     if old.ptr_eq(new) {
         return Vec::new();
@@ -142,8 +142,8 @@ pub fn differences(old: &Set, new: &Set) -> Vec<Difference> {
         .collect()
 }
 
-/// Inserts a resource unless the set holds the same already; keeps structure shared. One with
-/// the same bytes from other sources is put, too: it is not a difference, but its provenance is shown.
+/// Inserts a resource unless the set holds an equal one; keeps structure shared. Equal bytes from
+/// other sources are inserted too: nothing is sent, but provenance is shown.
 pub fn put(set: &mut Set, resource: Arc<Resource>) {
     let same = set
         .get(&resource.name)

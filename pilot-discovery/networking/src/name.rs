@@ -1,4 +1,4 @@
-//! Names of clusters, routes, listeners and virtual hosts: made and parsed here only.
+//! Names of clusters, routes, listeners and virtual hosts; built and parsed only here.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use pilot_model::{
     service::{Registry, Service, ServicePort},
 };
 
-/// HTTP filter that announces to mesh servers, by ALPN, which protocol the connection of a request
-/// carries. Empty on the listener; routes configure it.
+/// HTTP filter that sets, per request, the ALPN by which mesh servers learn the protocol of the
+/// connection. Empty on the listener; routes configure it.
 pub const ALPN_FILTER: &str = "mesh.alpn";
 /// Cluster without endpoints.
 pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
-/// Cluster that dials what the client dialled.
+/// Cluster that forwards to the address that the client dialled.
 pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
-/// As [`PASSTHROUGH_CLUSTER`], to the application.
+/// Like [`PASSTHROUGH_CLUSTER`], towards the application.
 pub const INBOUND_PASSTHROUGH_CLUSTER: &str = "InboundPassthroughCluster";
-/// What a route names when its destination has no host.
+/// Cluster name of a route whose destination has no host.
 pub const UNKNOWN_SERVICE: &str = "UnknownService";
 
 /// Listener of captured outbound connections.
@@ -26,7 +26,7 @@ pub const VIRTUAL_INBOUND: &str = "virtualInbound";
 
 /// Filter chain that breaks loops to the outbound port.
 pub const OUTBOUND_BLACKHOLE_CHAIN: &str = "virtualOutbound-blackhole";
-/// Filter chain of connections that no listener takes.
+/// Filter chain of connections that match no listener.
 pub const OUTBOUND_CATCHALL_CHAIN: &str = "virtualOutbound-catchall-tcp";
 /// Filter chain that breaks loops to the inbound port.
 pub const INBOUND_BLACKHOLE_CHAIN: &str = "virtualInbound-blackhole";
@@ -34,7 +34,7 @@ pub const INBOUND_BLACKHOLE_CHAIN: &str = "virtualInbound-blackhole";
 pub const INBOUND_CATCHALL_HTTP_CHAIN: &str = "virtualInbound-catchall-http";
 /// Filter chain of connections to ports without a service.
 pub const INBOUND_CATCHALL_CHAIN: &str = "virtualInbound";
-/// Filter chain of an outbound listener for connections that none of its services is asked by.
+/// Filter chain of an outbound listener for connections that match none of its services.
 pub const PASSTHROUGH_CHAIN: &str = "PassthroughFilterChain";
 
 /// Route configuration of the explicit HTTP proxy.
@@ -43,10 +43,10 @@ pub const HTTP_PROXY_ROUTE: &str = "http_proxy";
 pub const ALLOW_ANY: &str = "allow_any";
 /// Virtual host that rejects requests to unknown hosts.
 pub const BLOCK_ALL: &str = "block_all";
-/// Name of the route of a service that no VirtualService rules.
+/// Name of the route of a service without a VirtualService.
 pub const DEFAULT_ROUTE: &str = "default";
 
-/// Identity of an outbound cluster.
+/// The parts of an outbound cluster's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Outbound<'a> {
     /// Port of the service.
@@ -58,7 +58,7 @@ pub struct Outbound<'a> {
 }
 
 impl<'a> Outbound<'a> {
-    /// Reads `outbound|<port>|<subset>|<host>`, exactly four parts.
+    /// Parses `outbound|<port>|<subset>|<host>`, exactly four parts.
     pub fn parse(name: &'a str) -> Option<Self> {
         let mut parts = name.split('|');
         let fields = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -75,7 +75,7 @@ impl<'a> Outbound<'a> {
         })
     }
 
-    /// Reads `outbound_.<port>_.<subset>_.<host>`.
+    /// Parses `outbound_.<port>_.<subset>_.<host>`.
     pub fn parse_sni(name: &'a str) -> Option<Self> {
         let mut parts = name.strip_prefix("outbound_.")?.splitn(3, "_.");
         let (port, subset, host) = (parts.next()?, parts.next()?, parts.next()?);
@@ -108,7 +108,7 @@ pub fn inbound_cluster(target_port: u32) -> String {
     format!("inbound|{target_port}||")
 }
 
-/// The port of `inbound|<port>||`.
+/// The port in `inbound|<port>||`.
 pub fn parse_inbound_cluster(name: &str) -> Option<u32> {
     name.strip_prefix("inbound|")?
         .strip_suffix("||")?
@@ -116,7 +116,7 @@ pub fn parse_inbound_cluster(name: &str) -> Option<u32> {
         .ok()
 }
 
-/// A name as it stands in statistics: `;` ends it, so that the tag extraction finds the end.
+/// A name for statistics: `;` ends it, so that tag extraction finds the end.
 pub fn stat(name: &str) -> String {
     format!("{name};")
 }
@@ -136,7 +136,7 @@ pub fn inbound_stat_prefix(wildcard: &str, target_port: u32) -> String {
     format!("inbound_{wildcard}_{target_port};")
 }
 
-/// What a requested route configuration of a sidecar stands for.
+/// The meaning of a sidecar's route configuration name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SidecarRoute<'a> {
     /// `<port>`: every HTTP service on that port.
@@ -150,12 +150,12 @@ pub enum SidecarRoute<'a> {
     },
     /// `unix:///…`: the bind address of a Sidecar egress listener.
     Unix(&'a str),
-    /// Of the explicit HTTP proxy.
+    /// `http_proxy`: the explicit HTTP proxy.
     HttpProxy,
 }
 
 impl<'a> SidecarRoute<'a> {
-    /// Reads a name; `None` for any other.
+    /// Parses a name; `None` if it has none of these forms.
     pub fn parse(name: &'a str) -> Option<Self> {
         if name == HTTP_PROXY_ROUTE {
             return Some(Self::HttpProxy);
@@ -194,7 +194,7 @@ pub fn gateway_http_route(listen_port: u32, bind: &str) -> String {
     }
 }
 
-/// `https.<port>.<port name>.<gateway>.<namespace>[.<bind>]`, by the port as the Gateway writes it.
+/// `https.<port>.<port name>.<gateway>.<namespace>[.<bind>]`, by the port in the Gateway.
 pub fn gateway_https_route(
     server_port: u32,
     port_name: &str,
@@ -210,7 +210,7 @@ pub fn gateway_https_route(
     name
 }
 
-/// `<host>:<port>`, an IPv6 address in brackets.
+/// `<host>:<port>`, with an IPv6 address in brackets.
 pub fn virtual_host(host: &str, port: u32) -> String {
     if host.parse::<std::net::Ipv6Addr>().is_ok() {
         format!("[{host}]:{port}")
@@ -224,7 +224,7 @@ pub fn inbound_virtual_host(service_port: u32) -> String {
     format!("inbound|http|{service_port}")
 }
 
-/// `blackhole:<port>`: the one host of a gateway route that serves nothing.
+/// `blackhole:<port>`: the only virtual host of a gateway route that serves nothing.
 pub fn blackhole_virtual_host(port: u32) -> String {
     format!("blackhole:{port}")
 }
@@ -254,7 +254,7 @@ pub fn config_path(config: &ConfigRef) -> String {
     format!("/apis/{group}/{version}/namespaces/{namespace}/{kind}/{name}")
 }
 
-/// Fills in `outboundClusterStatName` or `inboundClusterStatName` of the mesh config.
+/// Expands `outboundClusterStatName` or `inboundClusterStatName` of the mesh config.
 pub fn stat_from_pattern(
     pattern: &str,
     service: &Service,

@@ -1,4 +1,4 @@
-//! Which settings of a DestinationRule apply to one port and subset.
+//! The settings of a DestinationRule that apply to one port and subset.
 
 use istio_api::networking::v1alpha3::{
     ClientTlsSettings, ConnectionPoolSettings, LoadBalancerSettings, LocalityLoadBalancerSetting,
@@ -10,7 +10,7 @@ use istio_api::networking::v1alpha3::{
 };
 use pilot_model::{destination_rule::Rule, mesh::Mesh, service::ServicePort};
 
-/// The settings in force; nothing set means the mesh's defaults.
+/// The settings in force; unset ones mean the mesh's defaults.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy<'a> {
     /// `loadBalancer`.
@@ -19,7 +19,7 @@ pub struct Policy<'a> {
     pub connection_pool: Option<&'a ConnectionPoolSettings>,
     /// `outlierDetection`.
     pub outlier_detection: Option<&'a OutlierDetection>,
-    /// How TLS is handled.
+    /// `tls`.
     pub tls: Option<&'a ClientTlsSettings>,
     /// `tunnel`.
     pub tunnel: Option<&'a TunnelSettings>,
@@ -30,10 +30,10 @@ pub struct Policy<'a> {
 }
 
 impl<'a> Policy<'a> {
-    /// The policy of `rule` for `port`, and for `subset` when one is meant.
+    /// The policy of `rule` for `port`, and for `subset` if one is given.
     ///
-    /// Settings of a port replace those of the whole rule, one and all. A subset replaces each
-    /// component that it has, and all four when it has settings for the port.
+    /// Settings of a port replace those of the whole rule, all of them. A subset replaces each
+    /// component that it sets, and all four if it has settings for the port.
     pub fn of(rule: Option<&'a Rule>, port: &ServicePort, subset: Option<&'a Subset>) -> Self {
         let mut policy = Self::default();
         if let Some(top) = rule.and_then(|rule| rule.spec.traffic_policy.as_ref()) {
@@ -78,12 +78,12 @@ impl<'a> Policy<'a> {
         self.connection_pool?.http.as_ref()
     }
 
-    /// The TLS mode that the rule sets; `None` leaves it to automatic mutual TLS.
+    /// The TLS mode of the rule; `None` leaves the decision to automatic mutual TLS.
     pub fn tls_mode(&self) -> Option<ClientMode> {
         self.tls.map(ClientTlsSettings::mode)
     }
 
-    /// TLS towards a server that is not asked for a mesh identity.
+    /// Whether TLS is originated to a server without a mesh identity.
     pub fn originates_tls(&self) -> bool {
         matches!(
             self.tls_mode(),
@@ -91,13 +91,13 @@ impl<'a> Policy<'a> {
         )
     }
 
-    /// How to choose an endpoint, unless it is by a hash.
+    /// How to choose an endpoint if not by a hash.
     pub fn simple_balancer(&self) -> SimpleLb {
         match self
             .load_balancer
             .and_then(|balancer| balancer.lb_policy.as_ref())
         {
-            // Only a galley of 1.1 sends a present 0: there it is ROUND_ROBIN.
+            // Only galley 1.1 sends an explicit 0: there it means ROUND_ROBIN.
             Some(LbPolicy::Simple(0)) => SimpleLb::RoundRobin,
             Some(LbPolicy::Simple(simple)) => {
                 SimpleLb::try_from(*simple).unwrap_or(SimpleLb::Unspecified)
@@ -106,7 +106,7 @@ impl<'a> Policy<'a> {
         }
     }
 
-    /// The hash that chooses an endpoint, if one does.
+    /// The hash that chooses an endpoint, if any.
     pub fn consistent_hash(&self) -> Option<&'a ConsistentHashLb> {
         match self.load_balancer?.lb_policy.as_ref()? {
             LbPolicy::ConsistentHash(hash) => Some(hash),
@@ -114,17 +114,17 @@ impl<'a> Policy<'a> {
         }
     }
 
-    /// Connections go to the address that was dialled.
+    /// Whether connections go to the dialled address.
     pub fn is_passthrough(&self) -> bool {
         self.simple_balancer() == SimpleLb::Passthrough
     }
 
-    /// The connection's protocol follows the client's.
+    /// Whether upstream connections use the client's HTTP version.
     pub fn uses_client_protocol(&self) -> bool {
         self.http().is_some_and(|http| http.use_client_protocol)
     }
 
-    /// The locality settings in force: the rule's, else the mesh's; `None` when turned off.
+    /// The locality settings in force: the rule's, else the mesh's; `None` when disabled.
     pub fn locality<'b>(&self, mesh: &'b Mesh) -> Option<&'b LocalityLoadBalancerSetting>
     where
         'a: 'b,
@@ -138,7 +138,7 @@ impl<'a> Policy<'a> {
         }
     }
 
-    /// Whether endpoints elsewhere take over for unhealthy ones: Envoy must notice those first.
+    /// Whether other localities take over for unhealthy endpoints, which Envoy must detect first.
     pub fn fails_over(&self) -> bool {
         self.outlier_detection.is_some()
     }

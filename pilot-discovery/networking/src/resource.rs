@@ -1,4 +1,4 @@
-//! An encoded resource with where it came from.
+//! An encoded resource and the configuration that it was built from.
 
 use std::sync::Arc;
 
@@ -6,16 +6,16 @@ use bytes::Bytes;
 use pilot_model::config::ConfigRef;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// One Envoy resource, encoded once and shared by everybody who is sent it.
+/// One Envoy resource, encoded once and shared by all proxies that it is sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
     /// Name on the wire.
     pub name: Arc<str>,
     /// Hash of `body`: equal versions mean equal bytes, in every process.
     pub version: u64,
-    /// The encoded message, without its `Any`.
+    /// The encoded message, without the `Any` around it.
     pub body: Bytes,
-    /// Configuration that it was made from, sorted; never on the wire.
+    /// Configuration that it was built from, sorted; never on the wire.
     pub sources: Arc<[ConfigRef]>,
 }
 
@@ -29,7 +29,7 @@ impl Resource {
         Self::from_bytes(name, message.encode_to_vec().into(), sources)
     }
 
-    /// Takes bytes that are an encoded message already.
+    /// Uses bytes that are an encoded message already.
     pub fn from_bytes(
         name: impl Into<Arc<str>>,
         body: Bytes,
@@ -44,27 +44,27 @@ impl Resource {
     }
 }
 
-/// Something that a generator left out, and why. Counted and shown; never stops the rest.
+/// Something that a generator left out, and why. Counted and shown; never stops the others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Skipped {
     /// Metric that counts it, e.g. `pilot_conflict_outbound_listener_tcp_over_current_tcp`.
     pub metric: &'static str,
-    /// What was left out and what would be right.
+    /// What was left out, and what would be right.
     pub reason: String,
-    /// The object that is to be changed, if one is at fault.
+    /// The object to correct, if any.
     pub source: Option<ConfigRef>,
 }
 
-/// What a generator made, and what it left out.
+/// What a generator built and left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Built {
-    /// What was made.
+    /// What was built.
     pub resources: Vec<Resource>,
     /// What was left out, and why.
     pub skipped: Vec<Skipped>,
 }
 
-/// Sorted and without repeats, as every resource carries its sources.
+/// Sorts references and removes duplicates, as the sources of a resource need it.
 pub fn sources(refs: impl IntoIterator<Item = ConfigRef>) -> Arc<[ConfigRef]> {
     let mut refs: Vec<ConfigRef> = refs.into_iter().collect();
     refs.sort();

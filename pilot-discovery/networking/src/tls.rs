@@ -1,8 +1,8 @@
-//! TLS contexts: what proxies demand of each other, of servers outside and of clients outside.
+//! TLS contexts: between proxies, towards servers outside the mesh, and for clients outside it.
 //!
-//! ALPN follows one plan: mesh clients offer names that begin with `istio`, by which the server
-//! tells mesh traffic and its protocol from all other TLS. `istio-peer-exchange` is matched, never
-//! offered, because stock Envoy cannot speak it.
+//! One convention for ALPN: mesh clients offer names that begin with `istio`, by which the server
+//! distinguishes mesh traffic and its protocol from other TLS. `istio-peer-exchange` is matched but
+//! never offered, because stock Envoy cannot speak it.
 
 use istio_api::{
     any,
@@ -32,7 +32,7 @@ pub const ALPN_MESH_TCP: &[&str] = &["istio"];
 /// ALPN that servers offer.
 pub const ALPN_SERVER: &[&str] = &["h2", "http/1.1"];
 
-/// Every ALPN name that a mesh client may come with.
+/// All ALPN names that a mesh client may offer.
 pub const ALPN_FROM_MESH: &[&str] = &[
     "istio",
     "istio-peer-exchange",
@@ -40,9 +40,9 @@ pub const ALPN_FROM_MESH: &[&str] = &[
     "istio-http/1.1",
     "istio-h2",
 ];
-/// Those that announce HTTP.
+/// Those of HTTP.
 pub const ALPN_FROM_MESH_HTTP: &[&str] = &["istio-http/1.0", "istio-http/1.1", "istio-h2"];
-/// Those that announce no HTTP.
+/// Those of other protocols.
 pub const ALPN_FROM_MESH_TCP: &[&str] = &["istio-peer-exchange", "istio"];
 
 const MESH_CIPHERS: &[&str] = &[

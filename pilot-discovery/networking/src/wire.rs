@@ -1,4 +1,4 @@
-//! Values as messages.
+//! Conversions to protobuf types.
 
 use std::time::Duration;
 

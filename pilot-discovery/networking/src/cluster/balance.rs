@@ -23,12 +23,12 @@ use istio_api::{
 
 use crate::policy::Policy;
 
-/// Entries of a hash ring when the rule does not say.
+/// Minimum size of a hash ring when the rule sets none.
 const RING_SIZE: u64 = 1024;
-/// Envoy wants the name of a runtime override; no override can have this one.
+/// Envoy requires the name of a runtime override; this one cannot be set by any.
 const NO_RUNTIME_KEY: &str = "(";
 
-/// Puts the policy's load balancing into `cluster`, whose discovery type is set already.
+/// Applies the policy's load balancing to `cluster`, whose discovery type must be set already.
 pub(super) fn apply(
     cluster: &mut Cluster,
     policy: &Policy<'_>,
@@ -107,7 +107,7 @@ fn consistent_hash(hash: &ConsistentHashLb) -> (LbPolicy, Option<LbConfig>) {
     }
 }
 
-/// How a new endpoint's share of the traffic grows.
+/// How the traffic share of a new endpoint grows.
 fn slow_start(settings: &LoadBalancerSettings) -> Option<SlowStartConfig> {
     if let Some(warmup) = &settings.warmup {
         return Some(SlowStartConfig {

@@ -7,7 +7,7 @@ use pilot_model::proxy::IpMode;
 
 use super::is_dual;
 
-/// The address by which traffic capture knows that a connection went through the proxy already.
+/// The source address that tells traffic capture that a connection already passed the proxy.
 pub(super) fn inbound(ip_mode: IpMode) -> BindConfig {
     let address = |address: &str| SocketAddress {
         address: address.to_owned(),

@@ -36,7 +36,7 @@ use crate::{
     resource::{Built, Resource, Skipped, sources},
 };
 
-/// How long an original-destination cluster keeps an address: the application's never goes away.
+/// How long an original-destination cluster keeps an address: the application's never disappears.
 const NEVER_CLEAN_UP: std::time::Duration = std::time::Duration::from_secs(9_223_372_035);
 
 /// Makes `inbound|<port>||` for each port that the workload serves, and the cluster for all others.
@@ -74,10 +74,10 @@ pub fn build(server: &Server<'_>) -> Built {
     built
 }
 
-/// The targets that share a port at the workload; the oldest service decides.
+/// Clusters of the workload's ports; if services share a port, the oldest decides.
 fn from_services(server: &Server<'_>, built: &mut Built) {
     let mut targets = server.targets();
-    // A name server has the same port for both; only the other one is proxied.
+    // A DNS server uses one port number for TCP and UDP; only TCP is proxied.
     targets.retain(|target| target.service_port.protocol != Protocol::Udp);
     let mut ports: Vec<u32> = targets.iter().map(|target| target.port).collect();
     ports.sort_unstable();
@@ -199,7 +199,7 @@ fn from_listener(
             .filter(|(_, number)| (1..=65535).contains(number))
             .ok_or_else(|| format!("defaultEndpoint {target:?} is not <address>:<port>"))?;
         match host {
-            // The other family when the proxy has none of this one.
+            // Use the other family when the proxy does not have this one.
             "127.0.0.1" | "[::1]" => {
                 let wanted = host.trim_matches(['[', ']']);
                 let usable = match ip_mode {
@@ -214,7 +214,7 @@ fn from_listener(
             }
             _ => {
                 return Err(format!(
-                    "defaultEndpoint {target:?} is neither loopback nor the instance itself"
+                    "defaultEndpoint {target:?} must have a loopback address, 0.0.0.0 or [::]"
                 ));
             }
         }

@@ -1,4 +1,4 @@
-//! Clusters towards one service.
+//! Clusters for one service.
 
 use pilot_model::hashed::Hashed;
 use std::sync::Arc;
@@ -38,10 +38,10 @@ use crate::{
     tls::{raw_buffer, upstream},
 };
 
-/// Metadata key of endpoints that says whether they take mutual TLS.
+/// Endpoint metadata key that says whether the endpoint accepts mutual TLS.
 const TLS_MODE: &str = "tlsMode";
 
-/// Everything that the clusters of one service may depend on; all of it is the key.
+/// Everything that the clusters of one service may depend on; the whole struct is the cache key.
 #[derive(Clone, Debug, Hash)]
 pub struct Inputs<'a> {
     uses: Uses,
@@ -49,14 +49,14 @@ pub struct Inputs<'a> {
     rule: Option<&'a Arc<Hashed<Rule>>>,
     mesh: &'a Hashed<Mesh>,
     kind: ProxyType,
-    /// Set when names have to be resolved.
+    /// Set when Envoy has to resolve names.
     dns: Option<(IpMode, endpoint::Inputs<'a>)>,
-    /// Whom servers may be, sorted.
+    /// SPIFFE identities that servers may have, sorted.
     identities: Vec<Arc<str>>,
-    /// There are endpoints, and all of them take mutual TLS. Told only when some cluster cannot
-    /// decide it for each endpoint.
+    /// There are endpoints, and all of them accept mutual TLS. Set only when some cluster cannot
+    /// decide per endpoint.
     all_mutual: bool,
-    /// What the service's namespace demands of its clients.
+    /// Mutual TLS modes that the service's namespace requires of clients.
     server: WorkloadMtls,
 }
 
@@ -99,7 +99,7 @@ pub fn gather<'a>(
     }
 }
 
-/// Whether some cluster of the service connects to whatever was dialled.
+/// Whether some cluster of the service connects to the address that the client dialled.
 fn dials_originals(service: &Service, rule: Option<&Arc<Hashed<Rule>>>, kind: ProxyType) -> bool {
     let rule = rule.map(|rule| &***rule);
     let subsets = rule.map_or(&[][..], |rule| &rule.spec.subsets);
@@ -130,7 +130,7 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// Makes a cluster for each port, and for each port and subset, in each way that it is used.
+/// Builds a cluster per port, and per port and subset, for each way in which it is used.
 pub fn build(inputs: &Inputs<'_>) -> Built {
     let mut built = Built::default();
     if inputs.uses.routed {
@@ -174,8 +174,8 @@ fn build_routed(inputs: &Inputs<'_>) -> Built {
     built
 }
 
-/// Name and encoding of the clusters that a gateway forwards mesh connections to unopened, by
-/// their server name: as the outbound clusters, but without TLS of their own.
+/// Builds the clusters through which a gateway forwards mesh connections by server name without
+/// terminating TLS: like the outbound clusters, but without TLS of their own.
 fn build_sni_dnat(inputs: &Inputs<'_>) -> Built {
     let mut built = Built::default();
     if inputs.service.mesh_external {
@@ -212,7 +212,7 @@ fn build_sni_dnat(inputs: &Inputs<'_>) -> Built {
     built
 }
 
-/// One cluster in the making.
+/// A cluster being built.
 struct One<'a, 'b> {
     inputs: &'b Inputs<'a>,
     port: &'a ServicePort,
@@ -258,7 +258,7 @@ impl One<'_, '_> {
     ) -> Option<Cluster> {
         let inputs = self.inputs;
         let discovery = Discovery::of(inputs.service, &self.policy, inputs.kind)?;
-        // What was dialled is the gateway itself.
+        // The client dialled the gateway itself.
         if discovery == Discovery::OriginalDst {
             return None;
         }
@@ -312,7 +312,7 @@ impl One<'_, '_> {
         cluster
     }
 
-    /// The dialled port is that of the service; the Pods may listen on another.
+    /// The client dials the port of the service; the Pods may listen on another.
     fn port_override(&self) -> Option<LbConfig> {
         let kubernetes = self.inputs.service.registry == Registry::Kubernetes;
         let target = self.port.target_port;
@@ -324,7 +324,7 @@ impl One<'_, '_> {
         })
     }
 
-    /// Puts the names to resolve into the cluster; without any it would never serve.
+    /// Adds the names to resolve; without any, the cluster could never serve.
     fn resolve(
         &self,
         cluster: &mut Cluster,
@@ -353,7 +353,7 @@ impl One<'_, '_> {
         found
     }
 
-    /// Sets the transport sockets; says which names follow the requests.
+    /// Sets the transport sockets; returns which TLS names follow the requests.
     fn secure(
         &self,
         cluster: &mut Cluster,
@@ -402,7 +402,7 @@ impl One<'_, '_> {
                     Ok(None) => {}
                     Err(reason) => skipped.push(Skipped {
                         metric: "pilot_total_rejected_configs",
-                        reason: format!("cluster {} goes without TLS: {reason}", cluster.name),
+                        reason: format!("cluster {} connects without TLS: {reason}", cluster.name),
                         source: inputs.rule.and_then(|rule| rule.sources.first().cloned()),
                     }),
                 }
@@ -411,7 +411,7 @@ impl One<'_, '_> {
             (_, None) if self.automatic(discovery) => {
                 let mutual = self.mesh_socket(self.identity().sni(), upstream, &inputs.identities);
                 if discovery == Discovery::OriginalDst {
-                    // No endpoint metadata to decide by.
+                    // There is no endpoint metadata to decide by.
                     socket = Some(mutual);
                 } else {
                     let wrap = |inner| match self.policy.proxy_protocol {
@@ -442,7 +442,7 @@ impl One<'_, '_> {
         upstream::mesh_mutual(sni, alpn, identities)
     }
 
-    /// Mutual TLS is used without being asked for.
+    /// Whether mutual TLS is used although no rule asks for it.
     fn automatic(&self, discovery: Discovery) -> bool {
         let inputs = self.inputs;
         inputs.mesh.auto_mtls
@@ -452,7 +452,7 @@ impl One<'_, '_> {
     }
 }
 
-/// Each endpoint says itself whether it takes mutual TLS.
+/// Chooses by the metadata of each endpoint whether to use mutual TLS.
 fn by_endpoint(mutual: TransportSocket, plain: TransportSocket) -> Vec<TransportSocketMatch> {
     let istio = Value {
         kind: Some(Kind::StringValue("istio".to_owned())),

@@ -1,4 +1,4 @@
-//! Outlier detection: endpoints that fail are left out for a while.
+//! Outlier detection: failing endpoints are ejected for a while.
 
 use istio_api::{
     envoy::{
@@ -10,7 +10,7 @@ use istio_api::{
 
 use super::positive;
 
-/// Puts `settings` into `cluster`; without them endpoints are never ejected.
+/// Applies `settings` to `cluster`; without them endpoints are never ejected.
 pub(super) fn apply(cluster: &mut Cluster, settings: Option<&Settings>) {
     let Some(settings) = settings else {
         return;
@@ -31,7 +31,7 @@ pub(super) fn apply(cluster: &mut Cluster, settings: Option<&Settings>) {
         detection.consecutive_gateway_failure = Some(count);
         detection.enforcing_consecutive_gateway_failure = enforcing(count);
     } else if let Some(count) = positive(settings.consecutive_errors) {
-        // The field of 1.1 counts gateway errors and nothing else.
+        // The field of 1.1 counts gateway errors only.
         detection.consecutive_gateway_failure = Some(count);
         detection.enforcing_consecutive_gateway_failure = enforcing(count);
         if settings.consecutive_5xx_errors.is_none() {
@@ -50,7 +50,7 @@ pub(super) fn apply(cluster: &mut Cluster, settings: Option<&Settings>) {
         }
     }
     cluster.outlier_detection = Some(detection);
-    // Zero by default: without a healthy endpoint, traffic fails instead of going to all endpoints.
+    // Zero by default: without healthy endpoints traffic fails instead of going to all of them.
     let minimum = f64::from(settings.min_health_percent.clamp(0, 100));
     cluster
         .common_lb_config

@@ -17,12 +17,12 @@ use pilot_model::mesh::Mesh;
 
 use super::{positive, seconds};
 
-/// Percentage of active requests that may be retries, when a budget does not say.
+/// Default percentage of active requests that may be retries.
 const RETRY_BUDGET_PERCENT: f64 = 20.0;
-/// Retries that are always allowed, when a budget does not say.
+/// Default number of retries that are always allowed.
 const RETRY_BUDGET_MINIMUM: u32 = 3;
 
-/// Puts limits, timeouts and keepalive into `cluster`.
+/// Applies limits, timeouts and keepalive to `cluster`.
 pub(super) fn apply(cluster: &mut Cluster, pool: Option<&ConnectionPoolSettings>, mesh: &Mesh) {
     let tcp = pool.and_then(|pool| pool.tcp.as_ref());
     let http = pool.and_then(|pool| pool.http.as_ref());
@@ -53,7 +53,7 @@ pub(super) fn apply(cluster: &mut Cluster, pool: Option<&ConnectionPoolSettings>
     }
 }
 
-/// Lets retries be at most a share of the requests in flight.
+/// Limits retries to a share of the active requests.
 pub(super) fn apply_retry_budget(cluster: &mut Cluster, budget: Option<&RetryBudget>) {
     let threshold = cluster
         .circuit_breakers
@@ -74,7 +74,7 @@ pub(super) fn apply_retry_budget(cluster: &mut Cluster, budget: Option<&RetryBud
     }
 }
 
-/// The mesh's keepalive, member by member overruled by the rule's.
+/// The mesh's keepalive, overridden field by field by the rule's.
 fn keepalive(mesh: Option<&Keepalive>, own: Option<&Keepalive>) -> Option<TcpKeepalive> {
     if mesh.is_none() && own.is_none() {
         return None;

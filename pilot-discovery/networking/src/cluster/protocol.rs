@@ -1,4 +1,4 @@
-//! Which HTTP version goes upstream, and the options of HTTP connections.
+//! HTTP version of upstream connections, and their HTTP options.
 
 use istio_api::any;
 use istio_api::{
@@ -31,20 +31,20 @@ use super::{extension_options, positive};
 use crate::policy::Policy;
 use crate::tls::{ALPN_MESH_HTTP1, ALPN_MESH_HTTP2, ALPN_MESH_TCP};
 
-/// What goes upstream when a request is forwarded through a cluster.
+/// HTTP version that a cluster uses upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upstream {
-    /// HTTP/1.1 because nothing asks for more; needs no options of its own.
+    /// HTTP/1.1, as nothing asks for more; needs no options.
     Http1,
-    /// HTTP/1.1 whatever the mesh would upgrade to.
+    /// HTTP/1.1, even if the mesh upgrades to HTTP/2.
     ExplicitHttp1,
     /// HTTP/2.
     Http2,
-    /// The version that the client speaks.
+    /// The version that the client uses.
     AsDownstream,
 }
 
-/// Decides what an outbound cluster of a port with `protocol` speaks.
+/// Decides which version an outbound cluster of a port with `protocol` uses.
 pub fn outbound(policy: &Policy<'_>, protocol: Protocol, kind: ProxyType, mesh: &Mesh) -> Upstream {
     if let Some(decided) = either_way(policy, protocol, kind, mesh) {
         return decided;
@@ -66,7 +66,7 @@ pub fn outbound(policy: &Policy<'_>, protocol: Protocol, kind: ProxyType, mesh: 
     }
 }
 
-/// Decides what an inbound cluster speaks to its application.
+/// Decides which version an inbound cluster uses towards its application.
 pub(super) fn inbound(policy: &Policy<'_>, protocol: Protocol, mesh: &Mesh) -> Upstream {
     either_way(policy, protocol, ProxyType::Sidecar, mesh).unwrap_or(Upstream::Http1)
 }
@@ -90,8 +90,8 @@ fn either_way(
     }
 }
 
-/// ALPN that a mesh client offers through such a cluster; a route overrides it for each request
-/// where the version follows the client.
+/// ALPN that mesh clients offer through such a cluster; where the version follows the client, the
+/// route overrides it per request.
 pub fn mesh_alpn(upstream: Upstream, protocol: Protocol) -> &'static [&'static str] {
     match upstream {
         Upstream::Http2 if protocol.is_http() => ALPN_MESH_HTTP2,
@@ -100,14 +100,14 @@ pub fn mesh_alpn(upstream: Upstream, protocol: Protocol) -> &'static [&'static s
     }
 }
 
-/// Server name and certificate name follow each request.
+/// Whether server name and certificate name follow each request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct AutoNames {
     pub(super) sni: bool,
     pub(super) san_validation: bool,
 }
 
-/// The options message; `None` when everything in it would be Envoy's default.
+/// The HTTP options; `None` when all of them are Envoy's defaults.
 pub(super) fn options(
     upstream: Upstream,
     policy: &Policy<'_>,
@@ -158,7 +158,7 @@ pub(super) fn set(cluster: &mut Cluster, options: Option<HttpProtocolOptions>) {
     }
 }
 
-/// The version that the client speaks, HTTP/1.1 or HTTP/2.
+/// Options to use the client's version, HTTP/1.1 or HTTP/2.
 pub(super) fn as_downstream(preserve_case: bool) -> UpstreamProtocolOptions {
     UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
         http_protocol_options: Some(http1(preserve_case)),

@@ -1,4 +1,4 @@
-//! Which endpoints are near: weights by distribution, priorities by failover.
+//! Locality load balancing: weights by distribution, priorities by failover.
 
 use istio_api::{
     envoy::config::endpoint::v3::LbEndpoint,
@@ -12,7 +12,7 @@ use pilot_model::service::{Endpoint, Locality};
 
 use super::ClientLocation;
 
-/// Priorities that distance alone can give, see [`distance`].
+/// Number of priorities that locality alone can give, see [`distance`].
 const DISTANCES: u32 = 5;
 
 /// Endpoints that share locality and priority.
@@ -20,7 +20,7 @@ const DISTANCES: u32 = 5;
 pub struct Group<'a> {
     /// Region, zone and sub-zone.
     pub locality: &'a Locality,
-    /// 0 is used first.
+    /// 0 is preferred.
     pub priority: u32,
     /// At least 1.
     pub weight: u32,
@@ -29,7 +29,7 @@ pub struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// A group with the weight of its members, at priority 0.
+    /// A group at priority 0 with the weight of its members.
     pub fn new(locality: &'a Locality, members: Vec<(&'a Endpoint, LbEndpoint)>) -> Self {
         let weight = members
             .iter()
@@ -44,7 +44,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Weighs or orders `groups` as `setting` asks for a client at `location`.
+/// Weights or orders `groups` by `setting` for a client at `location`.
 pub fn apply<'a>(
     mut groups: Vec<Group<'a>>,
     location: &ClientLocation<'_>,
@@ -72,14 +72,14 @@ pub fn apply<'a>(
     groups
 }
 
-/// Gives each destination of the first matching entry its share; other localities are left
-/// without endpoints.
+/// Gives each destination of the first matching entry its share; other localities get no
+/// endpoints.
 fn distribute(groups: &mut [Group<'_>], from: &Locality, entries: &[Distribute]) {
     let Some(entry) = entries.iter().find(|entry| covers(&entry.from, from)) else {
         return;
     };
     let mut placed = vec![false; groups.len()];
-    // What is written more exactly takes its localities first.
+    // More specific patterns claim their localities first.
     let mut shares: Vec<(&String, u32)> = entry.to.iter().map(|(to, share)| (to, *share)).collect();
     shares.sort_by_key(|(to, _)| (to.contains('*'), std::cmp::Reverse(to.len())));
     for (to, share) in shares.into_iter().filter(|(_, share)| *share > 0) {
@@ -110,7 +110,7 @@ fn distribute(groups: &mut [Group<'_>], from: &Locality, entries: &[Distribute])
     }
 }
 
-/// Whether `locality` is in `pattern` (`region/zone/subzone`, `*` or a missing part for any).
+/// Whether `pattern` (`region/zone/subzone`; `*` or a missing part means any) covers `locality`.
 fn covers(pattern: &str, locality: &Locality) -> bool {
     let wanted = Locality::parse(pattern);
     let part = |wanted: &str, is: &str, optional: bool| {
@@ -121,8 +121,8 @@ fn covers(pattern: &str, locality: &Locality) -> bool {
         && part(&wanted.subzone, &locality.subzone, true)
 }
 
-/// 0 in the same sub-zone, 1 in the zone, 2 in the region, 3 elsewhere, 4 in a region that the
-/// failover of the client's region does not name.
+/// 0 in the same sub-zone, 1 in the same zone, 2 in the same region, 3 elsewhere, 4 in a region
+/// that the failover setting of the client's region does not name.
 fn distance(from: &Locality, to: &Locality, failover: &[Failover]) -> u32 {
     if from.region != to.region {
         return match failover.iter().find(|entry| *entry.from == *from.region) {
@@ -139,7 +139,7 @@ fn distance(from: &Locality, to: &Locality, failover: &[Failover]) -> u32 {
     }
 }
 
-/// Orders endpoints by the first label in which they differ from the client; one locality becomes
+/// Orders endpoints by the first label in which they differ from the client; a locality may become
 /// several groups.
 fn split_by_labels<'a>(
     groups: Vec<Group<'a>>,

@@ -1,4 +1,4 @@
-//! Listeners of gateways: a filter chain for each server, distinguished by server name.
+//! Listeners of gateways: a filter chain per server, selected by server name.
 
 use pilot_model::hashed::Hashed;
 use std::{collections::BTreeSet, sync::Arc};
@@ -51,7 +51,7 @@ pub(super) fn build(client: &Client<'_>, merged: &Merged<'_>) -> Built {
     built
 }
 
-/// A listener in the making.
+/// A listener being built.
 struct Open<'a, 'b> {
     client: &'b Client<'a>,
     merged: &'b Merged<'a>,
@@ -59,7 +59,7 @@ struct Open<'a, 'b> {
     name: String,
     address: &'b str,
     chains: Vec<FilterChain>,
-    /// Server names that have a chain; Envoy takes no two for one.
+    /// Server names that have a filter chain; Envoy rejects duplicates.
     taken: BTreeSet<String>,
     from: Vec<ConfigRef>,
     skipped: Vec<Skipped>,
@@ -88,7 +88,7 @@ impl<'a, 'b> Open<'a, 'b> {
     fn add(&mut self, server: &Server<'_>) {
         self.from.push(server.gateway.reference.clone());
         let done = match (self.port.kind, server.tls) {
-            // The servers share one route configuration, and so one chain.
+            // Servers of the port share one route configuration, and so one chain.
             (PortKind::Http, _) if !self.chains.is_empty() => Ok(()),
             (PortKind::Http, _) => {
                 let filters = self.http(server);
@@ -118,7 +118,7 @@ impl<'a, 'b> Open<'a, 'b> {
         });
     }
 
-    /// A chain that ends TLS, or has none.
+    /// A filter chain that terminates TLS or has none.
     fn end(&mut self, server: &Server<'_>) -> Result<(), String> {
         let settings = server
             .spec
@@ -143,7 +143,7 @@ impl<'a, 'b> Open<'a, 'b> {
         } else {
             match self.tcp(server) {
                 Some(filters) => filters,
-                // No VirtualService says where connections go.
+                // No VirtualService routes its connections.
                 None => return Ok(()),
             }
         };
@@ -153,7 +153,7 @@ impl<'a, 'b> Open<'a, 'b> {
             }
             Ok(())
         } else {
-            Err("a chain for one of its hosts exists already".to_owned())
+            Err("another server already has a filter chain for one of its hosts".to_owned())
         }
     }
 
@@ -175,7 +175,7 @@ impl<'a, 'b> Open<'a, 'b> {
         })]
     }
 
-    /// gRPC-Web when any server of a shared chain speaks it: others do not notice.
+    /// gRPC-Web if any server of the shared chain uses it: it does not affect the others.
     fn http_protocol(&self, server: &Server<'_>) -> Protocol {
         let shared = self.port.kind == PortKind::Http;
         let mut speaking = self.port.servers.iter().map(|other| other.protocol);
@@ -198,7 +198,7 @@ impl<'a, 'b> Open<'a, 'b> {
         bound
     }
 
-    /// The filters of the first `tcp` route that applies.
+    /// The filters of the first matching `tcp` route.
     fn tcp(&mut self, server: &Server<'_>) -> Option<Vec<Filter>> {
         let gateway = server.gateway_name();
         for vs in self.bound(server, &gateway) {
@@ -214,7 +214,7 @@ impl<'a, 'b> Open<'a, 'b> {
         None
     }
 
-    /// A chain for each `tls` match: connections are forwarded unopened.
+    /// A chain per `tls` match, which forwards connections without terminating TLS.
     fn pass_through(&mut self, server: &Server<'_>) {
         let gateway = server.gateway_name();
         for vs in self.bound(server, &gateway) {
@@ -226,7 +226,7 @@ impl<'a, 'b> Open<'a, 'b> {
                     self.skipped.push(Skipped {
                         metric: REJECTED,
                         reason: format!(
-                            "listener {}: one of the server names {:?} has a chain already",
+                            "listener {}: one of the server names {:?} already has a filter chain",
                             self.name, chain.server_names
                         ),
                         source: Some(vs.config.reference.clone()),
@@ -243,7 +243,7 @@ impl<'a, 'b> Open<'a, 'b> {
         }
     }
 
-    /// A chain for each service port and subset, by the server name that mesh clients send.
+    /// A chain per service port and subset, by the server name that mesh clients send.
     fn pass_through_by_name(&mut self, server: &Server<'_>) {
         let services: Vec<_> = automatic_services(self.client, self.merged)
             .filter(|service| offers(server, service))
@@ -284,7 +284,7 @@ impl<'a, 'b> Open<'a, 'b> {
         }
     }
 
-    /// Takes server names (none = any) for a chain; false when one has a chain already.
+    /// Reserves server names (none = any) for a chain; `false` if one is reserved already.
     fn claim(&mut self, names: &[String]) -> bool {
         let any = ["*".to_owned()];
         let names = if names.is_empty() { &any[..] } else { names };
@@ -368,7 +368,7 @@ fn context<'c>(
     }
 }
 
-/// The first bytes of each connection tell the address of the client.
+/// Reads the client's address from the first bytes of each connection (PROXY protocol).
 fn proxy_protocol() -> ListenerFilter {
     ListenerFilter {
         name: "envoy.filters.listener.proxy_protocol".to_owned(),

@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Bytes that a response written in the configuration may have.
+/// Maximum size of a direct response, in bytes.
 const DIRECT_RESPONSE_LIMIT: u32 = 1 << 20;
 
 /// Name of the route configuration of `server` on `port`.
@@ -61,11 +61,11 @@ pub(super) fn build(client: &Client<'_>, merged: &Merged<'_>) -> Built {
     built
 }
 
-/// A virtual host in the making.
+/// A virtual host being built.
 #[derive(Default)]
 struct Entry {
     routes: Vec<Route>,
-    /// VirtualServices whose routes are in already.
+    /// VirtualServices whose routes were added.
     from: Vec<ConfigRef>,
     redirects: bool,
 }
@@ -107,7 +107,7 @@ fn configure(client: &Client<'_>, port: &Port<'_>, servers: &[&Server<'_>], buil
         .collect();
     virtual_hosts.sort_by(|a, b| a.name.cmp(&b.name));
     if virtual_hosts.is_empty() {
-        // Answers 404, where no host at all would too, but says so in its name.
+        // It answers 404, as an empty configuration would, but its name says why.
         virtual_hosts.push(VirtualHost {
             name: name::blackhole_virtual_host(first.port),
             domains: vec!["*".to_owned()],
@@ -127,7 +127,7 @@ fn configure(client: &Client<'_>, port: &Port<'_>, servers: &[&Server<'_>], buil
         .push(Resource::new(config.name.as_str(), &config, sources(from)));
 }
 
-/// Appends the routes of `vs` to each host that it shares with `server`.
+/// Adds the routes of `vs` to each host that it shares with `server`.
 fn fill(
     client: &Client<'_>,
     server: &Server<'_>,
@@ -173,7 +173,7 @@ fn virtual_host(host: &Host, port: u32, entry: Entry, counts_attempts: bool) -> 
         redirects,
         ..
     } = entry;
-    // Routes of several VirtualServices: none of them hides those of another.
+    // Routes of several VirtualServices: a catch-all of one must not hide routes of another.
     routes.sort_by_key(|route| route.r#match.as_ref().is_some_and(http::is_catch_all));
     VirtualHost {
         name: name::virtual_host(host.as_str(), port),

@@ -1,4 +1,4 @@
-//! Secrets that pilot itself serves: credentials of gateway servers and of TLS origination.
+//! Secrets that pilot itself serves: credentials of gateway servers and for TLS origination.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -25,18 +25,18 @@ use crate::{
     tls::sds,
 };
 
-/// Counts secrets that were asked for and could not be sent.
+/// Metric that counts secrets that were requested and could not be sent.
 pub const ERRORS: &str = "pilot_sds_certificate_errors_total";
 
-/// Why the gateway is not sent a secret.
+/// Why a secret is not sent to the gateway.
 enum Missing {
-    /// It is not known yet whether it may be sent.
+    /// It is not known yet whether the gateway may receive it.
     Pending,
     Reason(String),
 }
 
-/// Every secret that the resources of the gateway name and that it may be sent, from its own
-/// namespace only. What is left out is left out of the answer, and Envoy waits.
+/// All secrets that the resources of the gateway refer to and that it may receive; only from its
+/// own namespace. A missing secret is left out of the response, and Envoy keeps waiting for it.
 pub fn secrets(client: &Client<'_>) -> Built {
     let mut built = Built::default();
     for name in names(client) {
@@ -45,7 +45,7 @@ pub fn secrets(client: &Client<'_>) -> Built {
                 built.resources.push(resource);
                 built.skipped.extend(fault.map(|fault| {
                     left_out(format!(
-                        "secret {name:?} stays what it was: the new one cannot be used: {fault}"
+                        "secret {name:?} is not updated: its new content is invalid: {fault}"
                     ))
                 }));
             }
@@ -64,13 +64,13 @@ fn left_out(reason: String) -> Skipped {
     }
 }
 
-/// The secret, and what is wrong with a newer one.
+/// The secret, and the fault of a newer version that is invalid.
 fn find(client: &Client<'_>, resource: &str) -> Result<(Resource, Option<Arc<str>>), Missing> {
     let own = &client.class.namespace;
     let reason = |text: String| Missing::Reason(text);
     let (namespace, name) = sds::parse_secret(resource).ok_or_else(|| {
         reason(format!(
-            "secret {resource:?} is not kubernetes://[<namespace>/]<name>"
+            "secret {resource:?} is not of the form kubernetes://[<namespace>/]<name>"
         ))
     })?;
     if !namespace.is_empty() && namespace != &**own {
@@ -107,7 +107,7 @@ fn find(client: &Client<'_>, resource: &str) -> Result<(Resource, Option<Arc<str
     Ok((Resource::new(resource, &message, []), fault))
 }
 
-/// From the directory, or from the cluster if the gateway may be sent that.
+/// From the directory, or from the cluster if the gateway may receive it.
 fn get<'a>(client: &Client<'a>, name: &str, may: bool) -> Option<&'a Credential> {
     let key = ObjectKey::new(&client.class.namespace, name);
     let snapshot = client.snapshot;
@@ -116,14 +116,14 @@ fn get<'a>(client: &Client<'a>, name: &str, may: bool) -> Option<&'a Credential>
     found.or_else(|| may.then(cluster)?).map(|found| &**found)
 }
 
-/// Says nothing of what the gateway may not see, not even whether it is there.
+/// Reveals nothing about what the gateway may not read, not even whether it exists.
 fn missing(client: &Client<'_>, name: &str) -> Missing {
     let own = &client.class.namespace;
     let why = match client.class.secret_access {
         SecretAccess::Pending => return Missing::Pending,
         SecretAccess::NoCluster | SecretAccess::All => "",
         SecretAccess::Unknown => {
-            ": a gateway without a certificate of the mesh is sent no Secrets of the cluster"
+            ": a gateway without a certificate of the mesh is not sent Secrets of the cluster"
         }
         SecretAccess::Roots => ": the gateway's service account may not list Secrets there",
     };
@@ -158,7 +158,7 @@ fn inline(bytes: &bytes::Bytes) -> Option<DataSource> {
     })
 }
 
-/// Names of `kubernetes://` secrets in the listeners and clusters of the gateway, sorted.
+/// Names of the `kubernetes://` secrets in the listeners and clusters of the gateway, sorted.
 fn names(client: &Client<'_>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let merged = model::merge(client);

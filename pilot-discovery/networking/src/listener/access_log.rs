@@ -1,4 +1,4 @@
-//! Access logs that the mesh config asks for.
+//! Access logs by the mesh config.
 
 use istio_api::{
     any,
@@ -29,7 +29,7 @@ use pilot_model::mesh::Mesh;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 
 const FILE_LOGGER: &str = "envoy.access_loggers.file";
-/// Static cluster of the bootstrap.
+/// Static cluster of the bootstrap that reaches the access log service.
 const LOG_SERVICE_CLUSTER: &str = "envoy_accesslog_service";
 
 const DEFAULT_TEXT: &str = concat!(
@@ -79,7 +79,7 @@ const DEFAULT_JSON: &[(&str, &str)] = &[
     ),
 ];
 
-/// Loggers of an HTTP connection manager.
+/// Access loggers of an HTTP connection manager.
 pub fn of_requests(mesh: &Mesh) -> Vec<AccessLog> {
     let service = mesh
         .config
@@ -95,7 +95,7 @@ pub fn of_requests(mesh: &Mesh) -> Vec<AccessLog> {
     file(mesh).into_iter().chain(service).collect()
 }
 
-/// Loggers of a TCP proxy.
+/// Access loggers of a TCP proxy.
 pub fn of_connections(mesh: &Mesh) -> Vec<AccessLog> {
     let service = mesh
         .config
@@ -104,7 +104,7 @@ pub fn of_connections(mesh: &Mesh) -> Vec<AccessLog> {
     file(mesh).into_iter().chain(service).collect()
 }
 
-/// Loggers of a listener, for the connections that no filter chain takes.
+/// Access loggers of a listener, for connections that match no filter chain.
 pub fn of_unmatched(mesh: &Mesh) -> Vec<AccessLog> {
     if mesh.config.disable_envoy_listener_log {
         return Vec::new();

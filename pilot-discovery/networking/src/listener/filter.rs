@@ -1,4 +1,4 @@
-//! Filters of listeners, connections and requests, and their order.
+//! Listener, network and HTTP filters, and the order of the latter.
 
 use istio_api::{
     any,
@@ -35,26 +35,26 @@ pub const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection
 /// Network filter that forwards connections.
 pub const TCP_PROXY: &str = "envoy.filters.network.tcp_proxy";
 
-/// First bytes that the TLS inspector reads: enough for most greetings.
+/// Number of bytes that the TLS inspector reads first: enough for most ClientHellos.
 const TLS_INSPECTOR_BYTES: u32 = 512;
-/// Mark of connections that the proxy makes in the name of their client.
+/// Socket mark of connections that the proxy makes under their client's address.
 const ORIGINAL_SRC_MARK: u32 = 1337;
 
-/// What decides which HTTP filters a connection manager has.
+/// Options that decide which HTTP filters a connection manager has.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
-    /// Checks of the caller, already in order: external authorization, tokens, then rules.
+    /// Checks of the caller, in order: external authorization, tokens, then rules.
     pub security: Vec<HttpFilter>,
     /// The port speaks gRPC-Web.
     pub grpc_web: bool,
-    /// Requests leave for the mesh here.
+    /// Requests leave for other workloads here.
     pub client_side: bool,
-    /// Servers do not see Envoy's own headers.
+    /// Envoy's own headers are not sent to servers.
     pub suppress_envoy_headers: bool,
 }
 
 impl Chain {
-    /// The filters in their fixed order; the router ends them.
+    /// The filters in their fixed order; the router is last.
     pub fn build(self) -> Vec<HttpFilter> {
         let mut filters = self.security;
         if self.grpc_web {
@@ -120,7 +120,7 @@ pub fn tls_inspector() -> ListenerFilter {
     )
 }
 
-/// Tells HTTP from anything else by the first bytes of a plain connection.
+/// Detects HTTP by the first bytes of a plain-text connection.
 pub fn http_inspector() -> ListenerFilter {
     listener(
         "envoy.filters.listener.http_inspector",
@@ -128,7 +128,7 @@ pub fn http_inspector() -> ListenerFilter {
     )
 }
 
-/// Takes up the address that was dialled before the connection was redirected.
+/// Restores the address that the client dialled before the connection was redirected.
 pub fn original_dst() -> ListenerFilter {
     listener(
         "envoy.filters.listener.original_dst",
@@ -136,7 +136,7 @@ pub fn original_dst() -> ListenerFilter {
     )
 }
 
-/// Makes upstream connections under the client's address (TPROXY).
+/// Makes upstream connections with the client's source address (TPROXY).
 pub fn original_src() -> ListenerFilter {
     listener(
         "envoy.filters.listener.original_src",
@@ -158,7 +158,7 @@ pub fn socket(address: &str, port: u32) -> Address {
     }
 }
 
-/// An IP or a range in CIDR notation, without the bits beyond its prefix; `None` when it is
+/// Parses an IP address or CIDR range and clears the bits beyond its prefix; `None` when it is
 /// neither.
 pub fn cidr(text: &str) -> Option<CidrRange> {
     let net: ipnet::IpNet = match text.parse() {

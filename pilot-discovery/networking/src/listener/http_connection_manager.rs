@@ -38,24 +38,24 @@ use super::{
 };
 use crate::config_source;
 
-/// What servers of the mesh call themselves.
+/// Value of the `server` header.
 const SERVER_NAME: &str = "istio-envoy";
 
-/// Where a connection manager stands.
+/// Where a connection manager is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Requests of the workload to others.
+    /// Requests from the workload to others.
     Outbound,
-    /// Requests of others to the workload.
+    /// Requests from others to the workload.
     Inbound,
-    /// From outside, through a gateway.
+    /// Requests through a gateway.
     Gateway,
 }
 
 /// Where its routes come from.
 #[derive(Clone, Debug)]
 pub enum Routes {
-    /// A route configuration of this name, asked for over ADS.
+    /// A route configuration of this name, fetched over ADS.
     Named(String),
     /// Part of the listener.
     Inline(Box<RouteConfiguration>),
@@ -72,22 +72,22 @@ pub struct Options<'a> {
     pub stat_prefix: String,
     /// Where the routes come from.
     pub routes: Routes,
-    /// Of the port; decides about gRPC-Web and HTTP/2 options.
+    /// Protocol of the port; decides about gRPC-Web and HTTP/2 options.
     pub protocol: Protocol,
-    /// HTTP/1.0 is answered.
+    /// HTTP/1.0 requests are accepted.
     pub http10: bool,
-    /// Requests name their target in full (explicit HTTP proxy).
+    /// Request targets are absolute URLs (explicit HTTP proxy).
     pub absolute_urls: bool,
-    /// Checks of the caller, in order; they come before all other filters.
+    /// Checks of the caller, in order, before all other filters.
     pub security: Vec<HttpFilter>,
 }
 
-/// The filter of a chain.
+/// Builds the network filter.
 pub fn filter(options: Options<'_>) -> Filter {
     filter::network(filter::HTTP_CONNECTION_MANAGER, &build(options))
 }
 
-/// Makes the filter.
+/// Builds the configuration of the filter.
 pub fn build(options: Options<'_>) -> HttpConnectionManager {
     let Options { mesh, side, .. } = options;
     let proxy = mesh.config.default_config.as_ref();
@@ -201,7 +201,7 @@ fn name_server(manager: &mut HttpConnectionManager, side: Side, headers: Option<
     };
 }
 
-/// What the server learns of the client's certificate.
+/// What servers learn about the client's certificate.
 fn forward_certificates(
     manager: &mut HttpConnectionManager,
     side: Side,
@@ -221,7 +221,7 @@ fn forward_certificates(
             ForwardClientCertDetails::SanitizeSet,
         ),
     };
-    // The mesh config counts UNDEFINED first, Envoy does not have it.
+    // The enum of the mesh config begins with UNDEFINED, which Envoy's does not have.
     let mode = ForwardClientCertDetails::try_from(asked - 1).unwrap_or(default);
     manager.forward_client_cert_details = mode.into();
     if !matches!(

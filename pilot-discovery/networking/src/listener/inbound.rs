@@ -1,8 +1,8 @@
 //! Inbound listeners of sidecars: one for all captured connections, with filter chains per port.
 //!
-//! Which chains a port has follows from what it speaks and from its mutual TLS mode, see
-//! [`chain`]. Envoy does not look further once a port has chains: what fits none of them is
-//! closed.
+//! The filter chains of a port follow from its protocol and its mutual TLS mode, see [`chain`].
+//! Once a port has chains, Envoy does not look at others: it closes connections that match none of
+//! them.
 
 use istio_api::envoy::config::{
     core::v3::TrafficDirection,
@@ -33,7 +33,7 @@ use port::Port;
 
 use super::outbound::ACCEPTS_PER_EVENT;
 
-/// Everything that the inbound listeners depend on; all of it is the key.
+/// Everything that the inbound listeners depend on; the whole struct is the cache key.
 #[derive(Clone, Debug, Hash)]
 pub struct Inputs<'a> {
     mesh: &'a Hashed<Mesh>,
@@ -136,7 +136,7 @@ fn virtual_inbound(inputs: &Inputs<'_>) -> Resource {
     Resource::new(name::VIRTUAL_INBOUND, &listener, sources(refs))
 }
 
-/// A port that has a socket of its own.
+/// The listener of a port with a socket of its own.
 fn bound(inputs: &Inputs<'_>, port: &Port) -> Resource {
     let Inputs { mesh, mtls, .. } = inputs;
     let bind = port

@@ -1,9 +1,10 @@
 //! Outbound listeners of sidecars.
 //!
-//! One port number is one unit of work: everything that can conflict listens on it.
+//! One port number is one unit of work, as all possible conflicts are on one port.
 //!
 //! ```text
-//! services on the port, oldest first ─► claims (address, protocol) ─► one entry per address ─► Listener
+//! services on the port, oldest first ─► claims (address, protocol) ─► one entry per address
+//!                                                                       └─► Listener
 //! ```
 
 use std::collections::BTreeSet;
@@ -35,10 +36,10 @@ mod entry;
 
 pub use claim::{Inputs, gather_port};
 
-/// How many connections a listener accepts before others get their turn.
+/// How many connections a listener accepts at once before other events are handled.
 pub(crate) const ACCEPTS_PER_EVENT: u32 = 1;
 
-/// Port numbers that have listeners of this class; 0 stands for Unix sockets.
+/// Port numbers on which this class has listeners; 0 stands for Unix sockets.
 pub fn ports(client: &Client<'_>) -> BTreeSet<u32> {
     let of_services = client.scope.by_port.keys().copied();
     let of_sidecar = client
@@ -49,7 +50,7 @@ pub fn ports(client: &Client<'_>) -> BTreeSet<u32> {
     of_services.chain(of_sidecar).collect()
 }
 
-/// Every listener on one port number.
+/// Builds all listeners on one port number.
 pub fn build(inputs: &Inputs<'_>) -> Built {
     let mut skipped = inputs.skipped.clone();
     let entries = entry::merge(inputs, &mut skipped);
@@ -60,10 +61,10 @@ pub fn build(inputs: &Inputs<'_>) -> Built {
     Built { resources, skipped }
 }
 
-/// The one listener that takes captured connections. It hands them on to the listener of the
-/// address that was dialled; what no listener is for is up to the outbound traffic policy.
+/// The listener that accepts captured connections. It hands them over to the listener of the
+/// dialled address; without such a listener the outbound traffic policy decides.
 ///
-/// `None` where nothing is captured.
+/// `None` if nothing is captured.
 pub fn virtual_outbound(client: &Client<'_>) -> Option<Resource> {
     let mesh = &client.snapshot.mesh;
     let class = client.class;

@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-/// How long a connection may take to finish its handshake.
+/// Maximum time for the handshake of a connection.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration {
     seconds: 15,
     nanos: 0,
@@ -48,13 +48,13 @@ pub struct Context<'a> {
     pub vs: &'a VirtualService,
     /// The gateway that the routes are for: `mesh` or `<namespace>/<name>`.
     pub gateway: &'a str,
-    /// Port that connections come to.
+    /// Port on which connections arrive.
     pub port: u32,
     /// What it speaks.
     pub protocol: Protocol,
-    /// What of the client the routes look at.
+    /// The properties of the client that the routes match on.
     pub source: Source<'a>,
-    /// The services that routes lead to.
+    /// The services that routes refer to.
     pub destinations: &'a Destinations<'a>,
     /// The mesh settings.
     pub mesh: &'a Mesh,
@@ -65,30 +65,30 @@ pub struct Context<'a> {
 pub struct Chain {
     /// Sorted; none = any.
     pub server_names: Vec<String>,
-    /// Dialled addresses; none = any.
+    /// Destination ranges; none = any.
     pub destinations: Vec<CidrRange>,
-    /// Addresses of clients; none = any.
+    /// Source ranges; none = any.
     pub sources: Vec<CidrRange>,
     /// Network filters, in order.
     pub filters: Vec<Filter>,
-    /// The configuration object behind it.
+    /// Refers to the configuration object that it was built from.
     pub metadata: Option<Metadata>,
 }
 
 impl Chain {
-    /// Whether it takes every connection.
+    /// Whether it matches every connection.
     pub fn matches_all(&self) -> bool {
         self.server_names.is_empty() && self.destinations.is_empty() && self.sources.is_empty()
     }
 
-    /// Whether the two would take the same connections.
+    /// Whether both match the same connections.
     pub fn matches_like(&self, other: &Self) -> bool {
         self.server_names == other.server_names
             && self.destinations == other.destinations
             && self.sources == other.sources
     }
 
-    /// With its conditions written out; none are written when it takes everything.
+    /// The Envoy form; without a match if it matches everything.
     pub fn into_filter_chain(self) -> FilterChain {
         FilterChain {
             filter_chain_match: (!self.matches_all()).then(|| FilterChainMatch {
@@ -105,7 +105,7 @@ impl Chain {
     }
 }
 
-/// The `tls` routes that apply, in order: a chain per match.
+/// The chains of the matching `tls` routes, in order: one per match.
 pub fn tls_chains(context: &Context<'_>, skipped: &mut Vec<Skipped>) -> Vec<Chain> {
     let mut chains: Vec<Chain> = Vec::new();
     for (index, route) in context.vs.config.spec.tls.iter().enumerate() {
@@ -143,8 +143,8 @@ pub fn tls_chains(context: &Context<'_>, skipped: &mut Vec<Skipped>) -> Vec<Chai
     chains
 }
 
-/// The `tcp` routes that apply, in order, up to the first that takes every connection; whether
-/// there was one.
+/// The chains of the matching `tcp` routes, in order, up to the first that matches every
+/// connection; and whether there was one.
 pub fn tcp_chains(context: &Context<'_>, skipped: &mut Vec<Skipped>) -> (Vec<Chain>, bool) {
     let mut chains: Vec<Chain> = Vec::new();
     for (index, route) in context.vs.config.spec.tcp.iter().enumerate() {
@@ -243,10 +243,10 @@ impl Context<'_> {
         })
     }
 
-    /// Sends connections to one destination, or to several by weight.
+    /// Forwards connections to one destination, or to several by weight.
     ///
     /// # Errors
-    /// When no destination has any weight.
+    /// If no destination has a weight above 0.
     fn forward(&self, routes: &[api::RouteDestination]) -> Result<Vec<Filter>, String> {
         if let [only] = routes {
             let destination = only
@@ -288,7 +288,7 @@ impl Context<'_> {
     }
 }
 
-/// Forwards to `cluster` as it is.
+/// Forwards to `cluster`, without any settings of a DestinationRule.
 pub fn to_cluster(cluster: &str, mesh: &Mesh) -> Vec<Filter> {
     let proxy = TcpProxy {
         access_log: access_log::of_connections(mesh),
@@ -311,7 +311,7 @@ pub(crate) fn to_workload(
     filters(proxy, protocol)
 }
 
-/// Forwards to `cluster` without a log: for what is refused or never seen.
+/// Forwards to `cluster` without access logs, for traffic that is rejected or never seen.
 pub fn to_cluster_unlogged(cluster: &str) -> Vec<Filter> {
     vec![filter::network(
         filter::TCP_PROXY,
@@ -376,10 +376,10 @@ fn filters(proxy: TcpProxy, protocol: Protocol) -> Vec<Filter> {
         .collect()
 }
 
-/// Server names as Envoy takes them: `*` means any, so that no condition is left.
+/// Server names in Envoy's form; `*` means any, so that the list is empty.
 ///
 /// # Errors
-/// When a wildcard stands anywhere but before the first dot.
+/// If a wildcard is not the first label.
 pub fn server_names(hosts: &[String]) -> Result<Vec<String>, String> {
     let mut names: Vec<String> = Vec::with_capacity(hosts.len());
     for host in hosts {
@@ -389,7 +389,7 @@ pub fn server_names(hosts: &[String]) -> Result<Vec<String>, String> {
         }
         if bare.contains('*') || bare.is_empty() {
             return Err(format!(
-                "server name {host:?} has a * that is not its first label"
+                "server name {host:?} is invalid: * may only be the whole first label"
             ));
         }
         names.push(host.to_ascii_lowercase());

@@ -1,4 +1,4 @@
-//! Where a route may lead: the service behind a destination host and what rules it.
+//! Destinations of routes: the service behind a host, and the rule that applies to it.
 
 use pilot_model::hashed::Hashed;
 use std::{collections::BTreeMap, sync::Arc};
@@ -22,10 +22,10 @@ use pilot_model::{
 
 use crate::name;
 
-/// How many names of names (ExternalName) are followed.
+/// How many aliases (ExternalName) are followed in a row.
 const MAX_ALIASES: usize = 8;
 
-/// A known service and the rule that its clients follow.
+/// A known service and the rule that applies to its clients.
 #[derive(Clone, Copy, Debug, Hash)]
 pub struct Destination<'a> {
     /// The service itself; never an alias.
@@ -35,7 +35,7 @@ pub struct Destination<'a> {
 }
 
 impl<'a> Destination<'a> {
-    /// The service that `host` stands for, through aliases, as `client` sees it.
+    /// The service that `host` refers to, through aliases, as `client` sees it.
     pub fn find(client: &Client<'a>, host: &Host) -> Option<Self> {
         let mut service = client.service(host)?;
         for _ in 0..MAX_ALIASES {
@@ -53,7 +53,7 @@ impl<'a> Destination<'a> {
     }
 }
 
-/// The destinations of a VirtualService that exist, by the host as it is written there.
+/// The existing destinations of a VirtualService, by the host as it is written there.
 #[derive(Clone, Debug, Default, Hash)]
 pub struct Destinations<'a> {
     by_host: BTreeMap<Arc<str>, Destination<'a>>,
@@ -102,12 +102,12 @@ impl<'a> Destinations<'a> {
         }
     }
 
-    /// The destination behind a host as it is written.
+    /// The destination for a host as it is written.
     pub fn get(&self, host: &str) -> Option<&Destination<'a>> {
         self.by_host.get(host)
     }
 
-    /// The rules that may have shaped a route.
+    /// The rules that may have influenced a route.
     pub fn sources(&self) -> impl Iterator<Item = ConfigRef> {
         self.by_host
             .values()
@@ -115,10 +115,10 @@ impl<'a> Destinations<'a> {
             .flat_map(|rule| rule.sources.iter().cloned())
     }
 
-    /// The cluster behind `destination` for traffic that came to `listener_port`.
+    /// The cluster of `destination` for traffic that arrived on `listener_port`.
     ///
-    /// Without a port it is the service's only one, else the listener's. An unknown host still
-    /// gives a name: its requests fail until the service exists.
+    /// Without a port it is the service's only one, else the listener's. An unknown host gets a
+    /// name, too: its requests fail until the service exists.
     pub fn resolve<'b>(
         &'b self,
         destination: &'b api::Destination,
@@ -158,7 +158,7 @@ impl<'a> Destinations<'a> {
     }
 }
 
-/// One cluster that a route leads to, with what decides how it is called.
+/// A cluster that a route sends traffic to, with the settings that affect the route.
 #[derive(Clone, Debug)]
 pub struct Resolved<'a> {
     /// Name of the cluster.
@@ -167,7 +167,7 @@ pub struct Resolved<'a> {
     pub host: &'a str,
     /// Port of the service.
     pub port: u32,
-    /// The port, when the route names one.
+    /// The port, if the route names one.
     written_port: Option<u32>,
     subset: &'a str,
     protocol: Option<Protocol>,
@@ -175,7 +175,7 @@ pub struct Resolved<'a> {
 }
 
 impl<'a> Resolved<'a> {
-    /// All of one port of a service.
+    /// A port of a service, without a subset.
     pub fn of_service(service: &'a Service, port: u32, rule: Option<&'a Rule>) -> Self {
         Self {
             cluster: name::outbound_cluster(port, "", service.host().as_str()),
@@ -196,8 +196,8 @@ impl<'a> Resolved<'a> {
         self.rule?.subset(self.subset)?.traffic_policy.as_ref()
     }
 
-    /// The setting that holds here: settings of a port replace those of their level as a whole, a
-    /// subset overrides what it names.
+    /// The setting that applies here: settings of a port replace those of their level as a whole, a
+    /// subset overrides what it sets.
     fn effective<T>(
         &self,
         of_policy: impl Fn(&'a api::TrafficPolicy) -> Option<&'a T>,
@@ -216,13 +216,13 @@ impl<'a> Resolved<'a> {
         })
     }
 
-    /// TLS mode that the DestinationRule asks for; `None` leaves it to automatic mutual TLS.
+    /// TLS mode of the DestinationRule; `None` leaves the decision to automatic mutual TLS.
     pub fn tls_mode(&self) -> Option<TlsMode> {
         self.effective(|policy| policy.tls.as_ref(), |port| port.tls.as_ref())
             .map(api::ClientTlsSettings::mode)
     }
 
-    /// Connection pool of the cluster, when the DestinationRule has one.
+    /// Connection pool settings of the DestinationRule, if any.
     pub fn pool(&self) -> Option<&'a api::ConnectionPoolSettings> {
         self.effective(
             |policy| policy.connection_pool.as_ref(),
@@ -237,7 +237,7 @@ impl<'a> Resolved<'a> {
             .or_else(|| self.rule_policy()?.tunnel.as_ref())
     }
 
-    /// Consistent hashing, from the most specific level that has it.
+    /// Consistent hashing, from the most specific level that sets it.
     pub fn hash(&self) -> Option<&'a ConsistentHashLb> {
         let at_port = |policy: Option<&'a api::TrafficPolicy>, port: Option<u32>| {
             consistent(port_level(policy?, port?)?.load_balancer.as_ref())
@@ -251,8 +251,8 @@ impl<'a> Resolved<'a> {
             .or_else(|| at(rule))
     }
 
-    /// Whether each request decides which protocol the cluster is spoken to: mesh TLS must then
-    /// announce it per request.
+    /// Whether the cluster's HTTP version follows each request: mesh TLS must then offer its ALPN
+    /// per request.
     fn follows_downstream_protocol(&self) -> bool {
         let detected = self.protocol.is_some_and(Protocol::is_auto);
         let asked = || {
@@ -265,8 +265,8 @@ impl<'a> Resolved<'a> {
         (detected || asked()) && matches!(self.tls_mode(), None | Some(TlsMode::IstioMutual))
     }
 
-    /// What mesh TLS announces on the route because the cluster's own list cannot; `None` when
-    /// that list says it all.
+    /// The ALPN that mesh TLS offers on the route, if the cluster's own list does not suffice;
+    /// `None` if it does.
     pub fn announcement(&self, at_gateway: bool) -> Option<Announcement> {
         if !self.follows_downstream_protocol() {
             return None;
@@ -283,12 +283,12 @@ impl<'a> Resolved<'a> {
     }
 }
 
-/// The protocol that mesh TLS announces for a request.
+/// The protocol that mesh TLS announces by ALPN for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announcement {
-    /// That of the client, which the cluster follows.
+    /// The client's, which the cluster follows.
     AsDownstream,
-    /// Gateways speak HTTP/1.1 to a port whose protocol is not known.
+    /// HTTP/1.1, which gateways use for ports whose protocol is not declared.
     Http1,
     /// HTTP/2.
     Http2,

@@ -34,7 +34,7 @@ mod header;
 mod matching;
 mod retry;
 
-/// Semantics that a VirtualService made from another kind carries.
+/// Annotation that names the semantics of a VirtualService converted from another kind.
 const SEMANTICS: &str = "internal.istio.io/route-semantics";
 
 const REJECTED: &str = "pilot_total_rejected_configs";
@@ -46,11 +46,11 @@ pub struct Context<'a> {
     pub vs: &'a VirtualService,
     /// The gateway that the routes are for: `mesh` or `<namespace>/<name>`.
     pub gateway: &'a str,
-    /// Port that requests come to: of the service for sidecars, of the server for gateways.
+    /// Port on which requests arrive: of the service for sidecars, of the server for gateways.
     pub port: u32,
-    /// What of the client the routes look at.
+    /// The properties of the client that the routes match on.
     pub source: Source<'a>,
-    /// The services that routes lead to.
+    /// The services that routes refer to.
     pub destinations: &'a Destinations<'a>,
     /// The mesh settings.
     pub mesh: &'a Mesh,
@@ -61,7 +61,7 @@ impl Context<'_> {
         self.gateway != MESH_GATEWAY
     }
 
-    /// A prefix ends at an element of the path (Ingress and Gateway API).
+    /// Whether a prefix must end at a path segment (Ingress and Gateway API).
     fn matches_path_elements(&self) -> bool {
         matches!(semantics(self.vs), "ingress" | "gateway")
     }
@@ -85,7 +85,7 @@ impl Context<'_> {
     }
 }
 
-/// The kind that `vs` was made from; empty when it was written as it is.
+/// The kind that `vs` was converted from; empty if it was written as a VirtualService.
 pub(crate) fn semantics(vs: &VirtualService) -> &str {
     vs.config
         .annotations
@@ -93,9 +93,9 @@ pub(crate) fn semantics(vs: &VirtualService) -> &str {
         .map_or("", String::as_str)
 }
 
-/// The routes that apply, in order; what follows a route for everything is left out.
+/// The routes that apply, in order; those after a catch-all are left out.
 ///
-/// No route means that the VirtualService says nothing about this port.
+/// No routes mean that the VirtualService does not apply to this port.
 pub fn routes(context: &Context<'_>) -> (Vec<Route>, Vec<Skipped>) {
     let mut routes = Vec::new();
     let unresolved = context.vs.unresolved.iter().map(|(key, reason)| Skipped {
@@ -139,7 +139,7 @@ pub fn routes(context: &Context<'_>) -> (Vec<Route>, Vec<Skipped>) {
     (routes, skipped)
 }
 
-/// The route of a service port that no VirtualService rules.
+/// The route of a service port without a VirtualService.
 pub fn default_route(destination: &Resolved<'_>, mesh: &Mesh) -> Route {
     let mut route = Route {
         name: name::DEFAULT_ROUTE.to_owned(),
@@ -161,7 +161,7 @@ pub fn default_route(destination: &Resolved<'_>, mesh: &Mesh) -> Route {
     route
 }
 
-/// Metadata by which tools find the configuration object behind a resource.
+/// Metadata by which tools find the configuration object of a resource.
 pub fn config_metadata(config: &ConfigRef) -> Metadata {
     let path = Value {
         kind: Some(Kind::StringValue(name::config_path(config))),
@@ -182,7 +182,7 @@ fn decorator(operation: String) -> Decorator {
     }
 }
 
-/// Whether no request gets past this route.
+/// Whether this route matches every request.
 pub(crate) fn is_catch_all(matched: &RouteMatch) -> bool {
     let any_path = match &matched.path_specifier {
         Some(PathSpecifier::Prefix(prefix) | PathSpecifier::PathSeparatedPrefix(prefix)) => {
@@ -226,7 +226,7 @@ fn fraction(percent: f64) -> FractionalPercent {
     }
 }
 
-/// `percent` as it is.
+/// `percent` in hundredths.
 fn hundredths(percent: u32) -> FractionalPercent {
     FractionalPercent {
         numerator: percent,

@@ -1,6 +1,6 @@
 //! Route configurations of sidecars' outbound listeners.
 //!
-//! A route configuration is assembled from virtual hosts that are made, keyed and cached one host
+//! A route configuration is assembled from virtual hosts that are built, keyed and cached one host
 //! at a time, so that a change costs its own virtual hosts and a concatenation.
 
 use std::sync::Arc;
@@ -42,17 +42,16 @@ pub struct VirtualHostEntry {
     pub body: Bytes,
     /// Hash of `body`.
     pub version: u64,
-    /// The objects that it was made from.
+    /// The objects that it was built from.
     pub sources: Arc<[ConfigRef]>,
-    /// Who keeps a name or domain that several claim: the least.
+    /// Decides which entry keeps a disputed name or domain: the lowest rank.
     pub rank: Rank,
 }
 
-/// Order of claims: VirtualServices before service defaults, then the oldest, by name and by
-/// namespace.
+/// Order of entries: VirtualServices before service defaults, then by age, name and namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rank {
-    /// 0 = by a VirtualService, 1 = the default of a service.
+    /// 0 = from a VirtualService, 1 = the default of a service.
     pub class: u8,
     /// Age of the object.
     pub created: Created,
@@ -62,7 +61,7 @@ pub struct Rank {
     pub namespace: Arc<str>,
 }
 
-/// What stands for a requested name that nothing is known of; it must never stay unanswered.
+/// The resource for a requested name that is unknown; a request must never stay unanswered.
 pub fn empty(route: &str) -> Resource {
     let config = RouteConfiguration {
         name: route.to_owned(),
@@ -72,12 +71,12 @@ pub fn empty(route: &str) -> Resource {
     Resource::new(route, &config, [])
 }
 
-/// Route configurations that listeners refer to whichever services there are.
+/// Route configurations that listeners refer to regardless of the services.
 pub fn fixed_names(client: &Client<'_>) -> Vec<RouteName> {
     portless(client).into_iter().map(|(name, _)| name).collect()
 }
 
-/// Route configurations that hold every port: those of the HTTP proxy and of Unix sockets.
+/// Route configurations that hold all ports: those of the HTTP proxy and of Unix sockets.
 fn portless<'a>(client: &Client<'a>) -> Vec<(RouteName, &'a EgressListener)> {
     let listeners = client.scope.listeners.iter();
     let mut found: Vec<(RouteName, &EgressListener)> = listeners
@@ -101,8 +100,8 @@ fn portless<'a>(client: &Client<'a>) -> Vec<(RouteName, &'a EgressListener)> {
     found
 }
 
-/// The listener whose services fill route configuration `<port>`; `None` when that one holds
-/// every port.
+/// The listener whose services fill route configuration `<port>`; `None` if that listener has a
+/// route configuration for all ports.
 fn listener_for<'a>(client: &Client<'a>, port: u32) -> Option<&'a EgressListener> {
     client.scope.listener_for(port).filter(|l| {
         l.port
@@ -111,7 +110,7 @@ fn listener_for<'a>(client: &Client<'a>, port: u32) -> Option<&'a EgressListener
     })
 }
 
-/// Ports of `service` that requests can be routed by.
+/// Ports of `service` that HTTP requests can be routed to.
 fn http_ports(service: &Service) -> impl Iterator<Item = &ServicePort> {
     service
         .ports

@@ -1,4 +1,4 @@
-//! What of a client decides which routes apply to it.
+//! The properties of a client that decide which routes apply to it.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use pilot_model::{
 
 static NO_LABELS: Labels = BTreeMap::new();
 
-/// Namespace and labels of a client; empty where the routes do not look at them, so that clients
-/// share what is the same for them.
+/// Namespace and labels of a client; empty if the routes do not match on them, so that clients
+/// share equal results.
 #[derive(Clone, Copy, Debug, Hash)]
 pub struct Source<'a> {
     namespace: &'a str,
@@ -28,7 +28,7 @@ impl Default for Source<'_> {
 }
 
 impl<'a> Source<'a> {
-    /// What the routes of `vs` look at of the clients of `class`.
+    /// The properties of the clients of `class` that the routes of `vs` match on.
     pub fn of(class: &'a OutboundClass, vs: &VirtualService) -> Self {
         let mut source = Self::default();
         let spec = &vs.config.spec;
@@ -50,7 +50,7 @@ impl<'a> Source<'a> {
         source
     }
 
-    /// Whether a match with these conditions is for this client.
+    /// Whether a match with these conditions applies to this client.
     pub fn fits(&self, labels: &Labels, namespace: &str) -> bool {
         selects(labels, self.labels) && (namespace.is_empty() || namespace == self.namespace)
     }

@@ -1,4 +1,4 @@
-//! TLS of servers: mutual TLS of sidecars, and what a Gateway server asks for.
+//! TLS of servers: mutual TLS of sidecars, and the TLS settings of Gateway servers.
 
 use istio_api::{
     envoy::{
@@ -22,7 +22,7 @@ use super::{ALPN_SERVER, MESH_CIPHERS, mesh_parameters, name_matcher, owned, sds
 
 const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
 
-/// Mutual TLS between proxies: any workload of the trust domain and its aliases.
+/// Mutual TLS between proxies: accepts any workload of the trust domain and its aliases.
 pub fn mesh_mutual(mesh: &Mesh) -> TransportSocket {
     let mut parameters = mesh_parameters();
     let configured = mesh.config.mesh_m_tls.as_ref();
@@ -66,10 +66,10 @@ fn trust_domains(mesh: &Mesh) -> Vec<SubjectAltNameMatcher> {
         .collect()
 }
 
-/// What a server that ends TLS presents and demands.
+/// The certificates and checks of a server that terminates TLS.
 ///
 /// # Errors
-/// When the mode does not end TLS or a certificate is missing.
+/// If the mode does not terminate TLS or a certificate is missing.
 pub fn server(settings: &ServerTlsSettings, mesh: &Mesh) -> Result<TransportSocket, String> {
     context(settings, mesh).map(|context| socket(TLS_SOCKET, &context))
 }
@@ -78,7 +78,10 @@ fn context(settings: &ServerTlsSettings, mesh: &Mesh) -> Result<DownstreamTlsCon
     let mode = settings.mode();
     let certificates = match mode {
         ServerMode::Passthrough | ServerMode::AutoPassthrough => {
-            return Err(format!("tls mode {} does not end TLS", mode.as_str_name()));
+            return Err(format!(
+                "tls mode {} does not terminate TLS",
+                mode.as_str_name()
+            ));
         }
         ServerMode::IstioMutual => vec![sds::workload_certificate()],
         _ => certificates(settings)?,
@@ -170,7 +173,7 @@ fn conditions(settings: &ServerTlsSettings) -> CertificateValidationContext {
     }
 }
 
-/// The kind of name that a client certificate can carry `name` as.
+/// The type of subject alternative name that `name` is in a client certificate.
 fn kind_of(name: &str) -> SanType {
     if name.contains("://") {
         SanType::Uri
@@ -183,7 +186,7 @@ fn kind_of(name: &str) -> SanType {
     }
 }
 
-/// Nothing when Envoy's own defaults (TLS 1.2 and newer) are what is asked for.
+/// `None` if the settings equal Envoy's defaults (TLS 1.2 and newer).
 fn parameters(settings: &ServerTlsSettings, mesh: &Mesh) -> Option<TlsParameters> {
     let version = |wanted: ServerProtocol| match wanted {
         ServerProtocol::TlsAuto => TlsProtocol::TlsAuto,

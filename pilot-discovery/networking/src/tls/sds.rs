@@ -1,4 +1,4 @@
-//! Names of secrets, and who serves them: the agent (identity and files) or pilot (credentials).
+//! Names of secrets and their source: the agent (identity and files) or pilot (credentials).
 
 use istio_api::envoy::{
     config::core::v3::ConfigSource,
@@ -19,7 +19,7 @@ pub const MESH_ROOT: &str = "ROOTCA";
 const SYSTEM_ROOT: &str = "file-root:system";
 const KUBERNETES: &str = "kubernetes://";
 const CONFIG_MAP: &str = "configmap://";
-/// What a credential's name ends in when only its CA bundle is meant.
+/// Suffix of a credential's name that refers to its CA bundle.
 pub const CA_SUFFIX: &str = "-cacert";
 
 /// The workload's own certificate; connections wait for it without limit.
@@ -40,7 +40,7 @@ pub fn certificate_file(certificate: &str, key: &str) -> SdsSecretConfig {
     )
 }
 
-/// A CA bundle in a file that the agent reads; `system` stands for the operating system's.
+/// A CA bundle in a file that the agent reads; `system` means the operating system's.
 pub fn root_file(path: &str) -> SdsSecretConfig {
     secret(&format!("file-root:{path}"), config_source::sds())
 }
@@ -50,7 +50,7 @@ pub fn system_root() -> SdsSecretConfig {
     secret(SYSTEM_ROOT, config_source::sds())
 }
 
-/// A credential by the name that configuration gives it.
+/// A credential by its name in the configuration.
 pub fn credential(name: &str) -> SdsSecretConfig {
     if name.starts_with("builtin://") {
         return workload_certificate();
@@ -75,7 +75,7 @@ pub fn resource_name(name: &str) -> String {
     }
 }
 
-/// Name of the CA bundle of a credential; a ConfigMap holds nothing else.
+/// Name of the CA bundle of a credential; of a ConfigMap it is the name itself.
 pub fn root_resource_name(name: &str) -> String {
     let mut name = resource_name(name);
     if !name.starts_with(CONFIG_MAP) && !name.ends_with(CA_SUFFIX) {
@@ -84,14 +84,14 @@ pub fn root_resource_name(name: &str) -> String {
     name
 }
 
-/// Namespace (empty for the proxy's own) and name of the Secret behind a resource name.
+/// Namespace (empty for the proxy's own) and name of the Secret that a resource name refers to.
 pub fn parse_secret(resource: &str) -> Option<(&str, &str)> {
     let path = resource.strip_prefix(KUBERNETES)?;
     let (namespace, name) = path.split_once('/').unwrap_or(("", path));
     (!name.is_empty() && !name.contains('/')).then_some((namespace, name))
 }
 
-/// Verification by roots from `source` on top of `conditions`.
+/// Verification by the roots of `source`, in addition to `conditions`.
 pub(super) fn validation(
     conditions: CertificateValidationContext,
     source: SdsSecretConfig,

@@ -1,4 +1,4 @@
-//! TLS of clients: of the mesh towards the mesh, and of what a DestinationRule asks for.
+//! TLS of clients: between mesh workloads, and as configured by a DestinationRule.
 
 use std::sync::Arc;
 
@@ -30,8 +30,8 @@ use super::{mesh_parameters, name_matcher, owned, raw_buffer, sds, socket};
 
 const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
 
-/// Mutual TLS towards a workload of the mesh that runs as one of `identities` (SPIFFE ids; none =
-/// any workload).
+/// Mutual TLS to a mesh workload that runs as one of `identities` (SPIFFE IDs; none = any
+/// workload).
 pub fn mesh_mutual(sni: String, alpn: &[&str], identities: &[Arc<str>]) -> TransportSocket {
     let conditions = CertificateValidationContext {
         match_typed_subject_alt_names: identities
@@ -54,7 +54,7 @@ pub fn mesh_mutual(sni: String, alpn: &[&str], identities: &[Arc<str>]) -> Trans
     socket(TLS_SOCKET, &context)
 }
 
-/// Adds the mesh's other trust domains to SPIFFE ids of the own one, sorted.
+/// Adds the SPIFFE IDs under the trust domain aliases of the mesh; sorted.
 pub fn with_aliases(identities: Vec<Arc<str>>, mesh: &Mesh) -> Vec<Arc<str>> {
     let mut all = identities;
     if !mesh.trust_domain_aliases.is_empty() {
@@ -75,36 +75,36 @@ pub fn with_aliases(identities: Vec<Arc<str>>, mesh: &Mesh) -> Vec<Arc<str>> {
     all
 }
 
-/// TLS that a DestinationRule asks for towards a server that need not be of the mesh.
+/// TLS that a DestinationRule configures towards a server, which may be outside the mesh.
 #[derive(Debug)]
 pub struct Origination {
     /// The transport socket.
     pub socket: TransportSocket,
-    /// The server name is that of each request.
+    /// The server name follows each request.
     pub auto_sni: bool,
-    /// The certificate must name what the request was for.
+    /// The certificate must match the host of each request.
     pub auto_san_validation: bool,
 }
 
-/// Whom TLS is originated for.
+/// The client for which TLS is originated.
 #[derive(Clone, Copy, Debug)]
 pub struct Originator<'a> {
     /// The mesh settings.
     pub mesh: &'a Mesh,
     /// Sidecar or gateway.
     pub kind: ProxyType,
-    /// The rule names the workloads that it is for.
+    /// The rule selects the workloads that it applies to.
     pub chosen_workloads: bool,
-    /// Names that the service declares for its servers.
+    /// Subject alternative names that the service declares for its servers.
     pub declared_names: &'a [Arc<str>],
-    /// The cluster speaks HTTP/2.
+    /// The cluster uses HTTP/2.
     pub http2: bool,
 }
 
-/// Builds SIMPLE or MUTUAL origination; `None` when nothing is to be done about it.
+/// Builds SIMPLE or MUTUAL origination; `None` if the client cannot use the credential.
 ///
 /// # Errors
-/// When a client certificate is wanted and one of its files is not named.
+/// If a client certificate is required and one of its files is not set.
 pub fn originate(
     tls: &ClientTlsSettings,
     by: Originator<'_>,
@@ -177,7 +177,7 @@ fn root(tls: &ClientTlsSettings, mesh: &Mesh) -> Option<SdsSecretConfig> {
     } else if !tls.ca_certificates.is_empty() {
         Some(sds::root_file(&tls.ca_certificates))
     } else {
-        // The mesh can ask for TLS without verification, as old releases did.
+        // The mesh config may allow TLS without verification, as old releases did.
         (mesh.config.verify_certificate_at_client != Some(false)).then(sds::system_root)
     }
 }
@@ -205,7 +205,7 @@ fn conditions(tls: &ClientTlsSettings, names: &[&str]) -> CertificateValidationC
     }
 }
 
-/// Lets every connection begin with a PROXY protocol header; plain text when `inner` is absent.
+/// Sends a PROXY protocol header first on every connection; without `inner` in plain text.
 pub fn with_proxy_protocol(
     settings: &ProxyProtocol,
     inner: Option<TransportSocket>,

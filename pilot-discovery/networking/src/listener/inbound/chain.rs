@@ -1,7 +1,7 @@
 //! Filter chains of an inbound port by protocol and mutual TLS mode.
 //!
-//! `tls` and `raw` are what the connection begins with; *mesh ALPN* is what proxies of the mesh
-//! announce.
+//! `tls` and `raw` describe the first bytes of a connection; *mesh ALPN* is what mesh proxies
+//! offer.
 //!
 //! | class | PERMISSIVE | STRICT | DISABLE |
 //! |---|---|---|---|
@@ -9,9 +9,9 @@
 //! | TCP | tls with mesh ALPN → TCP mTLS; tls → TCP as it is; raw → TCP | tls with mesh ALPN, tls → TCP mTLS | raw → TCP |
 //! | detected | tls with mesh HTTP → HTTP mTLS; raw HTTP → HTTP; tls with mesh TCP → TCP mTLS; raw → TCP; tls → TCP as it is | tls with mesh HTTP → HTTP mTLS; tls with mesh TCP, tls → TCP mTLS | raw HTTP → HTTP; raw → TCP |
 //!
-//! STRICT repeats what mesh traffic meets in PERMISSIVE, although its last chain would do: Envoy
-//! keeps the connections of chains that stay as they are, so that going from one to the other
-//! closes nothing but plain text.
+//! STRICT repeats the chains for mesh traffic of PERMISSIVE, although its last chain would do:
+//! Envoy keeps the connections of unchanged chains, so that switching between the two closes only
+//! plain-text connections.
 
 use istio_api::envoy::config::{
     listener::v3::{Filter, FilterChain, FilterChainMatch},
@@ -35,13 +35,13 @@ use crate::{
     tls::{self, downstream},
 };
 
-/// Retries of requests that the workload has not begun to read.
+/// Retries of requests that the workload has not begun to process.
 const INBOUND_RETRIES: u32 = 2;
 
-/// What is served behind some chains.
+/// What a group of chains serves.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
-    /// Port that the chains are for; `None` = any that has no chains of its own.
+    /// Port that the chains match; `None` = any port without chains of its own.
     matched: Option<u32>,
     http_name: String,
     tcp_name: String,
@@ -54,16 +54,16 @@ pub(super) struct Server {
     http10: bool,
 }
 
-/// What a connection begins with.
+/// How a connection begins.
 #[derive(Clone, Copy)]
 enum Begins {
-    /// TLS that announces one of these; any when there are none.
+    /// TLS that offers one of these ALPN names; any if the list is empty.
     Tls(&'static [&'static str]),
     Raw,
     RawHttp,
 }
 
-/// What becomes of it.
+/// How a connection is processed.
 #[derive(Clone, Copy)]
 enum Becomes {
     Http { mtls: bool },
@@ -71,7 +71,7 @@ enum Becomes {
 }
 
 impl Server {
-    /// Ports that nothing declares: what is dialled is passed through.
+    /// Undeclared ports: connections go to the dialled address.
     pub(super) fn passthrough(matched: Option<u32>, http10: bool) -> Self {
         let cluster = name::INBOUND_PASSTHROUGH_CLUSTER;
         Self {
@@ -105,8 +105,8 @@ impl Server {
         }
     }
 
-    /// Which inspectors the port's connections need. Those of PERMISSIVE and STRICT are the same:
-    /// a change of listener filters would close every connection of the listener.
+    /// Which inspectors the port's connections need. They are the same for PERMISSIVE and STRICT: a
+    /// change of listener filters would close every connection of the listener.
     pub(super) fn needs(&self, mode: MtlsMode) -> Needs {
         Needs {
             port: self.matched,
@@ -115,7 +115,7 @@ impl Server {
         }
     }
 
-    /// The chains in the order of the table.
+    /// The chains, in the order of the table above.
     pub(super) fn build(&self, mode: MtlsMode, mesh: &Mesh) -> Vec<FilterChain> {
         use Becomes::{Http, Tcp};
         use Begins::{Raw, RawHttp, Tls};
@@ -204,7 +204,7 @@ impl Server {
         })
     }
 
-    /// Everything to the workload, without any limit of time: the client's proxy sets those.
+    /// Sends everything to the workload, without a timeout: the client's proxy sets it.
     fn route_configuration(&self) -> RouteConfiguration {
         let grpc = matches!(self.protocol, Protocol::Grpc | Protocol::GrpcWeb);
         let action = RouteAction {

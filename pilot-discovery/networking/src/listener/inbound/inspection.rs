@@ -1,7 +1,7 @@
-//! On which ports the first bytes of a connection are looked at.
+//! On which ports the first bytes of a connection are inspected.
 //!
-//! A server that speaks first would wait forever behind an inspector, so each is turned off
-//! where its result is not used.
+//! If the server speaks first, an inspector may wait forever, so each inspector is disabled where
+//! nothing needs its result.
 
 use std::collections::BTreeMap;
 
@@ -15,20 +15,20 @@ use istio_api::envoy::{
 
 use crate::listener::filter;
 
-/// What has to be known of the connections to a port.
+/// What has to be detected for connections to a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Needs {
-    /// `None` = any port that is not listed.
+    /// `None` = all ports that are not listed.
     pub(super) port: Option<u32>,
-    /// Whether they begin with TLS, and what it announces.
+    /// Whether they begin with TLS, and its ALPN and server name.
     pub(super) tls: bool,
     /// Whether they begin with HTTP.
     pub(super) http: bool,
 }
 
-/// The TLS inspector, then the HTTP inspector, as far as some port needs them.
+/// The TLS inspector, then the HTTP inspector, each if some port needs it.
 pub(super) fn inspectors(needs: &[Needs]) -> Vec<ListenerFilter> {
-    // 0 stands for every port that is not listed.
+    // 0 stands for all ports that are not listed.
     let ports: BTreeMap<u32, Needs> = needs
         .iter()
         .map(|needs| (needs.port.unwrap_or(0), *needs))
@@ -60,7 +60,7 @@ pub(super) fn inspectors(needs: &[Needs]) -> Vec<ListenerFilter> {
     filters
 }
 
-/// Connections to one of `ports`; `None` when there are none.
+/// Matches connections to one of `ports`; `None` if there are none.
 fn any_of(ports: impl Iterator<Item = u32>) -> Option<ListenerFilterChainMatchPredicate> {
     let mut rules: Vec<ListenerFilterChainMatchPredicate> = ports
         .filter_map(|port| {
@@ -104,7 +104,7 @@ mod tests {
     fn inspectors_are_off_where_their_result_is_not_used() {
         let filters = inspectors(&[needs(None, false, true), needs(Some(80), true, false)]);
         assert_eq!(filters.len(), 2);
-        // Only port 80 wants TLS looked at.
+        // Only port 80 needs the TLS inspector.
         assert!(matches!(
             filters[0].filter_disabled.as_ref().unwrap().rule,
             Some(Rule::NotMatch(_))

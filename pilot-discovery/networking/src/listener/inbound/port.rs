@@ -1,4 +1,4 @@
-//! The ports at which a workload is served.
+//! Ports of the workload that get filter chains.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use crate::{name, resource::Skipped};
 /// One port of the workload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Port {
-    /// At the workload.
+    /// Port number at the workload.
     pub(super) number: u32,
-    /// Of the service; tells virtual hosts apart.
+    /// Port number of the service; distinguishes virtual hosts.
     pub(super) service_port: u32,
     pub(super) protocol: Protocol,
-    /// Who is asked for there.
+    /// Host name of the service.
     pub(super) host: Arc<str>,
-    /// Prefix of the statistics of raw connections.
+    /// Statistics prefix of TCP connections.
     pub(super) stat_prefix: String,
-    /// Address of its own socket; `None` when its connections are captured.
+    /// Address of its own socket; `None` if its connections are captured.
     pub(super) bind: Option<Arc<str>>,
     pub(super) sources: Arc<[ConfigRef]>,
 }
 
-/// Those that the Sidecar names, else those that services lead to; by number.
+/// The ports of the Sidecar's ingress listeners, else those of its services; by number.
 pub(super) fn collect(server: &Server<'_>) -> (Vec<Port>, Vec<Skipped>) {
     let mut skipped = Vec::new();
     let ingress = server
@@ -52,7 +52,7 @@ pub(super) fn collect(server: &Server<'_>) -> (Vec<Port>, Vec<Skipped>) {
         if refused {
             skipped.push(conflict(
                 port,
-                "the proxy needs this port itself; choose another",
+                "the proxy itself uses this port; choose another",
             ));
         }
         !refused && port.protocol != Protocol::Udp
@@ -74,7 +74,7 @@ fn of_services(server: &Server<'_>, skipped: &mut Vec<Skipped>) -> Vec<Port> {
         if let Some(older) = ports.iter().find(|port| port.number == target.port) {
             if older.protocol != protocol {
                 let reason = format!(
-                    "an older service speaks {} there, {} speaks {}; let both name one protocol",
+                    "an older service uses {} here, but {} uses {}; declare the same protocol",
                     older.protocol.as_str(),
                     target.service.host(),
                     protocol.as_str(),

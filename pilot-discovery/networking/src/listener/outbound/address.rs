@@ -1,4 +1,4 @@
-//! At which addresses connections to a service are taken.
+//! Addresses at which connections to a service are accepted.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -18,7 +18,7 @@ pub enum Arrival {
     Addresses(Vec<IpAddr>),
 }
 
-/// Arrivals of raw connections; HTTP always arrives at the wildcard and is distinguished by host.
+/// Addresses for TCP connections; HTTP always uses the wildcard, with services selected by host.
 pub fn of_service(
     service: &Service,
     port_name: &str,
@@ -70,7 +70,7 @@ fn without_vip(
         .map(|endpoints| endpoints.list.as_slice())
         .unwrap_or_default();
     if list.is_empty() {
-        // Clients dial the endpoints themselves: where there will be some, there is nothing yet.
+        // Clients dial the endpoints themselves. If some are expected, wait for them.
         let awaits = service.registry == Registry::Kubernetes || !service.selector.is_empty();
         return if awaits {
             Vec::new()

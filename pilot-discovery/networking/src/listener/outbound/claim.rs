@@ -1,4 +1,4 @@
-//! Who wants to listen on a port number, in the order that decides conflicts.
+//! Services that claim a port number, in the order that decides conflicts.
 
 use pilot_model::hashed::Hashed;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::{
     route::{destination::Destinations, outbound::fallback::Fallback, source::Source},
 };
 
-/// Ports below are for processes with privileges.
+/// Lower ports can be bound by privileged processes only.
 const FIRST_UNPRIVILEGED: u32 = 1024;
 
-/// Everything that the listeners on one port number depend on; all of it is the key.
+/// Everything that the listeners on one port number depend on; the whole struct is the cache key.
 #[derive(Clone, Debug, Hash)]
 pub struct Inputs<'a> {
     pub(super) mesh: &'a Hashed<Mesh>,
@@ -39,7 +39,7 @@ pub struct Inputs<'a> {
 /// One port of one service in one egress listener.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Claim<'a> {
-    /// Index of the egress listener: later ones leave addresses of earlier ones alone.
+    /// Index of the egress listener; a later one does not change addresses of an earlier one.
     pub(super) group: usize,
     pub(super) binding: Binding,
     pub(super) host: &'a Host,
@@ -48,30 +48,30 @@ pub(super) struct Claim<'a> {
     pub(super) protocol: Protocol,
     /// The objects that declare the service.
     pub(super) sources: &'a [ConfigRef],
-    /// Empty for HTTP, whose routes are sent apart.
+    /// Empty for HTTP, whose routes are separate resources.
     pub(super) l4: Option<L4<'a>>,
 }
 
-/// What raw connections of a claim depend on.
+/// What the TCP chains of a claim depend on.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct L4<'a> {
     pub(super) service: &'a Arc<Hashed<Service>>,
     pub(super) port: &'a ServicePort,
     pub(super) vs: Option<&'a Arc<Hashed<VirtualService>>>,
-    /// What of the client the routes look at.
+    /// The properties of the client that the routes match on.
     pub(super) source: Source<'a>,
     pub(super) rule: Option<&'a Arc<Hashed<Rule>>>,
     pub(super) destinations: Destinations<'a>,
-    /// Only where clients dial endpoints themselves.
+    /// Set only if clients dial endpoints themselves.
     pub(super) endpoints: Option<&'a Arc<Hashed<Endpoints>>>,
 }
 
-/// Where an egress listener takes connections.
+/// Where an egress listener accepts connections.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Binding {
     /// Fixed address or `unix://` path; `None` = decided per service.
     pub(super) bind: Option<Arc<str>>,
-    /// Has a socket of its own, other than the one of captured connections.
+    /// Has a socket of its own instead of receiving captured connections.
     pub(super) bound: bool,
 }
 
@@ -136,7 +136,7 @@ impl<'a> Inputs<'a> {
         let mut claims: Vec<(&'a Arc<Hashed<Service>>, &'a ServicePort, Protocol)> = Vec::new();
         let mut add = |service: &'a Arc<Hashed<Service>>| {
             let port = match &listener.port {
-                // One that serves every port takes each service by its first.
+                // A listener for all ports takes the first port of each service.
                 Some(own) => service
                     .port(own.number)
                     .or_else(|| match service.ports.as_slice() {
@@ -168,7 +168,7 @@ impl<'a> Inputs<'a> {
             }
             Some(_) => listener.services.values().for_each(&mut add),
         }
-        // All HTTP services of a port share one listener: the oldest stands for them.
+        // All HTTP services of a port share one listener: the oldest represents them.
         let (http, mut claims): (Vec<_>, Vec<_>) = claims
             .into_iter()
             .partition(|(_, _, protocol)| protocol.is_http());
@@ -225,7 +225,7 @@ impl<'a> Inputs<'a> {
             return None;
         }
         if binding.bound && self.port < FIRST_UNPRIVILEGED && class.unprivileged {
-            return Some("the proxy has no right to bind ports below 1024; choose a higher one");
+            return Some("the proxy may not bind ports below 1024; choose a higher one");
         }
         let wildcard = match &binding.bind {
             Some(bind) => class.ip_mode.wildcards().contains(&&**bind),
@@ -238,7 +238,7 @@ impl<'a> Inputs<'a> {
             self.mesh.inbound_port,
         ];
         (wildcard && reserved.contains(&self.port))
-            .then_some("the proxy needs this port itself; choose another")
+            .then_some("the proxy itself uses this port; choose another")
     }
 
     /// Whether there is nothing to build.

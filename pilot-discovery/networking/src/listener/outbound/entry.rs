@@ -1,4 +1,4 @@
-//! One listener per address, and what happens when several services want the same.
+//! One listener per address, and the resolution of conflicts between services.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -28,7 +28,7 @@ use crate::{
 const CONFLICT: &str = "pilot_conflict_outbound_listener_tcp_over_current_tcp";
 const RAW_BUFFER: &str = "raw_buffer";
 
-/// What one address serves so far.
+/// What is served at one address so far.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     group: usize,
@@ -36,17 +36,17 @@ pub(super) struct Entry {
     traffic: Traffic,
     http: Option<Http>,
     tcp: Vec<Chain>,
-    /// Protocol that shares with no other.
+    /// A protocol that cannot share the address with others.
     exclusive: Option<Protocol>,
     sources: Vec<ConfigRef>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Traffic {
-    /// Everything is HTTP.
+    /// HTTP only.
     Http,
     Tcp,
-    /// HTTP is detected, the rest is TCP.
+    /// HTTP is detected, everything else is TCP.
     Auto,
 }
 
@@ -56,13 +56,13 @@ struct Http {
     protocol: Protocol,
 }
 
-/// What one claim brings to one address.
+/// What one claim adds at one address.
 struct Offer {
     http: Option<Http>,
     tcp: Vec<Chain>,
 }
 
-/// Settles all claims, oldest first; by address.
+/// Merges all claims, oldest first; the result is by address.
 pub(super) fn merge(inputs: &Inputs<'_>, skipped: &mut Vec<Skipped>) -> BTreeMap<Arc<str>, Entry> {
     let mut entries: BTreeMap<Arc<str>, Entry> = BTreeMap::new();
     for claim in &inputs.claims {
@@ -81,8 +81,8 @@ pub(super) fn merge(inputs: &Inputs<'_>, skipped: &mut Vec<Skipped>) -> BTreeMap
     entries
 }
 
-/// Addresses of a claim, with the ranges that stand for it there, and whether the address is the
-/// service's own.
+/// Addresses of a claim, each with the ranges that it represents and whether it is the service's
+/// own address.
 fn addresses_of(inputs: &Inputs<'_>, claim: &Claim<'_>) -> Vec<(Arc<str>, Vec<Arc<str>>, bool)> {
     let wildcard = || Arc::from(inputs.ip_mode.wildcard());
     if let Some(bind) = &claim.binding.bind {
@@ -134,7 +134,7 @@ fn offer(
     Offer { http, tcp }
 }
 
-/// Filter chains of the raw connections of a claim.
+/// Filter chains for the TCP connections of a claim.
 fn chains(
     inputs: &Inputs<'_>,
     claim: &Claim<'_>,
@@ -182,7 +182,7 @@ fn chains(
     } else {
         name::stat_from_pattern(pattern, l4.service, l4.port, l4.port.target_port, "")
     };
-    // Behind one address there is one service; on the wildcard the server name tells which.
+    // An address belongs to one service; on the wildcard the server name selects the service.
     let server_names = if claim.protocol.is_tls() && wildcard {
         tcp::server_names(&[claim.host.to_string()]).unwrap_or_default()
     } else {
@@ -202,7 +202,7 @@ impl Entry {
         let traffic = if claim.protocol.is_auto() {
             Traffic::Auto
         } else if claim.protocol.is_http() {
-            // On the wildcard anything may arrive, even where only HTTP is known.
+            // On the wildcard any protocol may arrive, even if all known services use HTTP.
             if wildcard {
                 Traffic::Auto
             } else {
@@ -224,7 +224,7 @@ impl Entry {
 
     fn take(&mut self, claim: &Claim<'_>, offer: Offer, skipped: &mut Vec<Skipped>) {
         if self.group != claim.group {
-            // Addresses of an earlier egress listener are closed.
+            // Later egress listeners must not change addresses of earlier ones.
             return;
         }
         let theirs = exclusive(claim.protocol);
@@ -232,7 +232,7 @@ impl Entry {
             let named = self.exclusive.or(theirs).map_or("", Protocol::as_str);
             skipped.push(conflict(
                 claim,
-                &format!("{named} shares a port with nothing else"),
+                &format!("{named} cannot share a port with another protocol"),
             ));
             return;
         }
@@ -265,7 +265,7 @@ impl Entry {
             if self.tcp.iter().any(|known| known.matches_like(&chain)) {
                 skipped.push(conflict(
                     claim,
-                    "an older service takes the same connections; give it an address or another port",
+                    "an older service matches the same connections; use another address or port",
                 ));
             } else {
                 self.tcp.push(chain);
@@ -357,7 +357,7 @@ impl Entry {
     }
 }
 
-/// Plain HTTP, detected by its first bytes.
+/// Matches plain-text HTTP, as detected by the HTTP inspector.
 pub(crate) fn plain_http(http10: bool) -> FilterChainMatch {
     let protocols = http10
         .then_some("http/1.0")
@@ -370,7 +370,7 @@ pub(crate) fn plain_http(http10: bool) -> FilterChainMatch {
     }
 }
 
-/// For connections to the port that none of its services is asked by.
+/// For connections to the port that match none of its services.
 fn fall_through(inputs: &Inputs<'_>) -> FilterChain {
     FilterChain {
         name: name::PASSTHROUGH_CHAIN.to_owned(),

@@ -1,4 +1,4 @@
-//! What a route does with the requests that it matches.
+//! What a route does with matching requests.
 
 use bytes::Bytes;
 use istio_api::{
@@ -37,13 +37,13 @@ use super::{
 
 const FAULT_FILTER: &str = "envoy.filters.http.fault";
 const CORS_FILTER: &str = "envoy.filters.http.cors";
-/// Larger bodies make Envoy refuse the whole route configuration.
+/// Envoy rejects a whole route configuration with a larger body.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
-/// The route for one match of one entry.
+/// Builds the route for one match of one entry.
 ///
 /// # Errors
-/// When Envoy would refuse the route: no action, no weight, a body that is too large.
+/// If Envoy would reject the route: no action, no weight, a body that is too large.
 pub(super) fn build(
     context: &Context<'_>,
     http: &api::HttpRoute,
@@ -108,7 +108,7 @@ pub(super) fn build(
     Ok(route)
 }
 
-/// The action of a service port that no VirtualService rules.
+/// The action of a service port without a VirtualService.
 pub(super) fn to_service(destination: &Resolved<'_>, mesh: &Mesh) -> Action {
     let hash = destination.hash().and_then(hash::policy);
     Action::Route(RouteAction {
@@ -119,7 +119,7 @@ pub(super) fn to_service(destination: &Resolved<'_>, mesh: &Mesh) -> Action {
     })
 }
 
-/// Envoy's own default would end requests after 15 s.
+/// Disables Envoy's default timeout, which would end requests after 15 s.
 #[expect(deprecated, reason = "its replacement ends streams")]
 fn without_timeout() -> RouteAction {
     RouteAction {
@@ -149,7 +149,7 @@ fn redirect_action(redirect: &api::HttpRedirect, port: u32) -> Result<RedirectAc
         308 => RedirectResponseCode::PermanentRedirect,
         other => {
             return Err(format!(
-                "redirectCode {other} is none of 301, 302, 303, 307, 308"
+                "redirectCode {other} is invalid: want 301, 302, 303, 307 or 308"
             ));
         }
     };
@@ -181,7 +181,7 @@ fn redirect_action(redirect: &api::HttpRedirect, port: u32) -> Result<RedirectAc
 fn direct_response(direct: &api::HttpDirectResponse) -> Result<DirectResponseAction, String> {
     if !(200..600).contains(&direct.status) {
         return Err(format!(
-            "directResponse.status {} is not within 200 to 599",
+            "directResponse.status {} is invalid: want 200 to 599",
             direct.status
         ));
     }
@@ -204,7 +204,7 @@ fn direct_response(direct: &api::HttpDirectResponse) -> Result<DirectResponseAct
         && *length > MAX_BODY_BYTES
     {
         return Err(format!(
-            "directResponse.body has {length} bytes, at most {MAX_BODY_BYTES} are sent"
+            "directResponse.body has {length} bytes: want at most {MAX_BODY_BYTES}"
         ));
     }
     Ok(DirectResponseAction {
@@ -217,7 +217,7 @@ fn direct_response(direct: &api::HttpDirectResponse) -> Result<DirectResponseAct
     })
 }
 
-/// Sends requests on. Header changes and ALPN of a single destination go onto `route` itself.
+/// Forwards requests. Header changes and ALPN of a single destination are set on `route` itself.
 fn forward(
     context: &Context<'_>,
     http: &api::HttpRoute,

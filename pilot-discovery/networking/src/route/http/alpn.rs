@@ -1,4 +1,4 @@
-//! ALPN of mesh TLS, announced per request where the cluster follows the protocol of its client.
+//! ALPN of mesh TLS, set per request where the cluster follows the client's protocol.
 
 use istio_api::{
     any,
@@ -20,8 +20,8 @@ use prost_types::Any;
 
 use crate::{name, route::destination::Announcement};
 
-/// The server tells by it which filter chain the connection is for; plain names follow for
-/// servers that know no mesh.
+/// The server selects its filter chain by the `istio` names; plain names follow for servers outside
+/// the mesh.
 const BY_PROTOCOL: &str = "%CEL(request.protocol == 'HTTP/2' ? 'istio-h2,istio,h2' : \
     request.protocol == 'HTTP/1.0' ? 'istio-http/1.0,istio,http/1.0' : \
     'istio-http/1.1,istio,http/1.1')%";

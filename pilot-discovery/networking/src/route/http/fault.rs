@@ -22,7 +22,7 @@ use istio_api::{
 
 use super::{fraction, hundredths, regex, string_matcher};
 
-/// `None` when nothing of it can be injected.
+/// `None` if there is nothing to inject.
 pub(super) fn fault(fault: &api::HttpFaultInjection) -> Option<HttpFault> {
     let delay = fault.delay.as_ref().and_then(delay);
     let abort = fault.abort.as_ref().and_then(abort);
@@ -38,7 +38,7 @@ fn percentage(percentage: Option<&api::Percent>, legacy: i32) -> FractionalPerce
 }
 
 fn delay(delay: &Delay) -> Option<FaultDelay> {
-    // Envoy has no exponential delay.
+    // Envoy does not support exponential delays.
     let Some(HttpDelayType::FixedDelay(fixed)) = delay.http_delay_type else {
         return None;
     };

@@ -1,4 +1,4 @@
-//! What of a request picks its endpoint under consistent hashing.
+//! Which part of a request selects its endpoint under consistent hashing.
 
 use istio_api::{
     envoy::config::route::v3::route_action::{

@@ -16,11 +16,11 @@ pub(super) struct Changes {
     pub(super) request_remove: Vec<String>,
     pub(super) response_add: Vec<HeaderValueOption>,
     pub(super) response_remove: Vec<String>,
-    /// Set when the host is overwritten: Envoy has an action of its own for it.
+    /// Set when the host is overwritten: Envoy has a separate field for it.
     pub(super) host: Option<String>,
 }
 
-/// The fields of Istio 1.1 that `headers` took the place of.
+/// The fields of Istio 1.1 that `headers` replaced.
 pub(super) struct Legacy<'a> {
     pub(super) request_append: Vec<&'a BTreeMap<String, String>>,
     pub(super) request_remove: &'a [String],
@@ -46,7 +46,7 @@ pub(super) fn changes(headers: Option<&api::Headers>, legacy: &Legacy<'_>) -> Ch
     }
 }
 
-/// What is set, then what is added, each by name.
+/// Headers to set, then headers to add, each sorted by name.
 fn additions(
     operations: Option<&HeaderOperations>,
     legacy: &[&BTreeMap<String, String>],
@@ -92,7 +92,7 @@ fn removals(operations: Option<&HeaderOperations>, legacy: &[String]) -> Vec<Str
     names
 }
 
-/// Envoy refuses a route configuration that changes these.
+/// Envoy rejects route configurations that change these.
 fn is_reserved(name: &str) -> bool {
     name.is_empty() || name.starts_with(':') || name.eq_ignore_ascii_case("host")
 }

@@ -1,4 +1,4 @@
-//! HTTPMatchRequest to RouteMatch.
+//! Converts HTTPMatchRequest to RouteMatch.
 
 use std::collections::BTreeMap;
 
@@ -20,11 +20,11 @@ use istio_api::{
 
 use super::{regex, string_matcher};
 
-/// Header name that stands for a claim of the request's token.
+/// Header name that refers to a claim of the request's token.
 const CLAIMS: &str = "@request.auth.claims";
 const JWT_FILTER: &str = "envoy.filters.http.jwt_authn";
 
-/// `elements`: a prefix ends at an element of the path.
+/// `elements`: a prefix must end at a path segment.
 pub(super) fn route_match(matched: Option<&api::HttpMatchRequest>, elements: bool) -> RouteMatch {
     let Some(matched) = matched else {
         return RouteMatch {
@@ -82,7 +82,7 @@ fn path(uri: Option<&api::StringMatch>, elements: bool) -> PathSpecifier {
     }
 }
 
-/// `None` when any value will do, as long as there is one.
+/// `None` if any value matches, as long as the header is present.
 fn pattern(matched: &api::StringMatch) -> Option<StringMatcher> {
     Some(string_matcher(match matched.match_type.as_ref()? {
         MatchType::Exact(text) => MatchPattern::Exact(text.clone()),
@@ -104,7 +104,7 @@ fn header(name: &str, value: &api::StringMatch) -> HeaderMatcher {
     }
 }
 
-/// Ordinary headers sorted by name, and claims as conditions on the token.
+/// Regular headers sorted by name, and claims as conditions on the token.
 fn headers(
     with: &BTreeMap<String, api::StringMatch>,
     without: &BTreeMap<String, api::StringMatch>,
@@ -133,7 +133,7 @@ fn headers(
     (headers, claims)
 }
 
-/// Names of the claims within each other: `@request.auth.claims.a.b` or `…claims[a][b]`.
+/// The path of nested claims: `@request.auth.claims.a.b` or `…claims[a][b]`.
 fn claim_path(name: &str) -> Option<Vec<String>> {
     let lower = name.get(..CLAIMS.len())?;
     if !lower.eq_ignore_ascii_case(CLAIMS) {
@@ -152,7 +152,7 @@ fn claim_path(name: &str) -> Option<Vec<String>> {
     parts.iter().all(|part| !part.is_empty()).then_some(parts)
 }
 
-/// The claim is the value, or a list that holds it.
+/// Matches if the claim is the value, or a list that contains it.
 fn claim(path: Vec<String>, value: &api::StringMatch, invert: bool) -> MetadataMatcher {
     let single = pattern(value).map_or(
         value_matcher::MatchPattern::PresentMatch(true),

@@ -23,14 +23,14 @@ const DEFAULT_CONDITIONS: &str =
     "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
 const BY_STATUS: &str = "retriable-status-codes";
 const DEFAULT_ATTEMPTS: u32 = 2;
-/// How often another host is looked for before a previous one is taken again.
+/// How many times a different host is looked for before a previous one is used again.
 const HOST_SELECTION_ATTEMPTS: i64 = 5;
-/// Priorities tried before the load of each is computed again.
+/// Number of priorities tried before their loads are recomputed.
 const PRIORITY_UPDATE: i32 = 2;
 
 /// The policy of a route: its own, else the mesh's, else the built-in one; `None` = no retries.
 ///
-/// `hashed`: the destination is picked by consistent hashing, so that no other host may be chosen.
+/// `hashed`: the endpoint is chosen by consistent hashing, so that another host cannot be chosen.
 pub(super) fn policy(
     retries: Option<&api::HttpRetry>,
     mesh: &Mesh,
@@ -50,7 +50,7 @@ pub(super) fn policy(
     let Some(asked) = retries.or(mesh.default_retry.as_ref()) else {
         return Some(policy);
     };
-    // None or fewer means that failures are passed on.
+    // No attempts, or a negative number: failures are passed on.
     let attempts = u32::try_from(asked.attempts)
         .ok()
         .filter(|attempts| *attempts > 0)?;
@@ -101,7 +101,7 @@ fn conditions(list: &str) -> (String, Vec<u32>) {
     (conditions.join(","), codes)
 }
 
-/// A status code that HTTP defines.
+/// The number, if it is an HTTP status code.
 fn http_status(code: u16) -> Option<u32> {
     let known = matches!(
         code,

@@ -1,4 +1,4 @@
-//! Virtual hosts to one route configuration.
+//! Assembles virtual hosts into one route configuration.
 
 use bytes::Bytes;
 use istio_api::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
@@ -17,11 +17,11 @@ use crate::{
 
 /// Field number of `RouteConfiguration.virtual_hosts`.
 const VIRTUAL_HOSTS: u32 = 2;
-/// The largest body of a direct response.
+/// Maximum size of a direct response, in bytes.
 const MAX_BODY_BYTES: u32 = 1 << 20;
 
-/// Concatenates `entries`, which are in any order. A name or domain that several claim goes to
-/// the one of the least rank; an entry without a domain is left out.
+/// Concatenates `entries`, which may be in any order. A disputed name or domain goes to the entry
+/// of the lowest rank; an entry that keeps no domain is left out.
 pub fn assemble<'a>(
     client: &Client<'_>,
     route: &str,
@@ -64,7 +64,7 @@ pub fn assemble<'a>(
         &RouteConfiguration {
             validate_clusters: Some(false),
             max_direct_response_body_size_bytes: Some(MAX_BODY_BYTES),
-            // Where requests of every port meet, the port tells services apart.
+            // Where requests for all ports meet, the port selects the service.
             ignore_port_in_host_matching: !every_port,
             ..Default::default()
         },
@@ -92,7 +92,7 @@ fn append(bytes: &mut Vec<u8>, host: &[u8]) {
 
 struct Kept<'a> {
     entry: &'a VirtualHostEntry,
-    /// Set when it lost a domain and was encoded again.
+    /// Set when the entry lost a domain and was encoded again.
     changed: Option<Bytes>,
 }
 
@@ -102,10 +102,10 @@ impl Kept<'_> {
     }
 }
 
-/// Gives every name and domain to one entry only.
+/// Assigns every name and domain to one entry only.
 fn settle<'a>(ranked: &[&'a VirtualHostEntry]) -> (Vec<Kept<'a>>, Vec<Skipped>) {
     let mut names = TextSet::default();
-    // A short form never takes the name that another entry was declared with.
+    // A short form never takes the own name of another entry.
     let mut declared: TextMap<'_, &str> = TextMap::default();
     for entry in ranked {
         if let Some(own) = entry.domains.first() {
@@ -150,7 +150,7 @@ fn trimmed(entry: &VirtualHostEntry, domains: &[&str]) -> Bytes {
             host.domains = domains.iter().map(|&domain| domain.to_owned()).collect();
             host.encode_to_vec().into()
         }
-        // It was encoded by this process.
+        // Cannot fail, as this process encoded it.
         Err(_) => entry.body.clone(),
     }
 }
@@ -158,7 +158,7 @@ fn trimmed(entry: &VirtualHostEntry, domains: &[&str]) -> Bytes {
 fn duplicate(entry: &VirtualHostEntry, what: &str) -> Skipped {
     Skipped {
         metric: "pilot_vservice_dup_domain",
-        reason: format!("{what} is served by an older claim; name each host in one place"),
+        reason: format!("{what} is already served by an older object; declare it only once"),
         source: entry
             .sources
             .iter()

@@ -1,4 +1,4 @@
-//! The names and addresses by which requests may ask for a service.
+//! The names and addresses by which requests may refer to a service.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -11,7 +11,7 @@ use pilot_model::{
     service::{Registry, Resolution, Service},
 };
 
-/// Own name first. `dns_domain` is `<namespace>.svc.<suffix>` of the client.
+/// Its own name first. `dns_domain` is `<namespace>.svc.<suffix>` of the client.
 pub(super) fn of_service(service: &Service, dns_domain: &str, ip_mode: IpMode) -> Vec<Arc<str>> {
     let host = service.host().as_str();
     let mut domains: Vec<String> = vec![host.to_owned()];
@@ -30,7 +30,7 @@ pub(super) fn of_service(service: &Service, dns_domain: &str, ip_mode: IpMode) -
     domains.into_iter().map(Arc::from).collect()
 }
 
-/// A host that is not a service: only its own name.
+/// The domain of a host that is not a service: only its own name.
 pub(super) fn of_host(host: &Host) -> Arc<str> {
     match host.as_str().parse::<Ipv6Addr>() {
         Ok(ip) => format!("[{ip}]").into(),
@@ -51,7 +51,7 @@ pub(crate) fn vips(service: &Service, ip_mode: IpMode) -> impl Iterator<Item = I
     })
 }
 
-/// What the resolver of a client in `dns_domain` would complete to `host`.
+/// The short names that the resolver of a client in `dns_domain` would complete to `host`.
 fn short_forms(host: &str, dns_domain: &str) -> Vec<String> {
     if let Some((namespace, suffix)) = dns_domain.split_once(".svc.")
         && let Some(local) = host

@@ -1,4 +1,4 @@
-//! What happens to traffic for a host that the mesh does not know.
+//! Traffic for hosts that the mesh does not know.
 
 use istio_api::{
     envoy::config::route::v3::{
@@ -16,12 +16,12 @@ use prost_types::Duration;
 
 use crate::name;
 
-/// Where unknown traffic of a class goes.
+/// Where a class sends traffic for unknown hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fallback {
-    /// Cluster of connections: it may be the black hole.
+    /// Cluster for TCP connections; it may be the black hole.
     pub cluster: String,
-    /// Requests are refused.
+    /// Requests are rejected.
     pub blocked: bool,
 }
 
@@ -58,7 +58,7 @@ impl Fallback {
         }
     }
 
-    /// The virtual host for every other domain.
+    /// The virtual host for all other domains.
     pub fn virtual_host(&self, mesh: &Mesh) -> VirtualHost {
         let (name, action) = if self.blocked {
             let refused = DirectResponseAction {
@@ -94,7 +94,7 @@ impl Fallback {
     }
 }
 
-/// Whether requests tell the server how often they were tried.
+/// Whether requests carry the number of attempts (`x-envoy-attempt-count`).
 pub fn counts_attempts(mesh: &Mesh) -> bool {
     let disabled = mesh.config.default_config.as_ref().and_then(|config| {
         config

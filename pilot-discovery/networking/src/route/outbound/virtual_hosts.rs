@@ -28,19 +28,19 @@ use crate::{
     },
 };
 
-/// Port at which hosts that are not services can be asked for.
+/// Port on which hosts that are not services can be requested.
 const HTTP_PORT: u32 = 80;
 
-/// Everything that the virtual hosts depend on; all of it is the key.
+/// Everything that the virtual hosts depend on; the whole struct is the cache key.
 #[derive(Clone, Debug, Hash)]
 pub struct Inputs<'a> {
     mesh: &'a Hashed<Mesh>,
-    /// What of the client the routes look at.
+    /// The properties of the client that the routes match on.
     source: Source<'a>,
     vs: Option<&'a Arc<Hashed<VirtualService>>>,
     destinations: Destinations<'a>,
     slots: Vec<Slot<'a>>,
-    /// Hosts of the VirtualService that an older one rules.
+    /// Hosts of the VirtualService that an older one configures.
     disputed: Vec<&'a Host>,
 }
 
@@ -51,7 +51,7 @@ struct Slot<'a> {
     host: Arc<str>,
     port: u32,
     domains: Vec<Arc<str>>,
-    /// The service that is asked when no VirtualService says where to go.
+    /// The service that gets requests if no VirtualService routes them.
     service: Option<Destination<'a>>,
 }
 
@@ -64,7 +64,7 @@ pub struct Built {
     pub skipped: Vec<Skipped>,
 }
 
-/// What the virtual hosts of the service `host` are made of, on all its ports.
+/// Inputs of the virtual hosts of the service `host`, on all its ports.
 pub fn gather<'a>(client: &Client<'a>, host: &Host) -> Inputs<'a> {
     let mut inputs = Inputs::empty(client);
     let (Some(service), Some(destination)) =
@@ -121,9 +121,9 @@ pub fn gather<'a>(client: &Client<'a>, host: &Host) -> Inputs<'a> {
     inputs
 }
 
-/// Inputs of the virtual hosts for those hosts of `vs` that are not services.
+/// Inputs of the virtual hosts of those hosts of `vs` that are not services.
 ///
-/// They can be asked for at port 80 and at the ports of the services that `vs` names as well.
+/// They can be requested on port 80 and on the ports of the services that `vs` also names.
 pub fn for_virtual_service<'a>(
     client: &Client<'a>,
     vs: &'a Arc<Hashed<VirtualService>>,
@@ -136,7 +136,7 @@ pub fn for_virtual_service<'a>(
     inputs.source = Source::of(client.class, vs);
     inputs.destinations = Destinations::of_http(client, vs);
     let mut ports = BTreeSet::from([HTTP_PORT]);
-    // Every port of the services behind each host, whatever it speaks.
+    // All ports of the services behind each host, whatever their protocol.
     let mut taken: Vec<(&Host, BTreeSet<u32>)> = Vec::with_capacity(vs.hosts.len());
     for host in &vs.hosts {
         let mut own = BTreeSet::new();
@@ -194,7 +194,7 @@ pub fn for_virtual_service<'a>(
     inputs
 }
 
-/// Domains where requests of every port meet: only those to port 80 may leave the port out.
+/// Domains where requests for all ports meet: only those for port 80 may omit the port.
 fn with_port(domains: &[Arc<str>], port: u32) -> Vec<Arc<str>> {
     domains
         .iter()
@@ -224,14 +224,16 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// Encodes every virtual host of `inputs`.
+/// Builds and encodes all virtual hosts of `inputs`.
 pub fn build(inputs: &Inputs<'_>) -> Built {
     let mut built = Built::default();
     built
         .skipped
         .extend(inputs.disputed.iter().map(|host| Skipped {
             metric: "pilot_vservice_dup_domain",
-            reason: format!("an older VirtualService rules {host}; put the routes into that one"),
+            reason: format!(
+                "an older VirtualService configures {host}; add the routes to that one"
+            ),
             source: inputs.vs.map(|vs| vs.config.reference.clone()),
         }));
     for slot in &inputs.slots {
