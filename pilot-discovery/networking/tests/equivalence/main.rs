@@ -2,7 +2,8 @@
 //! whichever batches, every class holds what it would hold had it been made of the final state,
 //! in bytes, names, versions, provenance and what was left out.
 //!
-//! `EQUIVALENCE_CASES` sets the number of cases (256).
+//! `EQUIVALENCE_CASES` sets the number of cases (256), `EQUIVALENCE_SHRINKS` how many attempts are
+//! made to simplify one that fails (20,000).
 
 #![allow(
     clippy::expect_used,
@@ -23,18 +24,18 @@ use proptest::{
     test_runner::{Config, TestError, TestRunner},
 };
 
-fn cases() -> u32 {
-    let asked = std::env::var("EQUIVALENCE_CASES").ok();
-    asked.map_or(256, |text| {
-        text.parse().expect("EQUIVALENCE_CASES is a number")
+fn setting(name: &str, default: u32) -> u32 {
+    std::env::var(name).map_or(default, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is not a number"))
     })
 }
 
 #[test]
 fn incremental_equals_from_scratch() {
     let config = Config {
-        cases: cases(),
-        max_shrink_iters: 20_000,
+        cases: setting("EQUIVALENCE_CASES", 256),
+        max_shrink_iters: setting("EQUIVALENCE_SHRINKS", 20_000),
         failure_persistence: None,
         ..Config::default()
     };
