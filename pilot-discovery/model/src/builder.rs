@@ -74,7 +74,7 @@ impl Builder {
     /// Sets the object of `key` in `collection`; `None` removes it.
     ///
     /// # Errors
-    /// If the body cannot be decoded; the last valid version stays in force.
+    /// If the body cannot be decoded; the last good version stays in force.
     pub fn apply(
         &mut self,
         collection: &'static Collection,

@@ -9,7 +9,7 @@ use crate::{
     key::ObjectKey,
 };
 
-/// Why an object was refused; its last valid version stays in force.
+/// Why an object was refused; its last good version stays in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {namespace}/{name}: {reason}")]
 pub struct Refused {
