@@ -1,4 +1,4 @@
-//! The command line; flags as in Istio 1.1.
+//! The command line, with the flags of Istio 1.1.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -29,17 +29,17 @@ pub enum Command {
 /// Flags of `discovery`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
-    /// Platform registries, a comma list: MCP, or nothing. Services always come from the
+    /// Platform registries, comma-separated: MCP or none. Services always come from the
     /// configuration.
     #[arg(long, default_value = "", value_delimiter = ',')]
     pub registries: Vec<String>,
-    /// Directory tree of YAML to read the configuration from, instead of MCP.
+    /// Directory tree of YAML files to read the configuration from, instead of or beside MCP.
     #[arg(long = "configDir")]
     pub config_dir: Option<PathBuf>,
-    /// Directory of Kubernetes Secrets as YAML: credentials that gateways ask for by name.
+    /// Directory of Kubernetes Secrets as YAML files: credentials that gateways refer to by name.
     #[arg(long = "secretsDir")]
     pub secrets_dir: Option<PathBuf>,
-    /// MeshConfig as YAML; followed when it changes.
+    /// MeshConfig as a YAML file; changes are followed.
     #[arg(long = "meshConfig", default_value = "/etc/istio/config/mesh")]
     pub mesh_config: PathBuf,
     /// Namespace of this process.
@@ -56,56 +56,56 @@ pub struct Args {
     /// DNS suffix of the cluster.
     #[arg(long, default_value = "cluster.local")]
     pub domain: String,
-    /// SPIFFE trust domain; the MeshConfig's wins.
+    /// SPIFFE trust domain; that of the MeshConfig takes precedence.
     #[arg(long = "trust-domain", default_value = "")]
     pub trust_domain: String,
-    /// HTTP: readiness and debug pages. Empty turns it off.
+    /// Address for readiness and debug pages over HTTP; empty disables it.
     #[arg(long = "httpAddr", default_value = ":8080")]
     pub http: String,
-    /// HTTP: metrics, health and debug pages. Empty turns it off.
+    /// Address for metrics, health and debug pages over HTTP; empty disables it.
     #[arg(long = "monitoringAddr", default_value = ":15014")]
     pub monitoring: String,
-    /// Plaintext xDS without authentication. Empty turns it off.
+    /// Address for plain-text xDS without authentication; empty disables it.
     #[arg(long = "grpcAddr", default_value = "127.0.0.1:15010")]
     pub grpc: String,
-    /// xDS over TLS with client certificates. Empty turns it off.
+    /// Address for xDS over TLS with client certificates; empty disables it.
     #[arg(long = "secureGrpcAddr", default_value = ":15012")]
     pub secure_grpc: String,
-    /// Own certificate chain, for xDS over TLS and towards MCP servers.
+    /// Certificate chain for xDS over TLS and towards MCP servers, PEM.
     #[arg(long = "certFile", default_value = "/etc/certs/cert-chain.pem")]
     pub cert: PathBuf,
-    /// Key of the certificate.
+    /// Private key of the certificate, PEM.
     #[arg(long = "keyFile", default_value = "/etc/certs/key.pem")]
     pub key: PathBuf,
-    /// Roots that peers are checked against.
+    /// Roots that verify the certificates of peers, PEM.
     #[arg(long = "caCertFile", default_value = "/etc/certs/root-cert.pem")]
     pub ca_cert: PathBuf,
-    /// MCP servers, `mcp://host:port` or `mcps://host:port` (mutual TLS).
+    /// MCP servers, comma-separated: `mcp://host:port` or `mcps://host:port` (mutual TLS).
     #[arg(long = "mcpServerAddrs", value_delimiter = ',')]
     pub mcp_servers: Vec<String>,
-    /// Largest MCP message taken, in bytes.
+    /// Maximum size of an MCP message, in bytes.
     #[arg(long = "mcpMaxMsgSize", default_value_t = 256 << 20)]
     pub mcp_max_message: usize,
-    /// Galleys that receive reports of which proxies hold each object, `mcp://host:port` or
-    /// `mcps://host:port` (mutual TLS); every address of a host. Empty: none.
+    /// Galleys that receive reports of which proxies hold each object: `mcp://host:port` or
+    /// `mcps://host:port` (mutual TLS); reports go to every address of a host. Empty: no reports.
     #[arg(long = "statusReportAddr", value_delimiter = ',')]
     pub status_reports: Vec<String>,
-    /// Name that the certificates of these galleys must have, if not the host of the address.
+    /// Name in the certificates of these galleys, if it is not the host of the address.
     #[arg(long = "statusReportServerName", default_value = "")]
     pub status_report_server_name: String,
-    /// Shortest time between two reports.
+    /// Minimum time between two reports.
     #[arg(long = "statusReportInterval", default_value = "1s", value_parser = duration::parse, hide = true)]
     pub status_report_interval: Duration,
-    /// Time for open streams to end after the signal to stop.
+    /// How long open streams may continue after the signal to stop.
     #[arg(long = "shutdownDuration", default_value = "10s", value_parser = duration::parse)]
     pub shutdown: Duration,
-    /// Quiet time before changes are pushed.
+    /// How long no change must arrive before changes are pushed.
     #[arg(long, env = "PILOT_DEBOUNCE_AFTER", default_value = "10ms", value_parser = duration::parse, hide = true)]
     pub debounce_after: Duration,
-    /// Longest time that changes wait while more keep coming.
+    /// Maximum delay of changes while more keep arriving.
     #[arg(long, env = "PILOT_DEBOUNCE_MAX", default_value = "1s", value_parser = duration::parse, hide = true)]
     pub debounce_max: Duration,
-    /// New xDS streams per second; 0 = 200 for each core.
+    /// New xDS streams per second; 0 = 200 per core.
     #[arg(
         long,
         env = "PILOT_MAX_REQUESTS_PER_SECOND",
@@ -113,10 +113,10 @@ pub struct Args {
         hide = true
     )]
     pub streams_per_second: u32,
-    /// Check that a proxy's certificate fits the workload that it says it is.
+    /// Check that the certificate of a proxy belongs to the workload in its node ID.
     #[arg(long, env = "PILOT_ENABLE_XDS_IDENTITY_CHECK", default_value_t = true, action = clap::ArgAction::Set, hide = true)]
     pub identity_check: bool,
-    /// Time for which Secrets of a namespace are followed after its last gateway left.
+    /// How long Secrets of a namespace are followed after its last gateway disconnected.
     #[arg(long = "secretsLinger", default_value = "60s", value_parser = duration::parse, hide = true)]
     pub secrets_linger: Duration,
     #[command(flatten)]
@@ -138,7 +138,7 @@ pub struct RequestArgs {
     pub body: String,
 }
 
-/// `:port` means every address.
+/// `:port` means all addresses.
 pub fn listen_address(flag: &str) -> Option<String> {
     if flag.is_empty() {
         return None;

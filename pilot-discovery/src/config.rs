@@ -1,4 +1,4 @@
-//! Where configuration comes from. Every source ends in commands to the writer.
+//! Sources of configuration. Each sends commands to the writer.
 
 pub mod dir;
 pub mod mcp;

@@ -1,4 +1,4 @@
-//! `/debug/*`: what this process holds and what proxies hold of it. Made when asked for.
+//! `/debug/*`: the state of this process and of its proxies. Pages are built on request.
 
 mod credentials;
 mod distribution;
@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::{config::secrets, world, xds::registry::Registry};
 
-/// What pages read.
+/// The inputs of pages.
 #[derive(Clone, Debug)]
 pub struct State {
     pub world: world::Handle,
@@ -30,14 +30,14 @@ pub struct State {
     pub secrets: secrets::cluster::Status,
 }
 
-/// Parameters that pages take.
+/// Query parameters of pages.
 #[derive(Debug, Default, Deserialize)]
 struct Params {
     #[serde(default, rename = "proxyID")]
     proxy_id: Option<String>,
     #[serde(default)]
     namespace: Option<String>,
-    /// Comma list of cds, eds, lds, rds, sds.
+    /// Comma-separated: cds, eds, lds, rds, sds.
     #[serde(default)]
     types: Option<String>,
     #[serde(default)]
@@ -46,7 +46,7 @@ struct Params {
     pretty: Option<String>,
 }
 
-/// Pages with what they show.
+/// Pages with their descriptions.
 const PAGES: &[(&str, &str)] = &[
     ("adsz", "connected proxies and what they subscribed to"),
     ("cachez", "classes of proxies and shared results"),
@@ -56,28 +56,28 @@ const PAGES: &[(&str, &str)] = &[
     ),
     (
         "config_dump",
-        "what a proxy was sent (proxyID=, types=, include_eds=)",
+        "resources of a proxy (proxyID=, types=, include_eds=)",
     ),
     (
         "configz",
-        "configuration objects, and what those of 1.1 come to",
+        "configuration objects, and the conversions of 1.1 policies",
     ),
     ("connections", "connected proxies"),
     (
         "credentialz",
-        "Secrets for gateways by name and version, and which accounts may be sent them",
+        "Secrets for gateways by name and version, and which accounts may receive them",
     ),
-    ("edsz", "endpoints that a proxy was sent (proxyID=)"),
+    ("edsz", "endpoints of a proxy (proxyID=)"),
     ("endpointShardz", "endpoints by service"),
     ("endpointz", "endpoints by service"),
     ("instancesz", "services that connected proxies implement"),
     ("mesh", "mesh config"),
     ("push_status", "what was left out, and why"),
     ("registryz", "services"),
-    ("syncz", "what was sent to and acknowledged by each proxy"),
+    ("syncz", "versions sent to and acknowledged by each proxy"),
 ];
 
-/// All pages. The caller guards them.
+/// All pages. The caller restricts access to them.
 pub fn router(state: State) -> Router {
     Router::new()
         .route("/debug", get(index))

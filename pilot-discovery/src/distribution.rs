@@ -1,5 +1,4 @@
-//! Reports to galleys: which proxies hold each configuration object
-//! (`--statusReportAddr`).
+//! Reports to galleys: which proxies hold each configuration object (`--statusReportAddr`).
 //!
 //! ```text
 //! world::writer ──WorldState, once a second──► ledger (pure): which classes an object reaches (reach),
@@ -8,9 +7,9 @@
 //!                 watch of MCP resources, one an object ──► galleys: a stream to each of them
 //! ```
 //!
-//! What an object reaches is kept by class and follows the difference of two manifests, so a
-//! change costs what it touches, in each class once. Of a proxy only the versions count that it
-//! took, five numbers.
+//! The classes that an object reaches are tracked by the difference of two manifests, so that a
+//! change costs what it affects, once per class. Of a proxy only the versions that it accepted
+//! count: five numbers.
 
 pub mod galleys;
 pub mod ledger;
@@ -29,13 +28,13 @@ use pilot_networking::class::{
 use crate::world::state::World;
 use pilot_networking::kind::Kind;
 
-/// A number for each type of resource.
+/// One value per type of resource.
 type ByKind<T> = [T; Kind::COUNT];
 
-/// What a proxy took, by type: the version of the newest view of which it took everything.
+/// What a proxy accepted, by type: the version of the newest view of which it accepted everything.
 pub type Taken = ByKind<Option<u64>>;
 
-/// What the writer has at one moment.
+/// The state of the writer at one moment.
 #[derive(Clone, Debug)]
 pub struct WorldState {
     pub snapshot: Arc<Snapshot>,
@@ -45,7 +44,7 @@ pub struct WorldState {
 }
 
 impl WorldState {
-    /// Costs a few pointers for each class and each proxy.
+    /// Copies the state; costs a few pointers per class and proxy.
     pub fn of(writer: &World) -> Self {
         Self {
             snapshot: writer.snapshot.clone(),

@@ -10,7 +10,8 @@ use tonic::{Code, Status};
 
 use pilot_xds::stream::{Response, Variant};
 
-/// Counts what of 1.1 could not be converted, here and in `/debug/push_status`.
+/// Metric that counts parts of 1.1 policies that could not be converted, also in
+/// `/debug/push_status`.
 pub const UNCONVERTED: &str = "pilot_unconverted_policies";
 
 /// Handles to the families.
@@ -28,7 +29,7 @@ pub struct Metrics {
     pub expired_nonce: IntCounterVec,
     pub internal_errors: IntCounter,
     pub write_timeout: IntCounter,
-    /// Streams that were turned away, by gRPC code.
+    /// Rejected streams, by gRPC code.
     pub refused: IntCounterVec,
     pub throttled: IntCounter,
     pub snapshot_build: Histogram,
@@ -38,7 +39,7 @@ pub struct Metrics {
     pub triggers: IntCounterVec,
     pub invalid_objects: IntCounterVec,
     pub unconverted: Gauge,
-    /// Secrets that gateways name and are not sent.
+    /// Secrets that gateways refer to and cannot be sent.
     pub missing_secrets: IntCounter,
 }
 
@@ -66,49 +67,49 @@ impl Metrics {
             ),
             resource_bytes: registry.counter_vec(
                 "pilot_xds_resource_bytes_total",
-                "bytes of the resources in the responses sent; none where a proxy has everything",
+                "bytes of the resources in the responses sent; 0 for resources that a proxy holds",
                 &["type"],
             ),
             rejects: registry.counter_vec(
                 "pilot_total_xds_rejects",
-                "responses that proxies refused",
+                "responses that proxies rejected",
                 &["type"],
             ),
             expired_nonce: registry.counter_vec(
                 "pilot_xds_expired_nonce",
-                "requests that answer an older response",
+                "requests that answer an outdated response",
                 &["type"],
             ),
             internal_errors: registry.counter(
                 "pilot_total_xds_internal_errors",
-                "streams that ended with an error of ours",
+                "streams that ended with an internal error",
             ),
             write_timeout: registry.counter(
                 "pilot_xds_write_timeout",
-                "streams ended because the proxy took nothing",
+                "streams ended because the proxy did not read",
             ),
             refused: registry.counter_vec(
                 "pilot_xds_refused_streams",
-                "streams that were turned away",
+                "rejected streams",
                 &["code"],
             ),
             throttled: registry.counter(
                 "pilot_xds_throttled_streams",
-                "streams turned away because too many came at once",
+                "streams rejected because too many were opened at once",
             ),
             snapshot_build: registry.histogram(
                 "pilot_snapshot_build_seconds",
-                "time from taking changes to published views",
+                "seconds from the start of a snapshot to published views",
                 push_buckets,
             ),
             debounce: registry.histogram(
                 "pilot_debounce_time",
-                "seconds from the first change to the start of the snapshot that holds it",
+                "seconds from the first change to the start of the snapshot with it",
                 push_buckets,
             ),
             queue: registry.histogram(
                 "pilot_proxy_queue_time",
-                "seconds from a published view until the task of a proxy takes it",
+                "seconds from a published view until the task of a proxy receives it",
                 push_buckets,
             ),
             convergence: registry.histogram(
@@ -118,7 +119,7 @@ impl Metrics {
             ),
             triggers: registry.counter_vec(
                 "pilot_push_triggers",
-                "published snapshots by reason",
+                "published snapshots, by reason",
                 &["type"],
             ),
             invalid_objects: registry.counter_vec(
@@ -128,21 +129,23 @@ impl Metrics {
             ),
             unconverted: registry.gauge(
                 UNCONVERTED,
-                "parts of policies of 1.1 that have no counterpart today",
+                "parts of 1.1 policies that could not be converted",
             ),
-            missing_secrets: registry
-                .counter(SECRET_ERRORS, "secrets that gateways name and are not sent"),
+            missing_secrets: registry.counter(
+                SECRET_ERRORS,
+                "secrets that gateways refer to and cannot be sent",
+            ),
         }
     }
 
-    /// Counts a stream for as long as the result lives.
+    /// Counts a stream until the result is dropped.
     pub fn connected(&self, version: &Arc<str>) -> Connected {
         let gauge = self.xds.with_label_values(&[&**version]);
         gauge.inc();
         Connected(gauge)
     }
 
-    /// Counts a response that was sent; `size` is that of the message in bytes.
+    /// Counts a response that is sent; `size` is the size of the message in bytes.
     pub fn sent(&self, variant: Variant, response: &Response, size: usize) {
         let kind = response.kind.short();
         let mode = match variant {

@@ -1,4 +1,4 @@
-//! `pilot-discovery request`: asks a running server and prints its answer.
+//! `pilot-discovery request`: sends a request to a running server and prints the response.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use crate::args::RequestArgs;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Largest answer that is printed.
+/// Maximum size of the response, in bytes.
 const MAX_BYTES: usize = 256 << 20;
 
-/// Sends the request to the monitoring port of this machine and returns the answer's text.
+/// Sends the request to the monitoring port of this machine and returns the response body.
 ///
 /// # Errors
-/// Without an answer, or with a status above 399 other than 404.
+/// If there is no response, or its status is above 399, other than 404.
 pub async fn run(args: &RequestArgs) -> anyhow::Result<String> {
     let uri = format!(
         "http://127.0.0.1:15014/{}",
@@ -30,12 +30,12 @@ pub async fn run(args: &RequestArgs) -> anyhow::Result<String> {
     let response = tokio::time::timeout(TIMEOUT, client.request(request))
         .await
         .with_context(|| format!("{uri}: no answer within 60 s"))?
-        .with_context(|| format!("asking {uri}"))?;
+        .with_context(|| format!("requesting {uri}"))?;
     let status = response.status();
     let body = http_body_util::Limited::new(response.into_body(), MAX_BYTES)
         .collect()
         .await
-        .map_err(|error| anyhow::anyhow!("reading the answer of {uri}: {error}"))?;
+        .map_err(|error| anyhow::anyhow!("reading the response of {uri}: {error}"))?;
     let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
     anyhow::ensure!(
         status.as_u16() <= 399 || status == http::StatusCode::NOT_FOUND,

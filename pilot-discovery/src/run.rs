@@ -1,4 +1,4 @@
-//! Puts the parts together.
+//! Wires the parts together.
 
 mod reports;
 mod secrets;
@@ -23,7 +23,7 @@ use crate::{
     xds::{connection::Context, registry, server::Ads},
 };
 
-/// Addresses that are listened on; for tests that ask for port 0.
+/// Bound addresses; for tests that use port 0.
 #[derive(Clone, Debug, Default)]
 pub struct Bound {
     pub http: Option<std::net::SocketAddr>,
@@ -35,16 +35,16 @@ pub struct Bound {
 /// Runs the discovery server until the process drains.
 ///
 /// # Errors
-/// When it cannot start; says at which stage.
+/// If it cannot start; the error says at which stage.
 pub async fn run(args: Args, drain: drain::Watch) -> anyhow::Result<()> {
     let (bound, _addresses) = oneshot::channel();
     run_reporting(args, drain, bound).await
 }
 
-/// As [`run`]; tells the bound addresses.
+/// Like [`run`], and reports the bound addresses.
 ///
 /// # Errors
-/// When it cannot start; says at which stage.
+/// If it cannot start; the error says at which stage.
 pub async fn run_reporting(
     args: Args,
     drain: drain::Watch,
@@ -102,7 +102,7 @@ async fn start(args: Args, app: App, bound: oneshot::Sender<Bound>) -> anyhow::R
     secrets::start(&args, &app, &world, secrets).await?;
     start_sources(&args, &app, &world).await?;
     world.send(Command::Synced).await?;
-    // The snapshot with all of that is published when this comes back.
+    // By the time this returns, the snapshot with all of that is published.
     world.inspect(|_| ()).await?;
 
     reports::start(&args, &app, &world, &streams)?;
@@ -161,7 +161,7 @@ async fn start(args: Args, app: App, bound: oneshot::Sender<Bound>) -> anyhow::R
     }
     config_gate.open();
     tracing::info!(addresses = ?bound_at, "serving discovery");
-    // Only tests listen to this.
+    // Only tests receive this.
     let _nobody = bound.send(bound_at);
     Ok(())
 }
@@ -194,7 +194,7 @@ fn server(args: &Args) -> Server {
     }
 }
 
-/// Starts every source and waits until each has delivered what it holds now.
+/// Starts every source and waits until each has delivered its current content.
 async fn start_sources(args: &Args, app: &App, world: &world::Handle) -> anyhow::Result<()> {
     let drain = app.drain();
     let mut waiting = Vec::new();

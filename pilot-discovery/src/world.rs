@@ -1,4 +1,4 @@
-//! The one writer: a thread that owns the builder, the classes and the list of proxies.
+//! The writer: the one thread that owns the builder, the classes and the list of proxies.
 //!
 //! ```text
 //! sources ──Command──► World ──► Builder ──► Snapshot + Changes
@@ -8,9 +8,9 @@
 //!        per proxy: watch::Sender<View> ──► its connection task
 //! ```
 //!
-//! A thread and not a task, because making resources is work and not waiting. Everybody else
-//! reads what it publishes: [`Published`] through an atomic pointer, views through a channel that
-//! keeps only the newest.
+//! It is a thread, not a task, because building resources is computation. All other code reads
+//! what it publishes: [`Published`] through an atomic pointer, views through a channel that keeps
+//! only the newest.
 
 pub mod command;
 pub mod handle;

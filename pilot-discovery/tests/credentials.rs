@@ -334,7 +334,7 @@ async fn a_gateway_is_sent_what_its_account_may_read() {
         ..of_shop()
     };
     cluster.apply(COLLECTION, tls_secret("edge", &mixed));
-    let wrong = "the key is not that of the first certificate";
+    let wrong = "the key does not belong to the first certificate";
     let status = pilot.until("/debug/push_status", |page| page.contains(wrong));
     assert!(status.await.contains("pilot_sds_certificate_errors_total"));
     let metrics = pilot.page("/metrics").await;

@@ -28,7 +28,7 @@ pub enum MtlsMode {
 /// What the policies say for one workload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WorkloadMtls {
-    /// Mode of ports without one of their own.
+    /// Mode of ports that are not listed.
     pub default: MtlsMode,
     /// Sorted by port at the workload.
     pub ports: Vec<(u32, MtlsMode)>,
@@ -50,15 +50,15 @@ impl WorkloadMtls {
 #[derive(Clone, Debug, Default)]
 pub struct PeerAuthentications {
     by_key: Policies,
-    /// Those that Policies and MeshPolicies of 1.1 come to. They count where there is none of
-    /// `by_key` in the same scope.
+    /// Those converted from Policies and MeshPolicies of 1.1. They apply where the same scope has
+    /// no policy in `by_key`.
     converted: Policies,
 }
 
 type Policies = OrdMap<ObjectKey, Arc<Config<PeerAuthentication>>>;
 
 impl PeerAuthentications {
-    /// Sets or removes a policy; returns the one before.
+    /// Sets or removes a policy; returns the previous one.
     pub fn replace(
         &mut self,
         key: &ObjectKey,
@@ -67,7 +67,7 @@ impl PeerAuthentications {
         put(&mut self.by_key, key, new)
     }
 
-    /// As [`Self::replace`], for what was made of policies of 1.1.
+    /// Like [`Self::replace`], for policies converted from 1.1.
     pub fn replace_converted(
         &mut self,
         key: &ObjectKey,
@@ -76,7 +76,7 @@ impl PeerAuthentications {
         put(&mut self.converted, key, new)
     }
 
-    /// Whether any workload of `namespace` may be configured without mutual TLS.
+    /// Whether mutual TLS may be disabled for some workload of `namespace`.
     pub fn may_disable(&self, namespace: &str, root: &str) -> bool {
         let disables = |of: &str| {
             within(&self.by_key, of)
@@ -90,9 +90,9 @@ impl PeerAuthentications {
         disables(namespace) || (namespace != root && disables(root))
     }
 
-    /// Resolves the mode of a workload: mesh, namespace and workload policies, each the oldest of
-    /// its level, and a converted one only if there is no other; `UNSET` inherits, and nothing set
-    /// is PERMISSIVE.
+    /// Resolves the mode of a workload from mesh, namespace and workload policies. The oldest of
+    /// each level applies, a converted one only if there is no other; `UNSET` inherits, and without
+    /// any setting the mode is PERMISSIVE.
     pub fn for_workload(&self, namespace: &str, labels: &Labels, root: &str) -> WorkloadMtls {
         let oldest = |of: &str, want: &dyn Fn(&Config<PeerAuthentication>) -> bool| {
             let first = |policies| {
@@ -113,7 +113,7 @@ impl PeerAuthentications {
             }
             if ports {
                 for (port, mtls) in &policy.spec.port_level_mtls {
-                    // A port that is listed without a mode takes the default of its workload.
+                    // A port that is listed without a mode uses the default of its workload.
                     let mode = mode(mtls.mode()).unwrap_or(result.default);
                     result.ports.push((*port, mode));
                 }

@@ -1,4 +1,4 @@
-//! The one writer: takes changed objects, publishes snapshots and says what may differ.
+//! The only writer: receives changed objects, publishes snapshots and reports what may differ.
 
 mod alias;
 mod credentials;
@@ -35,15 +35,15 @@ use crate::{
 pub use read::Refused;
 use read::{decode, refused};
 
-/// A declaration of a service: which object made it decides between several.
+/// Identifies a declaration of a service; the order decides between several.
 type DeclarationId = (Created, ObjectKey, bool);
 
-/// Mutable indices behind the published snapshot. Owned by one task.
+/// Mutable indices from which snapshots are published. Owned by one task.
 #[derive(Debug, Default)]
 pub struct Builder {
     next: Snapshot,
     changes: Changes,
-    /// The mesh settings of `next` were set, and are counted in `lookups`.
+    /// The mesh settings of `next` were set and are counted in `lookups`.
     is_started: bool,
     /// Hosts and namespaces that each ServiceEntry declares; the flag marks synthetic ones.
     entries: BTreeMap<(bool, ObjectKey), (Created, Vec<ServiceKey>)>,
@@ -55,26 +55,26 @@ pub struct Builder {
     lookups: Lookups,
     /// Policies and MeshPolicies of 1.1.
     policies: Policies,
-    /// Namespaces of which Policies target something that was decided differently.
+    /// Namespaces with a target of Policies whose decision changed.
     unsettled: BTreeSet<Arc<str>>,
-    /// The objects that they come to, by where they belong.
+    /// PeerAuthentications converted from them, by the unit that they belong to.
     converted: BTreeMap<Unit, BTreeMap<ObjectKey, Object>>,
-    /// Encoded objects, to make them again when the mesh config changes.
+    /// Encoded objects, to decode them again when the mesh config changes.
     objects: BTreeMap<(&'static str, ObjectKey), Object>,
 }
 
 impl Builder {
-    /// An empty mesh under these settings.
+    /// An empty mesh with these settings.
     pub fn new(mesh: Mesh) -> Self {
         let mut builder = Self::default();
         builder.take_mesh(mesh);
         builder
     }
 
-    /// Puts `object` in the place of what `key` held in `collection`; `None` removes it.
+    /// Sets the object of `key` in `collection`; `None` removes it.
     ///
     /// # Errors
-    /// When the body cannot be decoded; the last good version stays in force.
+    /// If the body cannot be decoded; the last good version stays in force.
     pub fn apply(
         &mut self,
         collection: &'static Collection,
@@ -91,7 +91,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Keeps the version of an object that is in force from the next snapshot on.
+    /// Records the version of an object, for the next snapshot.
     fn note_version(
         &mut self,
         collection: &'static Collection,
@@ -116,12 +116,12 @@ impl Builder {
         self.changes.versions = true;
     }
 
-    /// Objects held, by collection.
+    /// The objects of all collections.
     pub fn objects(&self) -> impl Iterator<Item = &Object> {
         self.objects.values()
     }
 
-    /// Keys that `collection` holds.
+    /// Keys of the objects in `collection`.
     pub fn keys(&self, collection: &'static Collection) -> Vec<ObjectKey> {
         let first = (collection.name, ObjectKey::new("", ""));
         let of_collection = self.objects.range(first..).map(|(id, _)| id);
@@ -131,13 +131,13 @@ impl Builder {
             .collect()
     }
 
-    /// Takes a new mesh config: every object is read again under it.
+    /// Sets a new mesh config: every object is decoded again with it.
     pub fn set_mesh(&mut self, mesh: Mesh) {
         self.take_mesh(mesh);
         let objects: Vec<Object> = self.objects.values().cloned().collect();
         for object in objects {
             let key = ObjectKey::new(&object.meta.namespace, &object.meta.name);
-            // It was decoded before, so it is decoded again.
+            // Cannot fail, as it was decoded before.
             let _decoded = self.index(object.collection, &key, Some(&object));
         }
     }
@@ -150,7 +150,7 @@ impl Builder {
         self.changes.everything = true;
     }
 
-    /// Whether endpoint lists are all that changed since the last snapshot.
+    /// Whether only endpoint lists changed since the last snapshot.
     pub fn is_endpoints_only(&self) -> bool {
         self.unsettled.is_empty() && self.changes.is_endpoints_only()
     }
@@ -160,7 +160,7 @@ impl Builder {
         !(self.changes.is_empty() && self.unsettled.is_empty())
     }
 
-    /// The next snapshot, and what may differ from the one before.
+    /// The next snapshot, and what may differ from the previous one.
     pub fn publish(&mut self) -> (Arc<Snapshot>, Changes) {
         self.settle();
         self.next.version += 1;
@@ -233,14 +233,14 @@ impl Builder {
                 let source = source.map_err(|error| refused(collection, key, error.to_string()))?;
                 self.policy(&(collection.kind, key.clone()), source);
             }
-            // Kinds that no generator reads yet are kept, so that pages can show them.
+            // Kinds that no generator reads yet are kept for the debug pages.
             _ => {}
         }
         Ok(())
     }
 }
 
-/// Hosts of services that a host of a DestinationRule or VirtualService covers.
+/// Hosts of the services that a host of a DestinationRule or VirtualService covers.
 pub fn covered<'a>(snapshot: &'a Snapshot, rule: &'a Host) -> Box<dyn Iterator<Item = Host> + 'a> {
     if rule.is_wildcard() {
         Box::new(snapshot.hosts_below(rule).cloned())

@@ -4,22 +4,22 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{credential::Account, host::Host, key::ObjectKey};
 
-/// Collected by the builder; read by everything that keeps results made from a snapshot.
+/// Collected by the builder, for everything that is derived from snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Mesh config or start: nothing can be kept.
+    /// The mesh config changed, or pilot just started: nothing can be reused.
     pub everything: bool,
-    /// Services that came, went or changed in more than their endpoints.
+    /// Services that were added, removed or changed in more than their endpoints.
     pub services: BTreeSet<Host>,
     /// Services whose endpoints changed.
     pub endpoints: BTreeSet<Host>,
     /// VirtualServices that changed, roots of changed delegates included.
     pub virtual_services: BTreeSet<ObjectKey>,
-    /// Hosts that changed VirtualServices claim or claimed.
+    /// Hosts of changed VirtualServices, before and after the change.
     pub virtual_service_hosts: BTreeSet<Host>,
     /// Hosts of changed DestinationRules, wildcards as written.
     pub rules: BTreeSet<Host>,
-    /// Some Gateway changed.
+    /// Whether any Gateway changed.
     pub gateways: bool,
     /// Namespaces of changed Sidecars.
     pub sidecars: BTreeSet<Arc<str>>,
@@ -27,15 +27,15 @@ pub struct Changes {
     pub policies: BTreeSet<Arc<str>>,
     /// Credentials of the directory or of the cluster.
     pub credentials: BTreeSet<ObjectKey>,
-    /// Accounts that may be sent other credentials now.
+    /// Accounts that may receive different credentials now.
     pub rights: BTreeSet<Account>,
-    /// Addresses at which other service ports are implemented now.
+    /// Addresses that now implement different service ports.
     pub addresses: BTreeSet<Arc<str>>,
-    /// What configuration looks at of proxies changed: they may belong to other classes now.
+    /// The properties of proxies that configuration uses changed: their classes may differ now.
     pub lookup: bool,
-    /// What of 1.1 could not be converted; touches no proxy.
+    /// Parts of 1.1 policies that could not be converted changed; affects no proxy.
     pub unconverted: bool,
-    /// Versions of objects; touches no proxy by itself.
+    /// Versions of objects changed; affects no proxy by itself.
     pub versions: bool,
 }
 
@@ -45,7 +45,7 @@ impl Changes {
         *self == Self::default()
     }
 
-    /// Only endpoint lists changed: clusters, listeners and routes stay.
+    /// Whether only endpoint lists changed: clusters, listeners and routes stay.
     pub fn is_endpoints_only(&self) -> bool {
         let rest = Self {
             endpoints: BTreeSet::new(),
@@ -56,7 +56,7 @@ impl Changes {
         rest.is_empty()
     }
 
-    /// Nothing changed that decides about clusters, listeners or routes, besides endpoint lists.
+    /// Whether nothing changed that affects clusters, listeners or routes, except endpoint lists.
     pub fn is_endpoints_or_secrets(&self) -> bool {
         let rest = Self {
             credentials: BTreeSet::new(),

@@ -1,5 +1,5 @@
-//! Proxies that must receive the same resources share a class; generators read the class and
-//! never a proxy.
+//! Proxies that must receive the same resources share a class; generators read the class, never a
+//! proxy.
 
 use crate::hashed::Hashed;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::{
     virtual_service::VirtualService,
 };
 
-/// Everything that outbound resources may depend on, besides the snapshot.
+/// All properties that outbound resources may depend on, in addition to the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutboundClass {
     /// Sidecar or gateway.
     pub kind: ProxyType,
     /// Kubernetes namespace.
     pub namespace: Arc<str>,
-    /// Name of the Sidecar that rules what it sees, as `namespace/name`.
+    /// The Sidecar that applies to it as a client, as `namespace/name`.
     pub sidecar: Option<Arc<str>>,
     /// `<namespace>.svc.<suffix>`.
     pub dns_domain: Arc<str>,
@@ -38,15 +38,15 @@ pub struct OutboundClass {
     pub cluster_id: Arc<str>,
     /// Network of the proxy (`NETWORK`); empty when it names none.
     pub network: Arc<str>,
-    /// Set only while endpoints are ordered by distance.
+    /// Set only while endpoints are ordered by locality.
     pub locality: Locality,
     /// Set only while some service is node-local.
     pub node_name: Arc<str>,
-    /// Only the labels by which configuration tells clients apart.
+    /// Only the labels by which configuration distinguishes clients.
     pub labels: Arc<Labels>,
     /// Service ports that a gateway implements, sorted; empty for sidecars.
     pub targets: Arc<[Target]>,
-    /// What it may be sent of the Secrets of the cluster; nothing for sidecars.
+    /// Which Secrets of the cluster it may receive; none for sidecars.
     pub secret_access: SecretAccess,
     /// Cannot bind ports below 1024 (`UNPRIVILEGED_POD`).
     pub unprivileged: bool,
@@ -58,22 +58,22 @@ pub struct OutboundClass {
     pub prometheus_port: u32,
 }
 
-/// Everything that inbound resources may depend on, besides the snapshot.
+/// All properties that inbound resources may depend on, in addition to the snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InboundClass {
     /// Kubernetes namespace.
     pub namespace: Arc<str>,
-    /// Name of the Sidecar that rules it, as `namespace/name`.
+    /// The Sidecar that applies to it, as `namespace/name`.
     pub sidecar: Option<Arc<str>>,
     /// Address families that it can use.
     pub ip_mode: IpMode,
     /// How traffic is captured (`INTERCEPTION_MODE`).
     pub interception: Interception,
-    /// Sorted.
+    /// Service ports that it implements, sorted.
     pub targets: Arc<[Target]>,
-    /// Only the labels that some policy or rule selects serving workloads by.
+    /// Only the labels by which some policy or rule selects serving workloads.
     pub labels: Arc<Labels>,
-    /// First address, only when a Sidecar ingress listener needs it.
+    /// First address; set only if a Sidecar ingress listener needs it.
     pub address: Arc<str>,
     /// Accepts HTTP/1.0 (`HTTP10`).
     pub http10: bool,
@@ -83,29 +83,29 @@ pub struct InboundClass {
     pub prometheus_port: u32,
 }
 
-/// A client's view of a snapshot: what outbound generators are given.
+/// A client's view of a snapshot: the input of outbound generators.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
     /// The state of the mesh.
     pub snapshot: &'a Snapshot,
-    /// The class that is looked through.
+    /// The class of the client.
     pub class: &'a OutboundClass,
     /// The services that the class sees.
     pub scope: &'a Scope,
 }
 
 impl<'a> Client<'a> {
-    /// The service behind `host`, as this class sees it.
+    /// The service of `host`, as this class sees it.
     pub fn service(&self, host: &Host) -> Option<&'a Arc<Hashed<Service>>> {
         self.scope.services.get(host)
     }
 
-    /// The VirtualService that rules `host` here.
+    /// The VirtualService that applies to `host` for this class.
     pub fn virtual_service(&self, host: &Host) -> Option<&'a Arc<Hashed<VirtualService>>> {
         self.scope.virtual_service(self.snapshot, host)
     }
 
-    /// The DestinationRule in force for `service` here; `None` when no rule covers it.
+    /// The DestinationRule that applies to `service` for this class; `None` if no rule covers it.
     pub fn destination_rule(&self, service: &Service) -> Option<&'a Arc<Hashed<Rule>>> {
         self.snapshot.destination_rules.for_service(
             &self.class.namespace,
@@ -115,16 +115,16 @@ impl<'a> Client<'a> {
         )
     }
 
-    /// Endpoints of `service`; `None` when no workload implements it.
+    /// Endpoints of `service`; `None` if it has none.
     pub fn endpoints(&self, service: &Service) -> Option<&'a Arc<Hashed<Endpoints>>> {
         self.snapshot.endpoints.get(&service.key)
     }
 }
 
-/// A service port that a workload implements, with what was found for it.
+/// A service port that a workload implements, with the service.
 #[derive(Clone, Debug)]
 pub struct ServiceTarget<'a> {
-    /// The service behind `host`, as this class sees it.
+    /// The service.
     pub service: &'a Arc<Hashed<Service>>,
     /// The port of the service.
     pub service_port: &'a ServicePort,
@@ -132,14 +132,14 @@ pub struct ServiceTarget<'a> {
     pub port: u32,
 }
 
-/// A workload's view of a snapshot: what inbound generators are given.
+/// A workload's view of a snapshot: the input of inbound generators.
 #[derive(Clone, Copy, Debug)]
 pub struct Server<'a> {
     /// The state of the mesh.
     pub snapshot: &'a Snapshot,
-    /// The class that is looked through.
+    /// The class of the workload.
     pub class: &'a InboundClass,
-    /// The Sidecar that rules it; `None` when there is none.
+    /// The Sidecar that applies to it, if any.
     pub sidecar: Option<&'a Arc<Config<api::Sidecar>>>,
 }
 
@@ -172,7 +172,7 @@ impl<'a> Server<'a> {
         targets
     }
 
-    /// Mutual TLS of the workload's ports.
+    /// Mutual TLS modes of the workload's ports.
     pub fn mtls(&self) -> WorkloadMtls {
         self.snapshot.peer_authentications.for_workload(
             &self.class.namespace,
@@ -243,7 +243,7 @@ pub fn classify(snapshot: &Snapshot, proxy: &Proxy) -> (OutboundClass, Option<In
     (outbound, inbound)
 }
 
-/// The labels of a proxy that configuration looks at.
+/// The labels of a proxy that configuration uses.
 fn labels(proxy: &Proxy, is_looked_at: impl Fn(&str) -> bool) -> Arc<Labels> {
     let labels = proxy.labels.iter().filter(|(key, _)| is_looked_at(key));
     let labels = labels.map(|(key, value)| (key.clone(), value.clone()));
@@ -254,12 +254,12 @@ fn sidecar_name(sidecar: &Arc<Config<api::Sidecar>>) -> Arc<str> {
     format!("{}/{}", sidecar.namespace(), sidecar.name()).into()
 }
 
-/// Whether a Sidecar says anything about what its workloads see as clients.
+/// Whether a Sidecar restricts what its workloads see as clients.
 fn rules_clients(sidecar: &api::Sidecar) -> bool {
     !sidecar.egress.is_empty() || sidecar.outbound_traffic_policy.is_some()
 }
 
-/// The account of a proxy, if it is of the namespace whose Secrets the proxy asks for.
+/// The verified account of a proxy, if it is in the proxy's namespace.
 fn account(proxy: &Proxy) -> Option<&Account> {
     let account = proxy.verified.as_ref();
     account.filter(|account| account.namespace == proxy.namespace)

@@ -1,4 +1,4 @@
-//! A piece of configuration with where it came from.
+//! Configuration objects and their origin.
 
 use std::{
     cmp::Ordering,
@@ -14,20 +14,20 @@ use istio_api::collections::{Collection, SYNTHETIC_SERVICE_ENTRIES};
 /// Labels of a workload or an object.
 pub type Labels = BTreeMap<String, String>;
 
-/// Whether `labels` carry every pair of `selector`; an empty selector selects everything.
+/// Whether `labels` contain every pair of `selector`; an empty selector selects everything.
 pub fn selects(selector: &Labels, labels: &Labels) -> bool {
     selector
         .iter()
         .all(|(key, value)| labels.get(key) == Some(value))
 }
 
-/// Names one version of one configuration object. Carried by every generated resource, inside
+/// Identifies one version of a configuration object. Part of every generated resource, inside
 /// pilot only.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigRef {
     /// Kubernetes kind, e.g. `VirtualService`.
     pub kind: &'static str,
-    /// Namespace of the object; empty for those of the cluster.
+    /// Namespace of the object; empty for cluster-scoped objects.
     pub namespace: Arc<str>,
     /// Name of the object.
     pub name: Arc<str>,
@@ -35,12 +35,12 @@ pub struct ConfigRef {
     pub version: Arc<str>,
 }
 
-/// Names a configuration object, whatever version of it.
+/// Identifies a configuration object, whatever its version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigName {
     /// Kubernetes kind, e.g. `VirtualService`.
     pub kind: &'static str,
-    /// Namespace of the object; empty for those of the cluster.
+    /// Namespace of the object; empty for cluster-scoped objects.
     pub namespace: Arc<str>,
     /// Name of the object.
     pub name: Arc<str>,
@@ -57,13 +57,13 @@ impl ConfigRef {
     }
 }
 
-/// Whether the objects of a collection stand for Kubernetes Services.
+/// Whether the objects of a collection represent Kubernetes Services.
 pub fn is_synthetic(collection: &Collection) -> bool {
     collection.name == SYNTHETIC_SERVICE_ENTRIES.name
 }
 
-/// Kind that stands in a [`ConfigRef`] to an object of a collection: what was written, so that of
-/// a synthetic ServiceEntry it is `Service`.
+/// The kind in a [`ConfigRef`] to an object of a collection: the kind that users write, so for a
+/// synthetic ServiceEntry it is `Service`.
 pub fn source_kind(collection: &Collection) -> &'static str {
     if is_synthetic(collection) {
         "Service"
@@ -72,8 +72,8 @@ pub fn source_kind(collection: &Collection) -> &'static str {
     }
 }
 
-/// Whether resources say which objects of this collection, written by users, they were made from.
-/// Policies of 1.1 are converted to others, and resources name those.
+/// Whether resources refer to the objects of this collection, as users wrote them. Policies of 1.1
+/// are converted, and resources refer to the results.
 pub fn is_traced(collection: &Collection) -> bool {
     matches!(
         source_kind(collection),
@@ -95,16 +95,16 @@ impl fmt::Display for ConfigRef {
 /// When an object was created: seconds and nanoseconds since the epoch; zero when unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Created {
-    /// Since 1970-01-01T00:00:00Z.
+    /// Seconds since 1970-01-01T00:00:00Z.
     pub seconds: i64,
-    /// Of the second, 0 to 999,999,999.
+    /// Nanoseconds of the second, 0 to 999,999,999.
     pub nanos: i32,
 }
 
 /// A decoded object of one kind.
 #[derive(Clone, Debug)]
 pub struct Config<T> {
-    /// Names the object and its version.
+    /// Identifies the object and its version.
     pub reference: ConfigRef,
     /// When it was created; decides conflicts.
     pub created: Created,
@@ -116,8 +116,8 @@ pub struct Config<T> {
     pub spec: Spec<T>,
 }
 
-// By hand only because a derive would ask for `T: Hash`, which messages are not; the pattern
-// names every field.
+// By hand, as a derive would require `T: Hash`, which messages do not implement; the pattern lists
+// every field.
 impl<T: prost::Message> Hash for Config<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self {
@@ -132,7 +132,7 @@ impl<T: prost::Message> Hash for Config<T> {
 }
 
 impl<T> Config<T> {
-    /// Namespace of the object; empty for those of the cluster.
+    /// Namespace of the object; empty for cluster-scoped objects.
     pub fn namespace(&self) -> &str {
         &self.reference.namespace
     }
@@ -151,19 +151,19 @@ impl<T> Config<T> {
     }
 }
 
-/// Who may see an object (`exportTo`).
+/// Which namespaces may see an object (`exportTo`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Visibility {
     /// Every namespace (`*`).
     Public,
     /// No namespace (`~`).
     Hidden,
-    /// Sorted namespaces.
+    /// These namespaces, sorted.
     Namespaces(Vec<Arc<str>>),
 }
 
 impl Visibility {
-    /// Reads an `exportTo` list of an object in `own`; an empty list takes `default`.
+    /// Parses the `exportTo` list of an object in `own`; an empty list means `default`.
     pub fn parse<S: AsRef<str>>(values: &[S], own: &Arc<str>, default: &[String]) -> Self {
         if values.is_empty() {
             if default.is_empty() {
@@ -203,7 +203,7 @@ impl Visibility {
         }
     }
 
-    /// Visible in `own` and nowhere else.
+    /// Whether only `own` may see it.
     pub fn is_private(&self, own: &str) -> bool {
         matches!(self, Self::Namespaces(list) if list.iter().all(|n| &**n == own))
     }

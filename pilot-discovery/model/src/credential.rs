@@ -1,8 +1,8 @@
-//! TLS credentials of gateways, and which gateway may be sent which.
+//! TLS credentials of gateways, and which gateway may receive them.
 //!
-//! Some come from a directory that the operator gave to pilot; every gateway of the namespace is
-//! sent those. Others are Secrets of a cluster: a gateway is sent them if its service account may
-//! read the Secrets of its namespace anyway.
+//! Some come from a directory given to pilot by its operator; every gateway of the namespace
+//! receives those. Others are Secrets of a cluster: a gateway receives them if its service account
+//! may read the Secrets of its namespace anyway.
 
 use std::{fmt, sync::Arc};
 
@@ -11,23 +11,23 @@ use imbl::OrdMap;
 
 use crate::key::ObjectKey;
 
-/// What a Kubernetes Secret holds for a gateway. All parts are PEM unless said otherwise; what
-/// there is not is empty.
+/// The parts of a Kubernetes Secret that a gateway uses. All are PEM unless stated otherwise;
+/// absent parts are empty.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credential {
-    /// Certificate chain; empty for a Secret that holds roots only.
+    /// Certificate chain; empty if the Secret holds only roots.
     pub certificate: Bytes,
-    /// Key of the certificate.
+    /// Private key of the certificate.
     pub key: Bytes,
-    /// Roots that client certificates are checked against.
+    /// Roots that client certificates are verified against.
     pub ca: Bytes,
-    /// Certificates that these roots took back.
+    /// Certificate revocation list of these roots.
     pub crl: Bytes,
     /// OCSP response for the certificate, in DER.
     pub staple: Bytes,
-    /// Hash of all of it.
+    /// Hash of all parts.
     pub version: u64,
-    /// What is wrong with the newest content of the Secret, if this is an older one, or nothing.
+    /// Why the newest content of the Secret is invalid; this one is then older, or empty.
     pub fault: Option<Arc<str>>,
 }
 
@@ -64,29 +64,29 @@ impl fmt::Display for Account {
     }
 }
 
-/// What a gateway may be sent of the Secrets of the cluster, in its own namespace.
+/// Which Secrets of the cluster a gateway may receive, from its own namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SecretAccess {
-    /// Nothing: there is no cluster.
+    /// None: there is no cluster.
     #[default]
     NoCluster,
-    /// Nothing: no certificate says whose proxy it is.
+    /// None: the proxy has no verified account.
     Unknown,
-    /// Roots, which are public. Whether it may be sent keys is not known yet.
+    /// Roots, which are public. Whether it may receive keys is not known yet.
     Pending,
     /// Roots only: its account may not read Secrets.
     Roots,
-    /// Everything.
+    /// All.
     All,
 }
 
 impl SecretAccess {
-    /// Whether it may be sent roots.
+    /// Whether it may receive roots.
     pub fn roots(self) -> bool {
         matches!(self, Self::Pending | Self::Roots | Self::All)
     }
 
-    /// Whether it may be sent private keys.
+    /// Whether it may receive private keys.
     pub fn keys(self) -> bool {
         self == Self::All
     }
@@ -95,16 +95,16 @@ impl SecretAccess {
 /// Credentials of the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterSecrets {
-    /// There is a cluster.
+    /// Whether there is a cluster.
     pub is_followed: bool,
     /// By `namespace/name` of the Secret.
     pub credentials: OrdMap<ObjectKey, Arc<Credential>>,
-    /// Whether an account may read the Secrets of its namespace, of those that were asked about.
+    /// Whether an account may read the Secrets of its namespace, for the accounts asked about.
     pub rights: OrdMap<Account, bool>,
 }
 
 impl ClusterSecrets {
-    /// What a gateway of this account may be sent; `None` when it did not prove one.
+    /// What a gateway of this account may receive; `None`: it has no verified account.
     pub fn access(&self, account: Option<&Account>) -> SecretAccess {
         match account {
             _ if !self.is_followed => SecretAccess::NoCluster,

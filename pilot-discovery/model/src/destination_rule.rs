@@ -15,7 +15,7 @@ use crate::{
     service::Service,
 };
 
-/// One DestinationRule, its host resolved.
+/// One DestinationRule with its host resolved.
 #[derive(Clone, Debug)]
 pub struct DestinationRule {
     /// The object, with its hosts written in full.
@@ -24,12 +24,12 @@ pub struct DestinationRule {
     pub host: Host,
     /// Namespaces that may see it (`exportTo`).
     pub export_to: Visibility,
-    /// Clients that it is for; empty = all of the namespaces that see it.
+    /// Labels of the clients that it applies to; empty = all clients that see it.
     pub selector: Labels,
 }
 
 impl DestinationRule {
-    /// Resolves the names of `config` in its own namespace.
+    /// Resolves the names in `config` relative to its own namespace.
     pub fn new(config: Config<api::DestinationRule>, mesh: &Mesh) -> Self {
         let namespace = config.reference.namespace.clone();
         let selector: Labels = config
@@ -45,7 +45,7 @@ impl DestinationRule {
                 &mesh.destination_rule_export_to,
             )
         } else {
-            // A rule for chosen workloads never leaves its namespace.
+            // A rule for selected workloads is never visible outside its namespace.
             Visibility::Namespaces(vec![namespace.clone()])
         };
         Self {
@@ -56,7 +56,7 @@ impl DestinationRule {
         }
     }
 
-    /// What of clients the rule looks at.
+    /// The properties of clients that the rule depends on.
     pub(crate) fn lookup(&self) -> Lookup {
         let spec = &self.config.spec;
         let subsets = spec.subsets.iter().map(|subset| &subset.traffic_policy);
@@ -69,7 +69,7 @@ impl DestinationRule {
         let settings: Vec<&api::LocalityLoadBalancerSetting> = balancers
             .filter_map(|balancer| balancer.locality_lb_setting.as_ref())
             .collect();
-        // Endpoints elsewhere take over only where Envoy notices the failed ones.
+        // Other localities take over only if Envoy detects unhealthy endpoints.
         let fails_over = policies().any(|policy| {
             let mut ports = policy.port_level_settings.iter();
             policy.outlier_detection.is_some() || ports.any(|port| port.outlier_detection.is_some())
@@ -84,16 +84,16 @@ impl DestinationRule {
     }
 }
 
-/// What applies to one service for one client: the rules of one host merged, oldest first.
+/// The rule for one service and client: all rules of one host merged, oldest first.
 #[derive(Clone, Debug, Hash)]
 pub struct Rule {
     /// The host, written in full.
     pub host: Host,
-    /// Subsets united by name; the traffic policy of the oldest rule that has one.
+    /// Subsets merged by name; the traffic policy of the oldest rule that has one.
     pub spec: Spec<api::DestinationRule>,
-    /// The objects that it was made from.
+    /// The DestinationRules that it was merged from.
     pub sources: Arc<[ConfigRef]>,
-    /// Names of subsets that an older rule had already.
+    /// Names of subsets that an older rule already defines.
     pub duplicate_subsets: Vec<String>,
     export_to: Visibility,
     selector: Labels,
@@ -140,16 +140,16 @@ impl Rule {
 #[derive(Clone, Debug, Default)]
 struct NamespaceRules {
     rules: OrdMap<ObjectKey, Arc<DestinationRule>>,
-    /// Rules by their hosts.
+    /// Keys of the rules by their hosts.
     by_host: OrdMap<Host, OrdSet<ObjectKey>>,
-    /// Rules for chosen workloads before those for all, then oldest first.
+    /// Rules for selected workloads before those for all, then oldest first.
     merged: OrdMap<Host, Arc<[Arc<Hashed<Rule>>]>>,
     /// Hosts of `merged` that start with `*`.
     wildcards: OrdSet<Host>,
 }
 
 impl NamespaceRules {
-    /// Sets or removes a rule; returns the one before.
+    /// Sets or removes a rule; returns the previous one.
     fn replace(
         &mut self,
         key: &ObjectKey,
@@ -207,7 +207,7 @@ impl NamespaceRules {
         }
     }
 
-    /// The rule of the most specific host that covers `service` and that `accept` lets through.
+    /// The rule of the most specific host that covers `service` and that `accept` allows.
     fn find(&self, service: &Host, accept: impl Fn(&Rule) -> bool) -> Option<&Arc<Hashed<Rule>>> {
         let accepted = |host: &Host| {
             self.merged
@@ -232,7 +232,7 @@ pub struct DestinationRules {
 }
 
 impl DestinationRules {
-    /// Sets or removes a rule; returns the one before, and the hosts whose rules may differ now.
+    /// Sets or removes a rule; returns the previous one, and the hosts whose rules may differ now.
     pub fn replace(
         &mut self,
         key: &ObjectKey,
@@ -251,9 +251,9 @@ impl DestinationRules {
         (old, hosts)
     }
 
-    /// The rule for `service` as a client of `namespace` with `labels` sees it: the client's own
-    /// namespace, then that of the service, then the root namespace; the first that has any host
-    /// covering the service decides.
+    /// The rule for `service` that applies to a client of `namespace` with `labels`: from the
+    /// client's own namespace, then that of the service, then the root namespace; the first
+    /// namespace with any host that covers the service decides.
     pub fn for_service(
         &self,
         namespace: &str,

@@ -1,4 +1,4 @@
-//! Gateways merged for one workload: which servers share a port, and which have to go.
+//! The Gateways of one workload, merged: which servers share a port, and which are rejected.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -21,31 +21,31 @@ const FIRST_UNPRIVILEGED_PORT: u32 = 1024;
 pub struct Merged<'a> {
     /// Sorted by number, then bind address.
     pub ports: Vec<Port<'a>>,
-    /// In the order of the servers.
+    /// Servers that were left out, in order.
     pub rejected: Vec<Rejected>,
 }
 
-/// One address that the gateway listens on.
+/// A port and address on which the gateway listens.
 #[derive(Clone, Debug)]
 pub struct Port<'a> {
-    /// What is listened on: the port of the Pod behind the port that the servers name.
+    /// Port on which the gateway listens: the Pod's port for the port that the servers name.
     pub number: u32,
-    /// Empty for every address of the gateway.
+    /// Bind address; empty for all addresses of the gateway.
     pub bind: &'a str,
-    /// What the port serves.
+    /// What the servers of the port have in common.
     pub kind: PortKind,
     /// In the order of their Gateways' age.
     pub servers: Vec<Server<'a>>,
 }
 
-/// What the first server of a port made of it.
+/// Kind of a port, decided by its first server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortKind {
-    /// Requests in plain text; servers share one route configuration.
+    /// Plain-text HTTP; servers share one route configuration.
     Http,
-    /// Connections in plain text; there is one server.
+    /// Plain-text connections to a single server.
     Tcp,
-    /// Servers are told apart by server name.
+    /// TLS; servers are selected by server name.
     Tls,
 }
 
@@ -54,9 +54,9 @@ pub enum PortKind {
 pub enum Tls {
     /// No TLS.
     None,
-    /// Ended here.
+    /// Terminated by the gateway.
     Terminated,
-    /// Forwarded by server name as VirtualServices say.
+    /// Forwarded by server name according to VirtualServices.
     Passthrough,
     /// Forwarded by server name to the service that it names.
     AutoPassthrough,
@@ -69,9 +69,9 @@ pub struct Server<'a> {
     pub gateway: &'a Arc<Config<api::Gateway>>,
     /// The server as it is written.
     pub spec: &'a api::Server,
-    /// What it speaks.
+    /// Protocol of the port.
     pub protocol: Protocol,
-    /// Port as the Gateway writes it: that of the gateway's Service.
+    /// Port number in the Gateway: that of the gateway's Service.
     pub port: u32,
     /// Name of the port (`server.port.name`).
     pub port_name: &'a str,
@@ -81,7 +81,7 @@ pub struct Server<'a> {
     pub tls: Tls,
 }
 
-/// A host that a server accepts, with the namespace that may fill it.
+/// A host that a server accepts, and the namespace whose VirtualServices may use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerHost {
     /// `None` for any namespace.
@@ -113,7 +113,7 @@ impl ServerHost {
         }
     }
 
-    /// What `host` of `namespace` and this server have in common: the more specific of the two.
+    /// The intersection of `host` of `namespace` with this one: the more specific of the two.
     pub fn common(&self, namespace: &str, host: &Host) -> Option<Host> {
         if self
             .namespace
@@ -137,17 +137,17 @@ impl Server<'_> {
         format!("{}/{}", self.gateway.namespace(), self.gateway.name())
     }
 
-    /// Requests are routed, rather than connections.
+    /// Whether HTTP requests are routed, rather than connections.
     pub fn is_http(&self) -> bool {
         self.protocol.is_http() || (self.protocol == Protocol::Https && self.tls == Tls::Terminated)
     }
 
-    /// Plain-text requests are answered with a redirect to HTTPS.
+    /// Whether plain-text requests are redirected to HTTPS.
     pub fn redirects_to_https(&self) -> bool {
         self.spec.tls.as_ref().is_some_and(|tls| tls.https_redirect)
     }
 
-    /// Hosts that `vs` may serve here, without repeats, in the order of the VirtualService.
+    /// Hosts that `vs` may serve here, without duplicates, in the order of the VirtualService.
     pub fn common_hosts(&self, vs: &VirtualService) -> Vec<Host> {
         let mut hosts: Vec<Host> = Vec::new();
         for claimed in &vs.hosts {
@@ -214,7 +214,7 @@ fn read<'a>(
     if protocol == Protocol::Udp {
         return Err("protocol UDP is not supported".to_owned());
     }
-    // What speaks plain HTTP has TLS settings for its redirect only.
+    // For plain HTTP, TLS settings only configure the redirect.
     let tls = match spec
         .tls
         .as_ref()
@@ -245,7 +245,7 @@ fn read<'a>(
     })
 }
 
-/// The port of the Pod behind `port` of the first Service that the gateway implements.
+/// The Pod's port for `port` of the first Service that the gateway implements.
 fn listen_port(client: &Client<'_>, port: u32) -> u32 {
     let mut found: Vec<(&_, u32)> = client
         .class
@@ -323,7 +323,7 @@ impl<'a> Merging<'a> {
     }
 }
 
-/// Whether `server` can share an open port.
+/// Whether `server` can share a port that is in use.
 fn join(port: &Port<'_>, kind: PortKind, server: &Server<'_>) -> Result<(), String> {
     let number = port.number;
     match (port.kind, kind) {
@@ -355,7 +355,7 @@ fn join(port: &Port<'_>, kind: PortKind, server: &Server<'_>) -> Result<(), Stri
     }
 }
 
-/// Label keys that a Gateway selects gateways by.
+/// Label keys by which a Gateway selects gateway workloads.
 pub(crate) fn lookup(gateway: &Config<api::Gateway>) -> Lookup {
     Lookup {
         gateways: gateway.spec.selector.keys().cloned().collect(),

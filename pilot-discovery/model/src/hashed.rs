@@ -1,12 +1,12 @@
-//! Values that know the hash of everything in them, so that whatever is made from them can be
-//! keyed by what it was made from.
+//! Values that carry the hash of their whole content, so that everything derived from them can be
+//! keyed by its inputs.
 //!
 //! ```text
 //! #[derive(Hash)] value ──Hashed::new──► 128 bits, computed once
 //! #[derive(Hash)] inputs of a generator (references to such values) ──► key of the result
 //! ```
 //!
-//! Nothing is left out of a derived hash, so a field cannot be forgotten in a key.
+//! A derived hash includes every field, so a key cannot miss one.
 
 use std::{
     fmt,
@@ -16,14 +16,14 @@ use std::{
 
 use xxhash_rust::xxh3::Xxh3;
 
-/// Hash of `value`, compared within one process only.
+/// Hash of `value`; comparable within one process only.
 pub fn hash_of(value: &impl Hash) -> u128 {
     let mut state = Xxh3::new();
     value.hash(&mut state);
     state.digest128()
 }
 
-/// A value that does not change any more, with its hash. Two are equal if their hashes are.
+/// An immutable value with its hash. Two are equal if their hashes are.
 #[derive(Clone)]
 pub struct Hashed<T> {
     hash: u128,
@@ -81,7 +81,7 @@ impl<T: fmt::Debug> fmt::Debug for Hashed<T> {
     }
 }
 
-/// A protobuf message, hashed as its encoding. Maps in generated messages are ordered, so equal
+/// A protobuf message, hashed by its encoding. Maps in generated messages are ordered, so equal
 /// messages have equal encodings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spec<T>(pub T);

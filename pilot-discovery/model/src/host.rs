@@ -1,16 +1,16 @@
-//! Host names and their matching rules.
+//! Host names and how they match.
 //!
-//! A host is exact (`a.foo.com`) or starts with the only wildcard there is, a leading `*`
-//! (`*.foo.com`, `*`). `*.foo.com` does not cover `foo.com`.
+//! A host is exact (`a.foo.com`) or starts with `*`, the only wildcard (`*.foo.com`, `*`).
+//! `*.foo.com` does not cover `foo.com`.
 
 use std::{fmt, sync::Arc};
 
-/// A host name as configuration writes it, lower case, exact or with a leading `*`.
+/// A host name of the configuration: lower case, exact or with a leading `*`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Host(Arc<str>);
 
 impl Host {
-    /// Takes a name as it is written; letters are made lower case (DNS names have no case).
+    /// A host from a name as written; letters become lower case, as DNS names are case-insensitive.
     pub fn new(name: &str) -> Self {
         if name.bytes().any(|b| b.is_ascii_uppercase()) {
             Self(name.to_ascii_lowercase().into())
@@ -19,7 +19,7 @@ impl Host {
         }
     }
 
-    /// Resolves a short name: one without a dot belongs to `namespace` of the cluster `domain`.
+    /// Resolves a short name: without a dot it belongs to `namespace` in the cluster's `domain`.
     ///
     /// `reviews` in `demo` becomes `reviews.demo.svc.cluster.local`; `a.demo`, `*`, `*.com` and
     /// addresses stay as they are.
@@ -41,7 +41,7 @@ impl Host {
         &self.0
     }
 
-    /// The name, shared.
+    /// The name as shared text.
     pub fn to_arc(&self) -> Arc<str> {
         self.0.clone()
     }
@@ -66,7 +66,7 @@ impl Host {
         }
     }
 
-    /// Whether every name that this host covers is covered by `other`.
+    /// Whether `other` covers every name that this host covers.
     pub fn subset_of(&self, other: &Self) -> bool {
         match (self.tail(), other.tail()) {
             (None, None) => self == other,
@@ -76,14 +76,14 @@ impl Host {
         }
     }
 
-    /// The letters in reverse, so that hosts which end alike stand side by side.
+    /// The letters in reverse, so that hosts with the same suffix are adjacent in a sorted map.
     pub(crate) fn reversed(&self) -> Arc<str> {
         let reversed: String = self.0.chars().rev().collect();
         reversed.into()
     }
 
     /// Calls `visit` with every wildcard that covers this host, the most specific first, until it
-    /// finds something.
+    /// returns a result.
     pub(crate) fn find_wildcard<T>(&self, mut visit: impl FnMut(&Self) -> Option<T>) -> Option<T> {
         let tail = self.tail().unwrap_or(&self.0);
         let starts = tail.char_indices().map(|(at, _)| at).chain([tail.len()]);
@@ -97,7 +97,7 @@ impl Host {
         None
     }
 
-    /// Order of specificity: exact before wildcard, longer before shorter, then by the alphabet.
+    /// Order of specificity: exact before wildcard, longer before shorter, then alphabetical.
     pub fn by_specificity(&self, other: &Self) -> std::cmp::Ordering {
         self.is_wildcard()
             .cmp(&other.is_wildcard())

@@ -30,7 +30,7 @@ impl ObjectKey {
         }
     }
 
-    /// Whether `config` is the object of this key.
+    /// Whether this is the key of `config`.
     pub fn names<T>(&self, config: &Config<T>) -> bool {
         self.namespace == config.reference.namespace && self.name == config.reference.name
     }

@@ -1,4 +1,4 @@
-//! The state of the mesh as pilot sees it, and the rules by which configuration merges.
+//! The state of the mesh as pilot sees it, and the rules for merging configuration.
 //!
 //! ```text
 //! objects (MCP or files) ──► builder ──► Snapshot (immutable, shared by pointer)
@@ -7,8 +7,8 @@
 //!                            Changes    Client / Server views ──► generators (pilot-networking)
 //! ```
 //!
-//! No IO, no clock, no locks: a [`snapshot::Snapshot`] is a value. [`builder::Builder`] is the one
-//! writer; it turns changed objects into the next snapshot and says what may differ.
+//! No IO, no clock, no locks: a [`snapshot::Snapshot`] is a value. [`builder::Builder`] is the only
+//! writer; it turns changed objects into the next snapshot and reports what may differ.
 
 #![deny(missing_docs)]
 

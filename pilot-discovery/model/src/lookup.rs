@@ -1,30 +1,30 @@
-//! What of a proxy the configuration looks at, beyond its namespace: label keys and locality.
-//! Only that divides proxies into classes.
+//! The properties of proxies that the configuration uses, other than the namespace: label keys and
+//! locality. Only these divide proxies into classes.
 //!
-//! Every object contributes its own [`Lookup`]; they are counted, so that a change costs the
-//! object that changed and not a walk over all of them.
+//! Every object contributes a [`Lookup`]; they are counted, so that a change costs the changed
+//! object and not an iteration over all objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use istio_api::networking::v1alpha3 as api;
 
-/// What one object looks at, or all of them together.
+/// The properties that one object uses, or all of them together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lookup {
-    /// Label keys of clients: of workload selectors of DestinationRules, source labels of routes
+    /// Label keys of clients: in workload selectors of DestinationRules, source labels of routes
     /// and failover priorities.
     pub clients: BTreeSet<String>,
-    /// Label keys that Gateways select gateways by.
+    /// Label keys by which Gateways select gateway workloads.
     pub gateways: BTreeSet<String>,
-    /// Label keys that policies and rules select serving workloads by.
+    /// Label keys by which policies and rules select serving workloads.
     pub workloads: BTreeSet<String>,
-    /// Whether endpoints are ordered by their distance from the client.
+    /// Whether endpoints are ordered by their locality relative to the client.
     pub locality: bool,
-    /// Whether some service is served by endpoints of the client's own node only.
+    /// Whether some service uses only endpoints on the client's own node.
     pub node: bool,
 }
 
-/// How many objects look at what.
+/// How many objects use each property.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
     clients: Counts,
@@ -37,7 +37,7 @@ pub(crate) struct Lookups {
 type Counts = BTreeMap<String, usize>;
 
 impl Lookups {
-    /// Counts what an object looked at and looks at now.
+    /// Replaces the properties that an object used.
     pub(crate) fn replace(&mut self, old: Option<Lookup>, new: Option<Lookup>) {
         if old == new {
             return;
@@ -58,7 +58,7 @@ impl Lookups {
         }
     }
 
-    /// What all objects together look at.
+    /// The union of the properties of all objects.
     pub(crate) fn total(&self) -> Lookup {
         let keys = |counts: &Counts| counts.keys().cloned().collect();
         Lookup {

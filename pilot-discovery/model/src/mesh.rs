@@ -19,16 +19,16 @@ use crate::{
     lookup::{Lookup, failover_labels},
 };
 
-/// What happens to traffic for a host that the mesh does not know.
+/// What happens to traffic for unknown hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OutboundPolicy {
-    /// Forward it as it is.
+    /// It is forwarded as it is.
     AllowAny,
-    /// Block it.
+    /// It is blocked.
     RegistryOnly,
 }
 
-/// The mesh config that generators read: `MeshConfig` after defaults.
+/// The mesh config for generators: `MeshConfig` with defaults filled in.
 #[derive(Clone, Debug)]
 pub struct Mesh {
     /// DNS suffix of the cluster, e.g. `cluster.local`.
@@ -41,11 +41,11 @@ pub struct Mesh {
     pub root_namespace: Arc<str>,
     /// Time to establish a TCP connection (`connectTimeout`); 10 s by default.
     pub connect_timeout: Duration,
-    /// 15001; 0 or less turns sidecar listeners off.
+    /// Port of outbound capture (`proxyListenPort`), 15001 by default; 0 if disabled.
     pub outbound_port: u32,
-    /// 15006.
+    /// Port of inbound capture (`proxyInboundListenPort`), 15006 by default.
     pub inbound_port: u32,
-    /// 0 = no HTTP proxy listener.
+    /// Port of the explicit HTTP proxy (`proxyHttpPort`); 0 = none.
     pub http_proxy_port: u32,
     /// What happens to traffic for unknown hosts.
     pub outbound_policy: OutboundPolicy,
@@ -57,15 +57,15 @@ pub struct Mesh {
     pub dns_refresh_rate: Duration,
     /// How long detection waits for the first bytes (`protocolDetectionTimeout`); 0 = without limit.
     pub protocol_detection_timeout: Duration,
-    /// Empty = no access log.
+    /// File of access logs (`accessLogFile`); empty = no access log.
     pub access_log_file: String,
     /// Access log lines are JSON (`accessLogEncoding`).
     pub access_log_json: bool,
     /// Format of access log lines; empty = the default (`accessLogFormat`).
     pub access_log_format: String,
-    /// Set when locality load balancing is on.
+    /// Locality load balancing (`localityLbSetting`); `None` if disabled.
     pub locality_lb: Option<LocalityLoadBalancerSetting>,
-    /// Retries of routes that say nothing (`defaultHttpRetryPolicy`).
+    /// Retries of routes without a retry policy (`defaultHttpRetryPolicy`).
     pub default_retry: Option<HttpRetry>,
     /// `exportTo` of services that have none (`defaultServiceExportTo`).
     pub service_export_to: Vec<String>,
@@ -73,7 +73,7 @@ pub struct Mesh {
     pub virtual_service_export_to: Vec<String>,
     /// `exportTo` of DestinationRules that have none (`defaultDestinationRuleExportTo`).
     pub destination_rule_export_to: Vec<String>,
-    /// All of it, for what has no field of its own here.
+    /// The whole message, for fields that have no counterpart here.
     pub config: Arc<MeshConfig>,
     version: u128,
 }
@@ -130,7 +130,7 @@ impl Mesh {
         }
     }
 
-    /// What the settings of the mesh look at.
+    /// The properties of proxies that the mesh settings use.
     pub(crate) fn lookup(&self) -> Lookup {
         let setting = self.locality_lb.as_ref();
         Lookup {
@@ -146,7 +146,7 @@ impl Mesh {
     }
 }
 
-/// Everything follows from the message and the domain, and only [`Mesh::new`] makes one.
+/// Only the version: all fields follow from the message and the domain, which it covers.
 impl Hash for Mesh {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.version.hash(state);

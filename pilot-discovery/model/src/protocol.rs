@@ -1,6 +1,6 @@
 //! Application protocol of a port.
 
-/// What a port speaks, from `appProtocol` or the prefix of the port's name.
+/// Protocol of a port, from `appProtocol` or the prefix of the port's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// HTTP/1.1.
@@ -13,9 +13,9 @@ pub enum Protocol {
     GrpcWeb,
     /// Only on the egress port of a Sidecar.
     HttpProxy,
-    /// HTTP in TLS that is not opened.
+    /// HTTP over TLS that the proxy does not terminate.
     Https,
-    /// TLS that is not opened.
+    /// TLS that the proxy does not terminate.
     Tls,
     /// Plain TCP.
     Tcp,
@@ -27,12 +27,12 @@ pub enum Protocol {
     Redis,
     /// MySQL.
     Mysql,
-    /// Not named or not known: the proxy looks at the first bytes.
+    /// Not declared or unknown: the proxy detects it from the first bytes.
     Auto,
 }
 
 impl Protocol {
-    /// Parses a protocol name, in any case; anything unknown is [`Protocol::Auto`].
+    /// Parses a protocol name, case-insensitively; unknown names mean [`Protocol::Auto`].
     pub fn parse(name: &str) -> Self {
         match name.to_ascii_lowercase().as_str() {
             "http" => Self::Http,
@@ -51,7 +51,7 @@ impl Protocol {
         }
     }
 
-    /// Parses a port name: the protocol is what stands before the first `-`.
+    /// Parses a port name: the protocol is the part before the first `-`.
     pub fn from_port_name(name: &str) -> Self {
         if name.len() >= 8
             && name
@@ -63,7 +63,7 @@ impl Protocol {
         Self::parse(name.split('-').next().unwrap_or_default())
     }
 
-    /// Kubernetes `appProtocol`: its well-known values, otherwise read like a port name.
+    /// Parses Kubernetes `appProtocol`: well-known values, otherwise like a port name.
     pub fn from_app_protocol(value: &str) -> Self {
         match value {
             "kubernetes.io/h2c" => Self::Http2,
@@ -73,7 +73,7 @@ impl Protocol {
         }
     }
 
-    /// Whether requests are routed by HTTP.
+    /// Whether requests are routed as HTTP.
     pub fn is_http(self) -> bool {
         matches!(
             self,
@@ -91,7 +91,7 @@ impl Protocol {
         matches!(self, Self::Https | Self::Tls)
     }
 
-    /// Plain TCP and everything that is forwarded like it.
+    /// Plain TCP and protocols that are forwarded like it.
     pub fn is_tcp(self) -> bool {
         matches!(
             self,
@@ -104,7 +104,7 @@ impl Protocol {
         self == Self::Auto
     }
 
-    /// What is left after TLS was terminated.
+    /// The protocol after TLS was terminated.
     pub fn after_tls(self) -> Self {
         match self {
             Self::Https => Self::Http,

@@ -7,10 +7,10 @@ use prost_types::{Struct, Value, value::Kind};
 
 use crate::{config::Labels, credential::Account, service::Locality};
 
-/// What a proxy is there for.
+/// Role of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProxyType {
-    /// Beside an application.
+    /// A proxy next to an application.
     Sidecar,
     /// A gateway.
     Router,
@@ -24,7 +24,7 @@ pub enum Interception {
     Redirect,
     /// `TPROXY` rules of iptables; keeps the client's address.
     Tproxy,
-    /// Not at all.
+    /// No capture.
     None,
 }
 
@@ -51,7 +51,7 @@ impl IpMode {
         }
     }
 
-    /// Addresses that mean "every address", the listener's own first.
+    /// The unspecified addresses, that of the first family first.
     pub fn wildcards(self) -> &'static [&'static str] {
         match self {
             Self::V4 => &["0.0.0.0"],
@@ -76,24 +76,24 @@ impl IpMode {
     }
 }
 
-/// Why a first request was refused.
+/// Why the first request of a proxy was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NodeError {
     /// The first request has no node.
     #[error("missing node information")]
     Missing,
-    /// The id has not four parts.
+    /// The node ID does not have four parts.
     #[error("node id {0:?} needs four parts <type>~<ip>~<name>.<namespace>~<dns domain>")]
     Parts(String),
-    /// The type is not served.
-    #[error("node type {0:?} is not served; sidecar and router are")]
+    /// The type is not supported.
+    #[error("node type {0:?} is not supported: want sidecar or router")]
     Type(String),
-    /// No address is valid.
+    /// There is no valid address.
     #[error("node {0:?} has no valid IP address in INSTANCE_IPS or its id")]
     NoIp(String),
 }
 
-/// A proxy as it introduced itself.
+/// A proxy as described by its node.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     /// Sidecar or gateway.
@@ -104,7 +104,7 @@ pub struct Proxy {
     pub namespace: Arc<str>,
     /// `<namespace>.svc.<suffix>`.
     pub dns_domain: Arc<str>,
-    /// The first is its identity; never empty.
+    /// Addresses; the first identifies it; never empty.
     pub ips: Vec<IpAddr>,
     /// Address families that it can use.
     pub ip_mode: IpMode,
@@ -118,10 +118,10 @@ pub struct Proxy {
     pub locality: Locality,
     /// How traffic is captured (`INTERCEPTION_MODE`).
     pub interception: Interception,
-    /// Name of the service account as the node has it; empty when not given.
+    /// Name of the service account according to the node; empty if not given.
     pub service_account: Arc<str>,
-    /// The account that its certificate proves, of its namespace. Never from the node: the code that
-    /// checked the certificate sets it.
+    /// The account proved by its certificate, in its namespace. Never from the node: the code that
+    /// verifies the certificate sets it.
     pub verified: Option<Account>,
     /// Node of the Pod (`NODE_NAME`).
     pub node_name: Arc<str>,
@@ -131,17 +131,17 @@ pub struct Proxy {
     pub unprivileged: bool,
     /// Accepts HTTP/1.0 (`HTTP10`).
     pub http10: bool,
-    /// Readiness and Prometheus ports, reserved on this proxy.
+    /// Port of readiness checks, reserved on the proxy.
     pub status_port: u32,
     /// Port of Envoy's statistics, reserved on the proxy.
     pub prometheus_port: u32,
 }
 
 impl Proxy {
-    /// Reads the node of a first request.
+    /// Parses the node of a first request.
     ///
     /// # Errors
-    /// When there is no node, its id is malformed, its type is not served or no address is valid.
+    /// If there is no node, its ID is malformed, its type is not supported or no address is valid.
     pub fn parse(node: Option<&Node>) -> Result<Self, NodeError> {
         let node = node
             .filter(|node| !node.id.is_empty())
@@ -209,7 +209,7 @@ impl Proxy {
     }
 }
 
-/// `INSTANCE_IPS` when all its entries are valid, else the address in the node id.
+/// `INSTANCE_IPS` if all its entries are valid, else the address in the node ID.
 fn addresses(instance_ips: &str, ip: &str) -> Option<Vec<IpAddr>> {
     let listed: Result<Vec<IpAddr>, _> = instance_ips
         .split(',')

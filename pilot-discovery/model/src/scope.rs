@@ -1,4 +1,4 @@
-//! What one class of clients sees: the services, and per listener which of them.
+//! What one class of clients sees: the services, and which of them each listener offers.
 
 use crate::hashed::Hashed;
 use std::{collections::BTreeSet, sync::Arc};
@@ -16,7 +16,7 @@ use crate::{
     virtual_service::VirtualService,
 };
 
-/// A host pattern that an egress listener imports, with the namespace it is taken from.
+/// A host pattern that an egress listener imports, and the namespace to import it from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Import {
     Any(Host),
@@ -24,7 +24,7 @@ enum Import {
 }
 
 impl Import {
-    /// Reads `namespace/host`; `None` for `~/…` and for what has not exactly one slash.
+    /// Parses `namespace/host`; `None` for `~/…` and unless there is exactly one slash.
     fn parse(text: &str, own: &Arc<str>) -> Option<Self> {
         let (namespace, host) = text.split_once('/')?;
         if host.contains('/') {
@@ -49,13 +49,13 @@ impl Import {
 /// The services that one egress listener offers.
 #[derive(Clone, Debug)]
 pub struct EgressListener {
-    /// `None` for the catch-all listener, which offers every port.
+    /// `None` for the catch-all listener, which offers all ports.
     pub port: Option<ServicePort>,
-    /// Empty when the address is decided per service.
+    /// Empty if the address is decided per service.
     pub bind: Arc<str>,
-    /// Bound to its own port although traffic is captured (`captureMode: NONE`).
+    /// Whether it serves captured traffic; with `captureMode: NONE` it has a socket of its own.
     pub captured: bool,
-    /// One service per host: the one of the namespace that wins.
+    /// One service per host: that of the preferred namespace.
     pub services: OrdMap<Host, Arc<Hashed<Service>>>,
     imports: Arc<[Import]>,
     /// Destinations that imported VirtualServices add: host → ports (empty = all).
@@ -79,7 +79,7 @@ impl EgressListener {
         })
     }
 
-    /// The service that stands for `host` in this listener.
+    /// The service that this listener uses for `host`.
     fn choose(
         &self,
         snapshot: &Snapshot,
@@ -96,7 +96,7 @@ impl EgressListener {
         if let Some(service) = imported {
             return match &self.port {
                 None => Some(service.clone()),
-                // Unix sockets have no number; they and HTTP proxies offer every port.
+                // Unix sockets have no port number; they and HTTP proxies offer all ports.
                 Some(port) if port.protocol == Protocol::HttpProxy || port.number == 0 => {
                     Some(service.clone())
                 }
@@ -124,7 +124,7 @@ fn preferred<'a>(
     })
 }
 
-/// The service with only `ports` left; all of them when `ports` is empty.
+/// The service reduced to `ports`; unchanged if `ports` is empty.
 fn trim(service: &Arc<Hashed<Service>>, ports: &BTreeSet<u32>) -> Option<Arc<Hashed<Service>>> {
     if ports.is_empty()
         || service
@@ -142,16 +142,16 @@ fn trim(service: &Arc<Hashed<Service>>, ports: &BTreeSet<u32>) -> Option<Arc<Has
     Some(Arc::new(Hashed::new(trimmed)))
 }
 
-/// What clients of one namespace see, under one Sidecar or none.
+/// What clients of one namespace see, with or without a Sidecar.
 #[derive(Clone, Debug)]
 pub struct Scope {
     /// Namespace of the clients.
     pub namespace: Arc<str>,
-    /// The Sidecar that rules it; `None` when there is none.
+    /// The Sidecar that applies, if any.
     pub sidecar: Option<Arc<Config<api::Sidecar>>>,
     /// In the order of the Sidecar; the catch-all, if any, is last.
     pub listeners: Vec<EgressListener>,
-    /// Union over the listeners, the first winning.
+    /// Union over the listeners; the first has priority.
     pub services: OrdMap<Host, Arc<Hashed<Service>>>,
     /// Hosts of `services` by port number.
     pub by_port: OrdMap<u32, OrdSet<Host>>,
@@ -160,7 +160,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The scope of proxies of `namespace` ruled by `sidecar`; without one, everything visible.
+    /// The scope of proxies of `namespace` with `sidecar`; without one, everything visible.
     pub fn build(
         snapshot: &Snapshot,
         namespace: &Arc<str>,
@@ -182,8 +182,8 @@ impl Scope {
         scope
     }
 
-    /// The scope of proxies of another namespace, made by changing a copy of this one: what is the
-    /// same is shared. Only for scopes without a Sidecar.
+    /// The scope of proxies of another namespace, made from a copy of this one, so that equal parts
+    /// are shared. Only for scopes without a Sidecar.
     pub fn fork(&self, snapshot: &Snapshot, namespace: &Arc<str>) -> Self {
         if self.sidecar.is_some() {
             return Self::build(snapshot, namespace, None);
@@ -207,12 +207,12 @@ impl Scope {
         scope
     }
 
-    /// Whether a changed VirtualService can change which services this scope holds.
+    /// Whether a change of a VirtualService can change the services of this scope.
     pub fn depends_on_virtual_services(&self) -> bool {
         self.sidecar.is_some()
     }
 
-    /// Decides again which services stand for `hosts`.
+    /// Decides again which services are used for `hosts`.
     pub fn refresh(&mut self, snapshot: &Snapshot, hosts: &[Host]) {
         for host in hosts {
             let mut chosen: Option<Arc<Hashed<Service>>> = None;
@@ -268,7 +268,7 @@ impl Scope {
         }
     }
 
-    /// Whether a mesh VirtualService is seen by this scope at all.
+    /// Whether this scope sees a mesh VirtualService at all.
     pub fn sees(&self, vs: &VirtualService) -> bool {
         vs.applies_in_mesh(&self.namespace)
             && (self.sidecar.is_none()
@@ -278,7 +278,7 @@ impl Scope {
                     .any(|listener| listener.imports_virtual_service(vs)))
     }
 
-    /// The VirtualService that rules `host` for these clients.
+    /// The VirtualService that applies to `host` for these clients.
     pub fn virtual_service<'a>(
         &self,
         snapshot: &'a Snapshot,
@@ -300,7 +300,7 @@ impl Scope {
     }
 }
 
-/// Two trimmed forms of a service, with the ports of both.
+/// Merges two trimmed forms of a service: it has the ports of both.
 fn unite(first: &Arc<Hashed<Service>>, second: &Arc<Hashed<Service>>) -> Arc<Hashed<Service>> {
     let missing: Vec<ServicePort> = second
         .ports
@@ -352,7 +352,7 @@ fn egress_listeners(sidecar: Option<&api::Sidecar>, own: &Arc<str>) -> Vec<Egres
     listeners
 }
 
-/// Hosts that the VirtualServices imported by `listener` send traffic to, with the ports that
+/// Hosts to which the VirtualServices imported by `listener` send traffic, with the ports that
 /// they name. The default listener sees every host anyway.
 fn implicit_destinations(
     snapshot: &Snapshot,

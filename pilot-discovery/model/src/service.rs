@@ -1,4 +1,4 @@
-//! Services and their endpoints, whichever registry they came from.
+//! Services and their endpoints, from any registry.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
     protocol::Protocol,
 };
 
-/// Identity of a service: one host may be declared in several namespaces.
+/// Identifies a service: a host may be declared in several namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceKey {
     /// Host name of the service.
@@ -21,7 +21,7 @@ pub struct ServiceKey {
 /// Where a service was declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Registry {
-    /// A Kubernetes Service; it wins against any other declaration of its host.
+    /// A Kubernetes Service; it takes precedence over other declarations of its host.
     Kubernetes,
     /// A ServiceEntry.
     External,
@@ -41,7 +41,7 @@ pub struct Target {
 /// How clients find the endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resolution {
-    /// Endpoints are known and sent by EDS.
+    /// Endpoints are known and sent over EDS.
     ClientSideLb,
     /// Names resolved by each proxy, all addresses used (STRICT_DNS).
     DnsLb,
@@ -49,7 +49,7 @@ pub enum Resolution {
     DnsRoundRobinLb,
     /// The address that the application dialled (ORIGINAL_DST).
     Passthrough,
-    /// Another name for a known service (Kubernetes ExternalName).
+    /// An alias of a known service (Kubernetes ExternalName).
     Alias,
 }
 
@@ -58,11 +58,11 @@ pub enum Resolution {
 pub struct ServicePort {
     /// Name of the port.
     pub name: Arc<str>,
-    /// 1–65535.
+    /// Port number, 1–65535.
     pub number: u32,
-    /// What it speaks.
+    /// Protocol of the port.
     pub protocol: Protocol,
-    /// Port at the endpoints when all share one; 0 when it differs by endpoint or is unknown.
+    /// Port of the endpoints if all use the same; 0 if it differs or is unknown.
     pub target_port: u32,
 }
 
@@ -75,15 +75,15 @@ pub struct Service {
     pub name: Arc<str>,
     /// Where it was declared.
     pub registry: Registry,
-    /// Virtual IPs, IPs or CIDR ranges; empty when there is none.
+    /// Virtual IPs: addresses or CIDR ranges; may be empty.
     pub addresses: Vec<Arc<str>>,
-    /// As declared.
+    /// Ports, in the order of their declaration.
     pub ports: Vec<ServicePort>,
     /// How clients find the endpoints.
     pub resolution: Resolution,
     /// Kubernetes Service without a ClusterIP.
     pub headless: bool,
-    /// Outside of the mesh (`location: MESH_EXTERNAL`).
+    /// Whether it is outside the mesh (`location: MESH_EXTERNAL`).
     pub mesh_external: bool,
     /// When it was created; decides conflicts.
     pub created: Created,
@@ -91,9 +91,9 @@ pub struct Service {
     pub export_to: Visibility,
     /// Labels (`metadata.labels`).
     pub labels: Labels,
-    /// Pods that the service selects, in its namespace; empty selects none.
+    /// Labels of the Pods that the service selects in its namespace; empty selects none.
     pub selector: Labels,
-    /// SPIFFE ids or names that servers may present besides those of the endpoints.
+    /// SPIFFE IDs or names that servers may present in addition to those of the endpoints.
     pub subject_alt_names: Vec<Arc<str>>,
     /// Target of an ExternalName service.
     pub external_name: Option<Host>,
@@ -116,7 +116,7 @@ impl Service {
         &self.key.namespace
     }
 
-    /// What of its clients decides about its endpoints.
+    /// The properties of clients that its endpoints depend on.
     pub(crate) fn lookup(&self) -> Lookup {
         Lookup {
             node: self.node_local,
@@ -129,7 +129,7 @@ impl Service {
         self.ports.iter().find(|port| port.number == number)
     }
 
-    /// The order of all output: oldest first, then name, then namespace.
+    /// The order of all output: oldest first, then by name and namespace.
     pub fn by_age(&self, other: &Self) -> std::cmp::Ordering {
         self.created
             .cmp(&other.created)
@@ -138,16 +138,16 @@ impl Service {
     }
 }
 
-/// Whether an endpoint takes traffic.
+/// Whether an endpoint receives traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
-    /// It takes traffic.
+    /// It receives traffic.
     Healthy,
     /// Its readiness check fails.
     Unhealthy,
-    /// It is ending and still serves.
+    /// It is terminating and still serves.
     Draining,
-    /// It is ending.
+    /// It is terminating.
     Terminating,
 }
 
@@ -174,18 +174,18 @@ impl Locality {
     }
 }
 
-/// One address and port behind one port of a service.
+/// One address and port that serves a port of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// IP, DNS name, or `unix://` path.
     pub address: Arc<str>,
-    /// 0 for a Unix socket.
+    /// Port number; 0 for a Unix socket.
     pub port: u32,
     /// Name of the service port that it serves.
     pub port_name: Arc<str>,
     /// Labels of the workload.
     pub labels: Arc<Labels>,
-    /// SPIFFE id; empty when the workload has none.
+    /// SPIFFE ID; empty if the workload has none.
     pub service_account: Arc<str>,
     /// Network of the workload; empty = the client's.
     pub network: Arc<str>,
@@ -193,11 +193,11 @@ pub struct Endpoint {
     pub locality: Locality,
     /// Kubernetes cluster of the workload; empty = the client's.
     pub cluster_id: Arc<str>,
-    /// At least 1.
+    /// Load balancing weight, at least 1.
     pub weight: u32,
-    /// The workload takes mutual TLS.
+    /// Whether the workload accepts mutual TLS.
     pub mtls: bool,
-    /// Whether it takes traffic.
+    /// Whether it receives traffic.
     pub health: Health,
     /// Name of the Deployment or other owner; empty when unknown.
     pub workload: Arc<str>,
@@ -215,7 +215,7 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Sorted distinct SPIFFE ids of the endpoints.
+    /// The distinct SPIFFE IDs of the endpoints, sorted.
     pub fn service_accounts(&self) -> Vec<Arc<str>> {
         let mut ids: Vec<Arc<str>> = self
             .list

@@ -1,5 +1,5 @@
-//! ServiceEntries, written by users or synthesised from Kubernetes Services, to services and
-//! endpoints.
+//! Converts ServiceEntries, written by users or generated from Kubernetes Services, to services
+//! and endpoints.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,8 +20,9 @@ use crate::{
     service::{Endpoint, Health, Locality, Registry, Resolution, Service, ServiceKey, ServicePort},
 };
 
-/// Label by which a workload says that it takes mutual TLS.
+/// Label of a workload that accepts mutual TLS.
 const TLS_MODE: &str = "security.istio.io/tlsMode";
+
 /// One service that an entry declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declared {
@@ -31,11 +32,11 @@ pub struct Declared {
     pub endpoints: Vec<Endpoint>,
 }
 
-/// The services of one entry, a host each. `synthetic` marks entries that stand for Kubernetes
+/// The services of one entry, one per host. `synthetic` marks entries that represent Kubernetes
 /// Services.
 ///
 /// # Errors
-/// When a synthetic entry carries an annotation that galley did not write so.
+/// If an annotation of a synthetic entry does not have galley's format.
 pub fn convert(
     config: &Config<api::ServiceEntry>,
     synthetic: bool,
@@ -120,8 +121,8 @@ pub fn convert(
     Ok(services)
 }
 
-/// The object that declares a service. The version of a synthetic entry changes with every
-/// endpoint; what is made from the Service names the version of the definition instead.
+/// Refers to the object that declares a service. The version of a synthetic entry changes with
+/// every endpoint, so the reference has the version of the service's definition instead.
 fn source(service: &Service, config: &Config<api::ServiceEntry>, synthetic: bool) -> ConfigRef {
     let mut source = config.reference.clone();
     if synthetic {
@@ -130,7 +131,8 @@ fn source(service: &Service, config: &Config<api::ServiceEntry>, synthetic: bool
     source
 }
 
-/// VIPs: IPs and CIDR ranges; a range of one address is that address, `0.0.0.0` is none.
+/// Virtual IPs: addresses and CIDR ranges. A range of one address is that address; `0.0.0.0` is
+/// left out.
 fn addresses(declared: &[String]) -> Vec<Arc<str>> {
     declared
         .iter()
@@ -148,7 +150,7 @@ fn addresses(declared: &[String]) -> Vec<Arc<str>> {
         .collect()
 }
 
-/// Endpoints that a user wrote.
+/// Endpoints of an entry written by a user.
 fn endpoints(
     config: &Config<api::ServiceEntry>,
     host: &Host,
@@ -159,7 +161,7 @@ fn endpoints(
     let spec = &config.spec;
     let resolved_by_proxies = matches!(resolution, Resolution::DnsLb | Resolution::DnsRoundRobinLb);
     if spec.endpoints.is_empty() && spec.workload_selector.is_none() && resolved_by_proxies {
-        // The host is its own only endpoint.
+        // The host itself is the only endpoint.
         return ports
             .iter()
             .map(|port| Endpoint {
@@ -193,8 +195,8 @@ fn endpoints(
     list
 }
 
-/// Endpoints of a Kubernetes Service, those that take no traffic too: their proxies must still
-/// find what they serve.
+/// Endpoints of a Kubernetes Service, including those that receive no traffic: their proxies must
+/// still find the services that they implement.
 fn synthetic_endpoints(
     config: &Config<api::ServiceEntry>,
     ports: &[ServicePort],
@@ -222,7 +224,7 @@ fn synthetic_endpoints(
             .get(TLS_MODE)
             .is_some_and(|mode| mode == "istio");
         for port in ports {
-            // An endpoint that does not have the port does not serve it.
+            // An endpoint without the port does not serve it.
             if let Some(number) = entry.ports.get(&*port.name) {
                 list.push(Endpoint {
                     port: *number,
@@ -237,7 +239,7 @@ fn synthetic_endpoints(
     list
 }
 
-/// What an endpoint is, whatever its port.
+/// The properties of an endpoint that do not depend on the port.
 fn workload(
     entry: &api::WorkloadEntry,
     config: &Config<api::ServiceEntry>,
@@ -260,7 +262,7 @@ fn workload(
     }
 }
 
-/// The port at one endpoint of an entry that a user wrote.
+/// The port of an endpoint of an entry written by a user.
 fn written_port(entry: &api::WorkloadEntry, port: &ServicePort) -> u32 {
     if entry.address.starts_with("unix://") {
         return 0;
@@ -272,7 +274,7 @@ fn written_port(entry: &api::WorkloadEntry, port: &ServicePort) -> u32 {
     }
 }
 
-/// A SPIFFE id; a bare name belongs to the namespace of the entry.
+/// A SPIFFE ID; a bare name is an account in the namespace of the entry.
 fn service_account(
     entry: &api::WorkloadEntry,
     config: &Config<api::ServiceEntry>,
@@ -289,7 +291,7 @@ fn service_account(
     }
 }
 
-/// Name of the Deployment, as far as labels tell it.
+/// Name of the Deployment, if it can be derived from the labels.
 fn workload_name(labels: &BTreeMap<String, String>) -> Arc<str> {
     let keys = [
         synthetic::WORKLOAD_NAME,

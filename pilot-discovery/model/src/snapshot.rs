@@ -1,4 +1,4 @@
-//! One consistent state of the mesh. Never changes; the next state shares what stayed the same.
+//! One consistent state of the mesh. Immutable; the next state shares what is unchanged.
 
 use crate::hashed::Hashed;
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
@@ -20,24 +20,24 @@ use crate::{
     virtual_service::VirtualServices,
 };
 
-/// Everything that resources are generated from.
+/// All inputs of generators.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Counts up with every published state.
+    /// Increases with every published state.
     pub version: u64,
     /// The mesh settings.
     pub mesh: Arc<Hashed<Mesh>>,
-    /// Versions of the objects that users wrote, of the kinds that resources are traced to.
+    /// Versions of user-written objects, of the kinds that resources refer to.
     pub configs: OrdMap<ConfigName, Arc<str>>,
     /// Every declaration of a host, oldest first.
     pub services: OrdMap<Host, Arc<[Arc<Hashed<Service>>]>>,
-    /// Hosts of `services` by their letters in reverse, to find those that end alike.
+    /// Hosts of `services` by their letters in reverse, to find hosts with a common suffix.
     pub(crate) hosts_by_end: OrdMap<Arc<str>, Host>,
     /// Services whose external name is this host, which may be unknown.
     pub aliases: OrdMap<Host, Arc<BTreeSet<ServiceKey>>>,
     /// Endpoints by service.
     pub endpoints: OrdMap<ServiceKey, Arc<Hashed<Endpoints>>>,
-    /// What is implemented at an address.
+    /// Service ports that are implemented at an address.
     pub by_address: OrdMap<Arc<str>, Arc<BTreeSet<Target>>>,
     /// VirtualServices, delegates merged in.
     pub virtual_services: VirtualServices,
@@ -49,18 +49,18 @@ pub struct Snapshot {
     pub sidecars: OrdMap<ObjectKey, Arc<Config<api::Sidecar>>>,
     /// PeerAuthentications, converted ones included.
     pub peer_authentications: PeerAuthentications,
-    /// What of the policies of 1.1 could not be converted, and why.
+    /// Parts of 1.1 policies that could not be converted, and why.
     pub unconverted: OrdMap<Unit, Arc<[Complaint]>>,
     /// Credentials of the directory, by `namespace/name` of the Secret.
     pub credentials: OrdMap<ObjectKey, Arc<Credential>>,
     /// Credentials of the cluster.
     pub cluster_secrets: ClusterSecrets,
-    /// What of proxies the configuration looks at.
+    /// The properties of proxies that the configuration uses.
     pub lookup: Arc<Lookup>,
 }
 
 impl Snapshot {
-    /// Hosts that stand for `host`, at first hand or through others.
+    /// Hosts that are aliases of `host`, directly or through other aliases.
     pub fn names_of(&self, host: &Host) -> BTreeSet<Host> {
         let mut found = BTreeSet::new();
         let mut ahead = vec![host.clone()];
@@ -71,7 +71,7 @@ impl Snapshot {
                 .into_iter()
                 .flat_map(|names| names.iter())
             {
-                // Names in a circle are followed once.
+                // Each alias is followed once, even in a cycle.
                 if found.insert(name.host.clone()) {
                     ahead.push(name.host.clone());
                 }
@@ -99,8 +99,8 @@ impl Snapshot {
             .find(|service| service.key.namespace == key.namespace)
     }
 
-    /// The Sidecar that rules a workload: one of its namespace that selects it, one of its
-    /// namespace for all, one of the root namespace for all; the oldest of each.
+    /// The Sidecar that applies to a workload: one of its namespace that selects it, else one of
+    /// its namespace for all, else one of the root namespace for all; the oldest of each.
     pub fn sidecar_for(
         &self,
         namespace: &str,
@@ -121,7 +121,7 @@ impl Snapshot {
         .or_else(|| oldest(&self.mesh.root_namespace, &|selector| selector.is_none()))
     }
 
-    /// Gateways whose selector picks a workload with `labels`, oldest first.
+    /// Gateways whose selector matches a workload with `labels`, oldest first.
     pub fn gateways_for(&self, labels: &Labels) -> Vec<&Arc<Config<api::Gateway>>> {
         let mut gateways: Vec<_> = self
             .gateways
@@ -132,8 +132,8 @@ impl Snapshot {
         gateways
     }
 
-    /// The service ports that a workload with these addresses implements, in order; only
-    /// services of its own namespace, as far as it has one.
+    /// The service ports that a workload with these addresses implements, sorted; only of services
+    /// in `namespace`, unless it is empty.
     pub fn targets(&self, ips: &[IpAddr], namespace: &str) -> Arc<[Target]> {
         let mut targets: Vec<Target> = ips
             .iter()
@@ -148,7 +148,7 @@ impl Snapshot {
     }
 }
 
-/// The labels by which a Sidecar selects workloads; `None` when it is for all.
+/// The labels by which a Sidecar selects workloads; `None` if it applies to all.
 pub fn sidecar_selector(sidecar: &api::Sidecar) -> Option<&Labels> {
     sidecar
         .workload_selector

@@ -1,4 +1,4 @@
-//! VirtualServices: names resolved, and an index by the hosts that they claim.
+//! VirtualServices with resolved names, and an index by their hosts.
 
 use crate::hashed::Hashed;
 use std::{collections::BTreeSet, sync::Arc};
@@ -32,12 +32,12 @@ pub struct VirtualService {
     pub export_to: Visibility,
     /// Delegates that were merged into it.
     pub delegates: Vec<ConfigRef>,
-    /// Delegates that it names and that cannot be merged, with the reason.
+    /// Delegates that it names and that could not be merged, with the reason.
     pub unresolved: Vec<(ObjectKey, &'static str)>,
 }
 
 impl VirtualService {
-    /// Resolves every name of `config` in its own namespace.
+    /// Resolves every name in `config` relative to its own namespace.
     pub fn new(mut config: Config<api::VirtualService>, mesh: &Mesh) -> Self {
         let namespace = config.reference.namespace.clone();
         let domain = mesh.domain.clone();
@@ -103,7 +103,7 @@ impl VirtualService {
         self.config.namespace()
     }
 
-    /// Label keys of clients that routes look at.
+    /// Label keys of clients that its routes match on.
     pub(crate) fn lookup(&self) -> Lookup {
         let spec = &self.config.spec;
         let http = spec.http.iter().flat_map(|route| &route.r#match);
@@ -124,18 +124,18 @@ impl VirtualService {
         self.gateways.iter().any(|bound| &**bound == gateway)
     }
 
-    /// Seen by sidecars of `namespace`.
+    /// Whether it applies to sidecars of `namespace`.
     pub fn applies_in_mesh(&self, namespace: &str) -> bool {
         self.binds(MESH_GATEWAY) && self.export_to.includes(namespace)
     }
 
-    /// Every destination host of any route.
+    /// All destination hosts of all routes.
     pub fn all_destinations(&self) -> BTreeSet<Host> {
         self.destinations_where(|_| true)
     }
 
-    /// Every destination host of the routes that apply to clients of `namespace`: those whose
-    /// matches all name other source namespaces are left out.
+    /// All destination hosts of the routes that apply to clients of `namespace`: routes whose
+    /// matches all require other source namespaces are left out.
     pub fn destinations(&self, namespace: &str) -> BTreeSet<Host> {
         self.destinations_where(|http| {
             http.r#match.is_empty()
@@ -202,7 +202,7 @@ fn for_each_destination(
     }
 }
 
-/// `mesh`, or `<namespace>/<name>` of a gateway reference written in any accepted form.
+/// Resolves a gateway reference in any accepted form to `mesh` or `<namespace>/<name>`.
 pub fn resolve_gateway(name: &str, namespace: &str) -> String {
     if name == MESH_GATEWAY {
         return name.to_owned();
@@ -222,40 +222,40 @@ pub fn resolve_gateway(name: &str, namespace: &str) -> String {
 #[derive(Clone, Debug, Default)]
 pub struct VirtualServices {
     by_key: OrdMap<ObjectKey, Arc<Hashed<VirtualService>>>,
-    /// Oldest first; wildcard hosts too, under their own text.
+    /// Oldest first; wildcard hosts as written.
     by_host: OrdMap<Host, Arc<[Arc<Hashed<VirtualService>>]>>,
-    /// Hosts of `by_host` by their letters in reverse, to find those that end alike.
+    /// Hosts of `by_host` by their letters in reverse, to find hosts with a common suffix.
     by_end: OrdMap<Arc<str>, Host>,
     /// Hosts of `by_host` that start with `*`.
     wildcards: OrdSet<Host>,
     /// Objects bound to a gateway, by its `<namespace>/<name>`.
     by_gateway: OrdMap<Arc<str>, OrdSet<ObjectKey>>,
-    /// Which objects send traffic to a host.
+    /// Objects that send traffic to a host.
     by_destination: OrdMap<Host, OrdSet<ObjectKey>>,
 }
 
 impl VirtualServices {
-    /// The object of this key.
+    /// The VirtualService with this key.
     pub fn get(&self, key: &ObjectKey) -> Option<&Arc<Hashed<VirtualService>>> {
         self.by_key.get(key)
     }
 
-    /// All objects.
+    /// All VirtualServices.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Hashed<VirtualService>>> {
         self.by_key.values()
     }
 
-    /// Number of entries.
+    /// Number of VirtualServices.
     pub fn len(&self) -> usize {
         self.by_key.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
 
-    /// Puts `new` in the place of what `key` held; `None` removes.
+    /// Sets the VirtualService of `key`; `None` removes it.
     pub fn replace(&mut self, key: &ObjectKey, new: Option<Arc<Hashed<VirtualService>>>) {
         if let Some(old) = self.by_key.remove(key) {
             for host in &old.hosts {
@@ -286,7 +286,7 @@ impl VirtualServices {
         }
     }
 
-    /// Objects of which some host covers some name that `host` covers: who of them rules it may
+    /// Objects with a host that covers some name that `host` covers: which of them applies may
     /// depend on the others.
     pub fn overlapping(&self, host: &Host) -> BTreeSet<ObjectKey> {
         let mut found = BTreeSet::new();
@@ -359,8 +359,8 @@ impl VirtualServices {
         }
     }
 
-    /// The VirtualService that rules `host` among those that `accept` lets through: the oldest
-    /// that names it exactly, else the oldest with the most specific wildcard.
+    /// The VirtualService that applies to `host` among those that `accept` allows: the oldest that
+    /// names it exactly, else the oldest with the most specific wildcard.
     pub fn for_host(
         &self,
         host: &Host,

@@ -1,4 +1,4 @@
-//! Configuration from a directory tree of YAML, for running without galley.
+//! Configuration from a directory tree of YAML files, for running without galley.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,16 +24,16 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::mcp::wanted;
 use crate::world::{self, Batch, Command, command::Change};
 
-/// Largest file read.
+/// Maximum size of a file, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
-/// Deepest directory read.
+/// Maximum depth of directories.
 const MAX_DEPTH: usize = 16;
-/// Time for writers of files to finish.
+/// How long to wait after a change, until files are written completely.
 const SETTLE: Duration = Duration::from_millis(20);
 
 type Id = (&'static str, ObjectKey);
 
-/// A file as it was last good.
+/// The last good content of a file.
 #[derive(Debug, Default)]
 struct File {
     hash: u64,
@@ -49,16 +49,16 @@ impl File {
     }
 }
 
-/// What the tree held when it was last read.
+/// Content of the tree when it was last read.
 #[derive(Debug, Default)]
 struct Tree {
     files: BTreeMap<PathBuf, File>,
-    /// Files that hold an object; the first is in force.
+    /// Files that contain an object; the first is in force.
     holders: BTreeMap<Id, BTreeSet<PathBuf>>,
 }
 
 impl Tree {
-    /// Reads whatever changed below `dir`; gives the differences to what was given before.
+    /// Reads all changes below `dir`; returns the differences to what was returned before.
     fn read(&mut self, dir: &Path) -> std::io::Result<Vec<Change>> {
         let mut paths = BTreeSet::new();
         list(dir, MAX_DEPTH, &mut paths)?;
@@ -67,9 +67,9 @@ impl Tree {
         Ok(self.read_files(gone.into_iter().chain(paths)))
     }
 
-    /// Reads these files again; those that are not there any more are forgotten.
+    /// Reads these files again; missing ones are removed.
     fn read_files(&mut self, paths: impl IntoIterator<Item = PathBuf>) -> Vec<Change> {
-        // What was in force of everything that the files held or hold.
+        // What was in force, for all objects that the files contained or contain now.
         let mut before: BTreeMap<Id, Option<Object>> = BTreeMap::new();
         for path in paths {
             let Some(file) = self.changed(&path) else {
@@ -98,7 +98,7 @@ impl Tree {
                         kind = id.0,
                         ns = &*id.1.namespace,
                         name = &*id.1.name,
-                        "object is in several files; the first by name stays in force"
+                        "object is in several files; the first file by name is used"
                     );
                 }
                 if holders.is_empty() {
@@ -131,7 +131,7 @@ impl Tree {
         self.files.get(first)?.get(id)
     }
 
-    /// The file as it is now, `Some(None)` when it is gone; `None` when it stays as it was.
+    /// The new content of a file, `Some(None)` if it was removed; `None` if it is unchanged.
     fn changed(&self, path: &Path) -> Option<Option<File>> {
         let known = self.files.get(path);
         if !path.is_file() {
@@ -143,7 +143,7 @@ impl Tree {
                 tracing::warn!(
                     path = %path.display(),
                     error,
-                    "file not read, its last good objects stay in force"
+                    "cannot read a file; its last good objects stay in force"
                 );
                 return None;
             }
@@ -164,7 +164,7 @@ impl Tree {
                 tracing::warn!(
                     path = %path.display(),
                     error,
-                    "file not taken, its last good objects stay in force"
+                    "a file is invalid; its last good objects stay in force"
                 );
                 None
             }
@@ -194,14 +194,14 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
         .map_err(|error| error.to_string())?
         .len();
     if size > MAX_BYTES {
-        return Err(format!("{size} bytes, at most {MAX_BYTES} are read"));
+        return Err(format!("it has {size} bytes: want at most {MAX_BYTES}"));
     }
     std::fs::read(path).map_err(|error| error.to_string())
 }
 
 type Parsed = (BTreeMap<Id, Object>, Vec<String>);
 
-/// Every object of a file, or the first reason why it cannot be taken.
+/// All objects of a file, or the first reason why it is invalid.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let (mut objects, mut warnings) = (BTreeMap::new(), Vec::new());
@@ -217,7 +217,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
         warnings.extend(ignored.into_iter().map(|field| format!("{at}: {field}")));
         let key = ObjectKey::new(&object.meta.namespace, &object.meta.name);
         if objects.insert((collection.name, key), object).is_some() {
-            return Err(format!("{at}: the object is in this file twice"));
+            return Err(format!("{at}: the same object is in this file twice"));
         }
     }
     Ok((objects, warnings))
@@ -247,7 +247,7 @@ fn object(collection: &'static Collection, value: &Value) -> Result<(Object, Vec
     };
     let name = text("name");
     if name.is_empty() {
-        return Err(format!("{} without metadata.name", collection.kind));
+        return Err(format!("{} has no metadata.name", collection.kind));
     }
     let namespace = match text("namespace") {
         _ if collection.scope == Scope::Cluster => String::new(),
@@ -280,8 +280,8 @@ fn object(collection: &'static Collection, value: &Value) -> Result<(Object, Vec
     ))
 }
 
-/// Sends what the tree holds now, and what changes until the process drains. `first` is notified
-/// when the first reading was sent.
+/// Sends the content of the tree, then its changes until the process drains. `first` is notified
+/// when the content was sent.
 pub async fn follow(
     dir: PathBuf,
     world: world::Handle,
@@ -294,9 +294,9 @@ pub async fn follow(
     let mut changed = Changed::Anything;
     loop {
         let read = match changed {
-            // Files are known by their paths without links, as changes name them.
+            // Files are identified by paths without symbolic links, as change events name them.
             Changed::Anything => tree.read(&dir.canonicalize().unwrap_or_else(|_| dir.clone())),
-            // The cost of a change must not grow with the number of files.
+            // The cost of a change must not depend on the number of files.
             Changed::Files(files) => Ok(tree.read_files(files.into_iter().filter(|f| is_yaml(f)))),
         };
         match read {
@@ -313,11 +313,11 @@ pub async fn follow(
             Err(error) => tracing::warn!(
                 dir = %dir.display(),
                 error = %error,
-                "directory not readable, its last good objects stay in force"
+                "cannot read the directory; its last good objects stay in force"
             ),
         }
         if let Some(first) = first.take() {
-            // The receiver is gone when the start was given up.
+            // The receiver is gone if the start was aborted.
             let _given_up = first.send(());
         }
         tokio::select! {

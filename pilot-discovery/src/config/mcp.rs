@@ -28,7 +28,7 @@ impl Server {
     /// Reads `mcp://host:port` or `mcps://host:port`.
     ///
     /// # Errors
-    /// When it is neither.
+    /// If it has neither form.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let (secure, address) = match text.split_once("://") {
             Some(("mcp", address)) => (false, address),
@@ -47,14 +47,14 @@ impl Server {
         })
     }
 
-    /// The host of the address, an IPv6 one without its brackets.
+    /// The host of the address, without the brackets of an IPv6 address.
     pub fn host(&self) -> &str {
         let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
         host.trim_start_matches('[').trim_end_matches(']')
     }
 }
 
-/// Files of our certificate towards the server.
+/// Files of the certificate for the server.
 #[derive(Clone, Debug)]
 pub struct Files {
     pub cert: PathBuf,
@@ -62,11 +62,11 @@ pub struct Files {
     pub root: PathBuf,
 }
 
-/// Connects to a server with the certificates that are there at that time.
+/// Connects to a server with the certificates in the files at that time.
 #[derive(Debug)]
 pub struct Connector {
     pub server: Server,
-    /// What the certificate of the server must say instead of the host of its address.
+    /// Name in the server's certificate, if it is not the host of its address.
     pub name: Option<String>,
     pub files: Files,
 }
@@ -97,7 +97,7 @@ impl Connect for Connector {
     }
 }
 
-/// Hands what arrives to the writer.
+/// Passes received objects to the writer.
 #[derive(Debug)]
 pub struct Intake {
     world: world::Handle,
@@ -107,7 +107,7 @@ impl Updater for Intake {
     async fn apply(&mut self, change: McpChange) -> Result<(), String> {
         let Some(collection) = collections::by_name(&change.collection) else {
             return Err(format!(
-                "collection {} was not asked for",
+                "collection {} was not requested",
                 change.collection
             ));
         };
@@ -119,11 +119,11 @@ impl Updater for Intake {
                     key: ObjectKey::new(&object.meta.namespace, &object.meta.name),
                     object: Some(object),
                 }),
-                // One invalid resource does not affect the others.
+                // An invalid resource does not invalidate the others.
                 Err(error) => tracing::warn!(
                     collection = collection.name,
                     error = %error,
-                    "resource left out, an earlier one of its name stays in force"
+                    "a resource is invalid; its last good version stays in force"
                 ),
             }
         }
@@ -142,7 +142,7 @@ impl Updater for Intake {
     }
 }
 
-/// Makes the client of one server; it connects when it is run.
+/// Creates the client of one server; it connects when it runs.
 pub fn client(
     server: &Server,
     files: Files,
@@ -166,8 +166,7 @@ pub fn client(
     Client::new(options, connector, Intake { world }, metrics)
 }
 
-/// Names of the collections that are asked for: what users wrote, and the services that galley
-/// found.
+/// Names of the requested collections: those written by users, and the services found by galley.
 fn subscriptions() -> Vec<String> {
     collections::COLLECTIONS
         .iter()

@@ -12,13 +12,13 @@ use pilot_model::mesh::Mesh;
 
 use crate::world::{self, Command};
 
-/// Largest mesh config read.
+/// Maximum size of the file, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// Time for the writer of the file to finish.
+/// How long to wait after a change, until the file is written completely.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// Fields that 1.1 reads and that have no effect here, as paths of JSON pointers.
+/// Fields that 1.1 uses and that have no effect here, as JSON pointers.
 const WITHOUT_EFFECT: &[&str] = &[
     "/authPolicy",
     "/defaultConfig/connectTimeout",
@@ -37,17 +37,17 @@ const WITHOUT_EFFECT: &[&str] = &[
     "/sidecarToTelemetrySessionAffinity",
 ];
 
-/// What flags say about the mesh.
+/// Defaults from flags.
 #[derive(Clone, Debug)]
 pub struct Defaults {
     pub domain: String,
     pub trust_domain: String,
 }
 
-/// Reads the file. A file that is not there is an empty mesh config.
+/// Reads the file. A missing file means an empty mesh config.
 ///
 /// # Errors
-/// When it cannot be read or is no MeshConfig; says what and where.
+/// If it cannot be read or is not a valid MeshConfig; the error says what and where.
 pub fn read(path: &Path, defaults: &Defaults) -> anyhow::Result<Mesh> {
     let text = match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -55,7 +55,7 @@ pub fn read(path: &Path, defaults: &Defaults) -> anyhow::Result<Mesh> {
         Ok(meta) => {
             anyhow::ensure!(
                 meta.len() <= MAX_BYTES,
-                "{} has {} bytes, at most {MAX_BYTES} are read",
+                "{} has {} bytes: want at most {MAX_BYTES}",
                 path.display(),
                 meta.len()
             );
@@ -65,10 +65,10 @@ pub fn read(path: &Path, defaults: &Defaults) -> anyhow::Result<Mesh> {
     parse(&text, defaults).with_context(|| format!("in {}", path.display()))
 }
 
-/// Reads YAML text.
+/// Parses YAML text.
 ///
 /// # Errors
-/// When it is no MeshConfig.
+/// If it is not a valid MeshConfig.
 pub fn parse(text: &str, defaults: &Defaults) -> anyhow::Result<Mesh> {
     let value: serde_json::Value = if text.trim().is_empty() {
         serde_json::json!({})
@@ -76,7 +76,7 @@ pub fn parse(text: &str, defaults: &Defaults) -> anyhow::Result<Mesh> {
         serde_yaml::from_str(text)?
     };
     let (mut config, ignored) = json::read::<MeshConfig>(&value, Unknown::Prune)
-        .map_err(|issues| anyhow::anyhow!("no mesh config: {}", list(&issues)))?;
+        .map_err(|issues| anyhow::anyhow!("not a valid MeshConfig: {}", list(&issues)))?;
     if !ignored.is_empty() {
         tracing::warn!(
             fields = list(&ignored),
@@ -87,7 +87,7 @@ pub fn parse(text: &str, defaults: &Defaults) -> anyhow::Result<Mesh> {
     if !without_effect.is_empty() {
         tracing::info!(
             fields = without_effect.join(", "),
-            "fields of the mesh config that only 1.1 has use for are ignored"
+            "fields of the mesh config that only Istio 1.1 uses are ignored"
         );
     }
     if config.trust_domain.is_empty() {
@@ -109,7 +109,7 @@ fn list(issues: &[json::FieldIssue]) -> String {
     lines.join("; ")
 }
 
-/// Follows the file until the process drains. A bad file leaves the last good one in force.
+/// Follows the file until the process drains. If it is invalid, the last good one stays in force.
 pub async fn follow(
     path: std::path::PathBuf,
     defaults: Defaults,
@@ -132,7 +132,7 @@ pub async fn follow(
             }
             Err(error) => tracing::warn!(
                 error = format!("{error:#}"),
-                "mesh config not taken, the last good one stays in force"
+                "mesh config is invalid; the last good one stays in force"
             ),
         }
     }

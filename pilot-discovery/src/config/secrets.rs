@@ -1,4 +1,4 @@
-//! Where credentials of gateways come from.
+//! Sources of gateway credentials.
 //!
 //! ```text
 //! files      ──► directory ─┐                      ┌─► Command::Credential

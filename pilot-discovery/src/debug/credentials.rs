@@ -1,4 +1,4 @@
-//! Which credentials there are, and who may be sent them: names, never contents.
+//! Credentials and which accounts may receive them: names, never contents.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Which proxies hold a configuration object.
 //!
-//! A class of proxies is reached by an object when one of its resources was made from it. A proxy
-//! holds the object when it took, of all types of these resources, the newest that it is to have.
+//! An object reaches a class of proxies if one of its resources was built from the object. A proxy
+//! holds the object once it accepted the newest resources of all types built from it.
 
 use pilot_networking::kind::Kind;
 use pilot_xds::view::View;
@@ -20,17 +20,17 @@ use serde_json::{Value, json};
 use super::{Page, Params, failed, json as page};
 use crate::{world::state::World, xds::registry::Taken};
 
-/// What is asked.
+/// Query parameters.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Wanted {
     /// `<kind>/<namespace>/<name>`
     resource: Option<String>,
-    /// Another version than this counts as held by no proxy.
+    /// A version other than the published one counts as held by no proxy.
     #[serde(rename = "resourceVersion")]
     version: Option<String>,
 }
 
-/// An object by its names.
+/// The name of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Object {
     kind: String,
@@ -50,7 +50,7 @@ impl Object {
         })
     }
 
-    /// Types of resources that are made from it.
+    /// Types of the resources that are built from it.
     fn kinds(&self, manifests: &Manifests) -> Vec<Kind> {
         let of_it = |kind: &Kind| {
             let mut sources = manifests[*kind].values().flat_map(|made| &*made.sources);
@@ -64,13 +64,13 @@ impl Object {
     }
 }
 
-/// The proxies, and the version of the object that they are to hold.
+/// The proxies, and the version of the object that they should hold.
 #[derive(Debug)]
 struct ObjectState {
     version: Option<String>,
-    /// What the proxies are to hold was made from this version.
+    /// Whether the published resources were built from this version.
     is_published: bool,
-    /// Connection, name, and what is to be held.
+    /// Connection, name and resources of each proxy.
     proxies: Vec<(u64, Arc<str>, View)>,
 }
 
@@ -80,7 +80,7 @@ fn look(writer: &World, object: &Object) -> ObjectState {
             && one.meta.namespace == object.namespace
             && one.meta.name == object.name
     });
-    // What proxies are to hold is made when it is published. Until then the object is another one.
+    // Resources are built on publishing. Until then they are from the previous version.
     let builder = &writer.builder;
     let may_be_endpoints = matches!(&*object.kind, "ServiceEntry" | "Service");
     let is_hidden = builder.is_dirty() && (may_be_endpoints || !builder.is_endpoints_only());
@@ -95,7 +95,7 @@ fn look(writer: &World, object: &Object) -> ObjectState {
     }
 }
 
-/// What a proxy has made of the object. `taken` is `None` for one that asked for nothing yet.
+/// The state of a proxy for the object. `taken` is `None` for a proxy without subscriptions yet.
 fn state(kinds: &[Kind], version: u64, taken: Option<&[Taken; Kind::COUNT]>) -> &'static str {
     let of = |kind: &Kind| taken.and_then(|taken| taken.get(kind.index_of()));
     let holds = |kind: &Kind| of(kind).is_some_and(|taken| taken.version >= Some(version));

@@ -1,4 +1,4 @@
-//! Pages about what is sent.
+//! Pages about the resources of proxies.
 
 use pilot_networking::kind::Kind;
 use pilot_xds::view::View;
@@ -44,7 +44,7 @@ async fn view(state: &State, params: &Params) -> Result<View, Response> {
     })
 }
 
-/// A resource as JSON, with where it came from; of a secret the form only.
+/// A resource as JSON, with its sources; secrets are redacted.
 fn resource(kind: Kind, resource: &Resource) -> Value {
     let name = kind.type_url().trim_start_matches("type.googleapis.com/");
     let mut value = match json::write(name, &resource.body) {
@@ -61,11 +61,11 @@ fn resource(kind: Kind, resource: &Resource) -> Value {
     value
 }
 
-/// Replaces every text, as Envoy does it with keys.
+/// Replaces all strings, as Envoy does with keys.
 fn redact(value: &mut Value) {
     match value {
         Value::Object(map) => {
-            // That text would be no base64.
+            // The replacement would not be valid base64.
             if map.remove("inlineBytes").is_some() {
                 map.insert("inlineString".into(), Value::Null);
             }
@@ -166,12 +166,12 @@ pub(super) async fn edsz(Shared(state): Page, Query(params): Query<Params>) -> R
     }
 }
 
-/// What generators left out and what of 1.1 was not converted, by the metric that counts it.
+/// What generators left out and 1.1 policies that were not converted, by metric.
 pub(super) async fn push_status(Shared(state): Page, Query(params): Query<Params>) -> Response {
     let skipped = state
         .world
         .inspect(|writer| {
-            // Classes without proxies do not matter here.
+            // Leave out classes that are only kept for proxies that may reconnect.
             let outbound = writer.fleet.outbound_classes();
             let outbound = outbound.filter(|(_, members)| *members > 0);
             let outbound = outbound.map(|(class, _)| class.manifests().clone());
@@ -196,7 +196,7 @@ pub(super) async fn push_status(Shared(state): Page, Query(params): Query<Params
     }
 }
 
-/// What one unit of work left out, in any class, and why.
+/// What one unit of work left out in any class, and why.
 #[derive(Default)]
 struct Reasons<'a> {
     messages: BTreeSet<&'a str>,
@@ -229,7 +229,7 @@ fn by_metric(manifests: &[std::sync::Arc<Manifests>]) -> Map<String, Value> {
     metrics
 }
 
-/// What of 1.1 could not be converted, by object and path.
+/// Parts of 1.1 policies that could not be converted, by object and path.
 fn unconverted<'a>(complaints: impl Iterator<Item = &'a Complaint>) -> Map<String, Value> {
     let mut messages: BTreeMap<(String, &str), Vec<&str>> = BTreeMap::new();
     for one in complaints {

@@ -178,7 +178,7 @@ pub(super) async fn mesh(Shared(state): Page, Query(params): Query<Params>) -> R
     }
 }
 
-/// The v1 page: hosts of each service port.
+/// The v1 registration page: hosts of each service port.
 pub(super) async fn registration(Shared(state): Page, Query(params): Query<Params>) -> Response {
     let snapshot = state.world.published().snapshot.clone();
     let mut rows: BTreeMap<String, Vec<Value>> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! A stream to each galley: any of them may be the one that writes statuses.
+//! One stream to each galley, as any of them may be the one that writes statuses.
 
 use std::{collections::BTreeMap, io, net::SocketAddr, time::Duration};
 
@@ -6,29 +6,29 @@ use futures::future::BoxFuture;
 use mesh_common::drain;
 use tokio::task::JoinHandle;
 
-/// The addresses of a name are looked up again after this time.
+/// Interval at which names are resolved again.
 pub const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
-/// Longest time for a lookup.
+/// Timeout of a lookup.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Maximum number of streams: protects against names with too many addresses.
+/// Maximum number of streams, against names with too many addresses.
 const MAX_GALLEYS: usize = 32;
 
-/// What names stand for, and how to talk to what is there.
+/// Name resolution and connections.
 pub trait Network: Send + Sync + 'static {
     /// The addresses of `host:port`.
     fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 
-    /// Reports to one address, of one of the names, until it is dropped or the process drains.
+    /// Reports to one address of a name until it is dropped or the process drains.
     fn report(&self, name: usize, address: SocketAddr) -> BoxFuture<'static, ()>;
 }
 
-/// Which of the names, and the address.
+/// Index of the name, and the address.
 type Id = (usize, SocketAddr);
 
 /// Keeps a stream to every address of every name until the process drains. Streams to addresses
-/// that went away are closed; a lookup that fails changes nothing.
+/// that disappeared are closed; a failed lookup changes nothing.
 ///
-/// Looks up again after `interval`, by default [`LOOKUP_INTERVAL`].
+/// Resolves names every `interval`, by default [`LOOKUP_INTERVAL`].
 pub async fn keep(
     names: Vec<String>,
     network: impl Network,
@@ -43,7 +43,7 @@ pub async fn keep(
             match lookup.await {
                 Ok(Ok(found)) => Some((at, found)),
                 Ok(Err(error)) => {
-                    tracing::debug!(name, error = %error, "galley is not found");
+                    tracing::debug!(name, error = %error, "cannot resolve the address of galley");
                     None
                 }
                 Err(_) => None,
@@ -60,7 +60,7 @@ pub async fn keep(
             () = tokio::time::sleep(interval) => {}
         }
     }
-    // They end by themselves.
+    // They end on their own as the process drains.
     for (_, stream) in std::mem::take(&mut streams.0) {
         let _ = stream.await;
     }
@@ -88,14 +88,14 @@ impl Streams {
             tracing::warn!(
                 addresses = ids.len(),
                 limit = MAX_GALLEYS,
-                "too many addresses to report to, the last ones are left out"
+                "too many galleys to report to; the last addresses are left out"
             );
             ids.truncate(MAX_GALLEYS);
         }
         self.0.retain(|id, stream| {
             let is_there = ids.binary_search(id).is_ok();
             if !is_there {
-                tracing::info!(address = %id.1, "galley is not there any more");
+                tracing::info!(address = %id.1, "galley has disappeared");
                 stream.abort();
             }
             is_there

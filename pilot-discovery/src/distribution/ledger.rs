@@ -1,8 +1,8 @@
-//! The last report of every object, and which objects are due again: pure.
+//! Decides what is reported about each object, and when. Pure.
 //!
-//! A round counts a bounded number of objects. First those that changed, or that reach other
-//! classes than before; then those that not every proxy holds; then, a few a round, those whose
-//! numbers may differ because proxies came or went.
+//! Each round counts a limited number of objects: first those that changed or reach different
+//! classes; then those that some proxy does not hold; then, a few per round, those whose numbers
+//! may differ because proxies connected or disconnected.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,9 +26,9 @@ use super::{
 };
 use pilot_networking::class::group::ClassId;
 
-/// Objects counted in a round, so that neither a round nor what it says grows with the mesh.
+/// Maximum number of objects per round, so that neither a round nor its report grows with the mesh.
 pub(super) const OBJECTS_PER_ROUND: usize = 2_000;
-/// Of these, objects that every proxy held when they were counted last.
+/// Of these, the maximum number of objects that all proxies held at their last count.
 pub(super) const REFRESHED_PER_ROUND: usize = 500;
 
 #[derive(Debug)]
@@ -36,38 +36,38 @@ struct Object {
     name: ConfigName,
     collection: &'static Collection,
     said: Option<Distribution>,
-    /// The population with which it was counted last.
+    /// The population at its last count.
     counted: u64,
 }
 
-/// The objects in force with what is said of them.
+/// The objects in force and their reports.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Versions by name, as they were in the last round.
+    /// Versions by name in the last round.
     configs: OrdMap<ConfigName, Arc<str>>,
     ids: BTreeMap<ConfigName, ObjectId>,
     objects: BTreeMap<ObjectId, Object>,
     last_id: ObjectId,
     reaches: BTreeMap<ClassId, Reached>,
-    /// The classes that an object reaches.
+    /// Pairs of an object and a class that it reaches.
     reached: BTreeSet<(ObjectId, ClassId)>,
     population: Population,
-    /// Counts up whenever the population is another one.
+    /// Increases whenever the population changes.
     populations: u64,
     arriving: Arriving,
-    /// To be counted first.
+    /// Objects to count first.
     urgent: BTreeSet<ObjectId>,
-    /// Not held by every proxy.
+    /// Objects that some proxy does not hold.
     open: BTreeSet<ObjectId>,
-    /// The object counted last of those that are counted in turn: of the open ones, of all.
+    /// Where to continue: the last object counted of the open ones, and of all.
     turns: [ObjectId; 2],
     resources: Resources,
     version: u64,
 }
 
 impl Ledger {
-    /// Takes the state of the world and what proxies took; what is to be said now, if it is
-    /// anything new. The first round always says something.
+    /// Processes the state of the world and what proxies accepted; returns the report if anything
+    /// is new. The first round always reports.
     pub fn round(
         &mut self,
         state: &WorldState,
@@ -127,7 +127,7 @@ impl Ledger {
         Arc::new(snapshot)
     }
 
-    /// `true` when something that was said is taken back.
+    /// `true` if a previous report became invalid.
     fn follow_objects(&mut self, configs: &OrdMap<ConfigName, Arc<str>>) -> bool {
         let mut is_news = false;
         let before = std::mem::replace(&mut self.configs, configs.clone());
@@ -178,8 +178,8 @@ impl Ledger {
         self.resources.remove(name.as_str()).is_some()
     }
 
-    /// What only came or went with a class is not urgent: when its proxies count, or do not any
-    /// more, the population is another one.
+    /// Objects whose classes only appeared or disappeared are not urgent: the population changes
+    /// when the proxies of these classes are counted, or no longer counted.
     fn follow_classes(&mut self, state: &WorldState) {
         let there: BTreeSet<ClassId> = state.classes.iter().map(|held| held.id).collect();
         let known = self.reaches.len();
@@ -205,7 +205,7 @@ impl Ledger {
         }
     }
 
-    /// The objects to count now.
+    /// The objects to count in this round.
     fn due(&mut self) -> BTreeSet<ObjectId> {
         let mut due = BTreeSet::new();
         while due.len() < OBJECTS_PER_ROUND
@@ -235,7 +235,7 @@ impl Ledger {
     }
 }
 
-/// All of a set, beginning with what comes after `last`.
+/// All elements of a set, beginning after `last`.
 fn after(set: &BTreeSet<ObjectId>, last: ObjectId) -> impl Iterator<Item = ObjectId> {
     let later = set.range((Bound::Excluded(last), Bound::Unbounded));
     later.chain(set.range(..=last)).copied()

@@ -1,4 +1,4 @@
-//! Proxies by their classes, with what they took.
+//! Proxies by class, with the versions that they accepted.
 
 use std::{
     collections::BTreeMap,
@@ -11,14 +11,14 @@ use super::{
 };
 use pilot_networking::class::{fleet::Membership, group::ClassId};
 
-/// A proxy that came, or moved to another class, is counted when it took everything there, at the
-/// latest after this time. So proxies that come and go take nothing back that was said.
+/// A proxy that connected, or moved to another class, is counted once it accepted everything there,
+/// at the latest after this time. So connecting proxies do not make objects less held.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Outbound class, inbound class; 0 where there is none.
+/// Outbound and inbound class; 0 = none.
 type Group = (ClassId, ClassId);
 
-/// Versions that a proxy took of what its classes give it.
+/// Versions that a proxy accepted, of the resources of its classes.
 type Counted = ByKind<u64>;
 
 /// How many proxies an object reaches, and how many of them hold it.
@@ -28,7 +28,7 @@ pub(super) struct Count {
     pub(super) held: u32,
 }
 
-/// The proxies that count.
+/// The proxies that are counted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Population {
     /// Each list sorted.
@@ -37,11 +37,11 @@ pub(super) struct Population {
     classes: BTreeMap<ClassId, Vec<Group>>,
 }
 
-/// Since when proxies wait to be counted, by connection; with the version that they moved with.
+/// Since when proxies wait to be counted, by connection; with the version at which they moved.
 pub(super) type Arriving = BTreeMap<u64, (u64, Instant)>;
 
 impl Population {
-    /// `members`: proxies by connection. Notes in `arriving` who is not counted yet.
+    /// `members`: proxies by connection. Adds those that are not counted yet to `arriving`.
     pub(super) fn gather(
         members: &[(u64, Membership)],
         taken: &BTreeMap<u64, Taken>,
@@ -52,7 +52,7 @@ impl Population {
         let mut groups: BTreeMap<Group, Vec<Counted>> = BTreeMap::new();
         for (connection, place) in members {
             let taken = taken.get(connection).copied().unwrap_or_default();
-            // What it took before it came here is something else.
+            // Versions that it accepted before it moved here do not count.
             let counted = taken.map(|version| version.filter(|one| *one >= place.since));
             if counted.iter().any(Option::is_none) {
                 let known = former.get(connection);
@@ -80,7 +80,7 @@ impl Population {
     }
 }
 
-/// Counts the proxies of a population, each question once.
+/// Counts the proxies of a population, with a cache.
 #[derive(Debug)]
 pub(super) struct Counter<'a> {
     population: &'a Population,
@@ -99,8 +99,8 @@ impl<'a> Counter<'a> {
         }
     }
 
-    /// The proxies of an object that reaches `classes`. Each counts once, also if the object
-    /// reaches it as a client and as a server; it then needs what both sides need.
+    /// Counts the proxies of an object that reaches `classes`. A proxy that the object reaches
+    /// through both its classes counts once and needs the versions of both.
     pub(super) fn count(&mut self, id: ObjectId, classes: impl Iterator<Item = ClassId>) -> Count {
         let (mut reached, mut held) = (0, 0);
         let population = self.population;
@@ -118,7 +118,7 @@ impl<'a> Counter<'a> {
             }
             for group in groups {
                 match self.needs(group.0, id) {
-                    // It was counted as a client.
+                    // It was counted with its outbound class.
                     Some(as_client) => {
                         let both = std::array::from_fn(|at| {
                             let of = |needs: &Needs| needs.get(at).copied().unwrap_or_default();
@@ -134,7 +134,7 @@ impl<'a> Counter<'a> {
                 }
             }
         }
-        // What is taken off was added with the class that it is in.
+        // Cannot fail: every subtracted proxy was added with its class before.
         let held = u32::try_from(held).unwrap_or_default();
         Count { reached, held }
     }

@@ -1,4 +1,4 @@
-//! Which objects reach the proxies of a class, and since when each is as it is.
+//! Which objects reach the proxies of a class, and in which version of it they last changed.
 
 use std::{
     cmp::Ordering,
@@ -17,26 +17,26 @@ use pilot_networking::kind::Kind;
 /// Number of an object in the ledger.
 pub(super) type ObjectId = u32;
 
-/// Versions that a proxy must have taken, by type, to hold an object; 0 where it need not.
+/// Versions that a proxy must have accepted to hold an object, by type; 0 = none.
 pub(super) type Needs = ByKind<u64>;
 
-/// What of one type is made from an object.
+/// The resources of one type that are built from an object.
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
     resources: u32,
-    /// Version of the view with which the object came into one of them, changed in it or left it.
+    /// Version of the view in which the object was last added to, changed in or removed from one.
     since: u64,
 }
 
-/// One class. Resources that change for another cause than the object leave the object where it
-/// is: what it says was taken with an earlier state of them.
+/// One class. A resource that changes for a reason other than the object does not affect it: the
+/// object's part was accepted with an earlier version.
 #[derive(Debug, Default)]
 pub(super) struct Reached {
     manifests: Arc<Manifests>,
     parts: BTreeMap<(ObjectId, Kind), Part>,
 }
 
-/// What became of an object in a resource.
+/// How an object changed in a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum News {
     Came,
@@ -45,8 +45,8 @@ enum News {
 }
 
 impl Reached {
-    /// Follows the class; the objects that are not where they were. `id` knows the objects that
-    /// count.
+    /// Follows the class; returns the objects that changed. `id` is `None` for objects that are not
+    /// counted.
     pub(super) fn follow(
         &mut self,
         held: &ClassState,
@@ -57,7 +57,7 @@ impl Reached {
             return touched;
         }
         let before = std::mem::replace(&mut self.manifests, held.manifests.clone());
-        // 0 stands for nothing.
+        // 0 means none.
         let since = held.made.max(1);
         for kind in Kind::ALL {
             let mut note = |config: &ConfigRef, news| {
@@ -90,7 +90,7 @@ impl Reached {
         touched
     }
 
-    /// An object that is made up.
+    /// Adds an invented object.
     #[cfg(test)]
     pub(super) fn put(&mut self, id: ObjectId, needs: Needs) {
         for (kind, since) in Kind::ALL.into_iter().zip(needs) {
@@ -105,14 +105,14 @@ impl Reached {
         parts.map(|((_, kind), part)| (*kind, part))
     }
 
-    /// The object is none any more.
+    /// Removes an object that no longer exists.
     pub(super) fn forget(&mut self, id: ObjectId) {
         for kind in Kind::ALL {
             self.parts.remove(&(id, kind));
         }
     }
 
-    /// What holding the object takes; `None` if it does not reach the class.
+    /// The versions needed to hold the object; `None` if it does not reach the class.
     pub(super) fn needs(&self, id: ObjectId) -> Option<Needs> {
         let mut needs = None;
         for (kind, part) in self.range(id) {
@@ -138,7 +138,7 @@ fn by_name(one: &ConfigRef, other: &ConfigRef) -> Ordering {
     kinds.then_with(namespaces).then_with(names)
 }
 
-/// Says how two sorted lists of sources differ.
+/// Compares two sorted lists of sources.
 fn compare(old: &[ConfigRef], new: &[ConfigRef], note: &mut impl FnMut(&ConfigRef, News)) {
     let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
     loop {

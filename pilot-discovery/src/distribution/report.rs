@@ -1,4 +1,4 @@
-//! The task that makes the reports.
+//! The task that creates the reports.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,10 +10,10 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use super::{WorldState, ledger::Ledger};
 use crate::{world, xds::registry::Registry};
 
-/// Where reports go; `None` before the first.
+/// The latest report; `None` before the first.
 pub type Reports = watch::Sender<Option<Arc<Snapshot>>>;
 
-/// Makes a report once in `interval`, if there is anything new to say, until the process drains.
+/// Creates a report every `interval`, if there is anything new, until the process drains.
 pub async fn follow(
     world: world::Handle,
     streams: Registry,
@@ -33,7 +33,7 @@ pub async fn follow(
             Ok(ledger) => ledger,
             Err(error) => {
                 // Without its writer the process ends.
-                tracing::error!(error = %error, "no more reports of what proxies hold");
+                tracing::error!(error = %error, "reports to galleys stopped");
                 return;
             }
         };

@@ -1,4 +1,4 @@
-//! Reports to galleys: what they consist of, and the streams that carry them.
+//! Reports to galleys: their content and the streams that carry them.
 
 use std::{io, net::SocketAddr};
 
@@ -25,13 +25,13 @@ use crate::{
     xds::registry,
 };
 
-/// Largest request of a galley, in bytes.
+/// Maximum size of a request from galley, in bytes.
 const MAX_REQUEST: usize = 1 << 20;
 
 /// The galleys of `--statusReportAddr`.
 struct Galleys {
     servers: Vec<Server>,
-    /// What their certificates must say instead of the name that is looked up.
+    /// Name in their certificates, if it is not the name that is looked up.
     server_name: Option<String>,
     files: Files,
     source: Source,
@@ -70,10 +70,10 @@ impl Network for Galleys {
     }
 }
 
-/// Starts the reports, if anybody is to have them.
+/// Starts the reports, if there are galleys to report to.
 ///
 /// # Errors
-/// When an address is none.
+/// If an address is invalid.
 pub(super) fn start(
     args: &Args,
     app: &App,

@@ -1,4 +1,4 @@
-//! The cluster whose Secrets gateways name.
+//! The cluster with the Secrets that gateways refer to.
 
 use mesh_common::{app::App, kubeclient, list_watch};
 
@@ -8,10 +8,10 @@ use crate::{
     world::{self, Command, FromCluster},
 };
 
-/// Follows the cluster. Outside of a cluster and without a kubeconfig there is none.
+/// Follows the cluster, if pilot runs in one or has a kubeconfig.
 ///
 /// # Errors
-/// When the kubeconfig cannot be used.
+/// If the kubeconfig is invalid.
 pub(super) async fn start(
     args: &Args,
     app: &App,
@@ -22,12 +22,12 @@ pub(super) async fn start(
     let config = match kubeclient::config(&args.kube, "pilot-discovery").await {
         Ok(config) => config,
         Err(error @ kubeclient::Error::InCluster(_)) => {
-            tracing::info!("gateways are sent no Secrets of a cluster: {error}");
+            tracing::info!(error = %error, "no cluster to read Secrets for gateways from");
             return Ok(());
         }
         Err(error) => return Err(error.into()),
     };
-    tracing::info!(server = %config.cluster_url, "Secrets for gateways come from a cluster");
+    tracing::info!(server = %config.cluster_url, "reading Secrets for gateways from the cluster");
     let client = kubeclient::client(config)?;
     world.send(Command::Cluster(FromCluster::Followed)).await?;
     let options = Options {

@@ -1,4 +1,4 @@
-//! Commands to the writer.
+//! Messages to the writer.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use pilot_xds::view::View;
 pub struct Change {
     pub collection: &'static Collection,
     pub key: ObjectKey,
-    /// `None` when it is gone.
+    /// `None` if it was deleted.
     pub object: Option<Object>,
 }
 
@@ -26,31 +26,31 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub changes: Vec<Change>,
-    /// This batch holds all objects of the collection: what it does not name is gone.
+    /// The batch contains all objects of this collection: any other one was deleted.
     pub full: Option<&'static Collection>,
 }
 
-/// What is known of the Secrets of the cluster.
+/// Updates from the cluster about Secrets.
 #[derive(Debug)]
 pub enum FromCluster {
-    /// There is a cluster. To be sent before proxies come.
+    /// There is a cluster. To be sent before proxies connect.
     Followed,
     Credential {
         key: ObjectKey,
         credential: Option<Credential>,
     },
-    /// What it is now cannot be used.
+    /// The new content of a Secret is invalid.
     Faulty { key: ObjectKey, fault: String },
-    /// The namespace is not followed any more.
+    /// The namespace is no longer followed.
     Forget(Arc<str>),
-    /// Whether the account may be sent what its namespace has; `None`: it is not known.
+    /// Whether the account may receive the Secrets of its namespace; `None`: unknown.
     Right {
         account: Account,
         right: Option<bool>,
     },
 }
 
-/// A inspection into the writer.
+/// A function that inspects the state of the writer.
 pub struct Inspection(pub Box<dyn FnOnce(&super::state::World) + Send>);
 
 impl std::fmt::Debug for Inspection {
@@ -64,13 +64,13 @@ impl std::fmt::Debug for Inspection {
 pub enum Command {
     Apply(Batch),
     Mesh(Box<Mesh>),
-    /// Of the directory.
+    /// A change of a credential in the directory.
     Credential {
         key: ObjectKey,
         credential: Option<Credential>,
     },
     Cluster(FromCluster),
-    /// All sources delivered their first state.
+    /// All sources have delivered their initial content.
     Synced,
     Connect {
         id: u64,
@@ -80,6 +80,6 @@ pub enum Command {
     Disconnect {
         id: u64,
     },
-    /// Runs something that only the writer can see, e.g. a debug page.
+    /// Runs a function in the writer, e.g. for a debug page.
     Inspect(Inspection),
 }

@@ -1,4 +1,4 @@
-//! How everybody else reaches the writer.
+//! Access to the writer from other tasks.
 
 use std::{
     sync::{
@@ -23,7 +23,7 @@ use super::{
 use crate::metrics::Metrics;
 use pilot_xds::view::View;
 
-/// Commands that wait before senders do.
+/// Number of queued commands above which senders wait.
 const COMMANDS: usize = 1024;
 
 /// Sends commands to the writer and reads what it published.
@@ -35,7 +35,7 @@ pub struct Handle {
     next_id: Arc<AtomicU64>,
 }
 
-/// A proxy that is connected for as long as this lives.
+/// A proxy that counts as connected while this exists.
 #[derive(Debug)]
 pub struct Connection {
     pub id: u64,
@@ -48,7 +48,7 @@ impl Handle {
     /// Starts the writer thread.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// If the system cannot create a thread.
     pub fn start(mesh: Mesh, pace: Pace, metrics: Metrics) -> anyhow::Result<Self> {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let published = Arc::new(ArcSwap::default());
@@ -79,7 +79,7 @@ impl Handle {
     /// Sends a command, waiting while too many are queued.
     ///
     /// # Errors
-    /// When the writer ended.
+    /// If the writer ended.
     pub async fn send(&self, command: Command) -> anyhow::Result<()> {
         self.commands
             .send(command)
@@ -87,15 +87,15 @@ impl Handle {
             .map_err(|_| anyhow::anyhow!("the writer thread ended"))
     }
 
-    /// Waits until the writer ended, which it does only by a defect.
+    /// Waits until the writer ended, which only a defect can cause.
     pub async fn ended(&self) {
         self.commands.closed().await;
     }
 
-    /// Registers a proxy; what it is to hold arrives on the connection's channel.
+    /// Registers a proxy; its resources arrive on the connection's channel.
     ///
     /// # Errors
-    /// When the writer ended.
+    /// If the writer ended.
     pub async fn connect(&self, proxy: Proxy) -> anyhow::Result<Connection> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (reply, view) = oneshot::channel();
@@ -113,17 +113,17 @@ impl Handle {
         })
     }
 
-    /// Runs `inspection` in the writer and gives its result.
+    /// Runs `inspection` in the writer and returns its result.
     ///
     /// # Errors
-    /// When the writer ended.
+    /// If the writer ended.
     pub async fn inspect<T: Send + 'static>(
         &self,
         inspection: impl FnOnce(&World) -> T + Send + 'static,
     ) -> anyhow::Result<T> {
         let (reply, result) = oneshot::channel();
         let inspection = Box::new(move |world: &World| {
-            // The receiver is gone: the page was closed.
+            // The receiver is gone if the request was aborted.
             let _closed = reply.send(inspection(world));
         });
         self.send(Command::Inspect(Inspection(inspection))).await?;
@@ -139,7 +139,7 @@ impl Drop for Connection {
         {
             let commands = self.commands.clone();
             tokio::spawn(async move {
-                // Fails only when the writer ended, and its list of proxies with it.
+                // Fails only if the writer ended; then there is no list of proxies.
                 let _ended = commands.send(command).await;
             });
         }

@@ -1,15 +1,15 @@
-//! When a batch of changes becomes a snapshot (debouncing).
+//! Decides when changes become a snapshot (debouncing).
 
 use std::time::{Duration, Instant};
 
-/// Waiting times.
+/// Debounce times.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Quiet time before changes are taken (`PILOT_DEBOUNCE_AFTER`).
+    /// Quiet time before changes are published (`PILOT_DEBOUNCE_AFTER`).
     pub after: Duration,
-    /// Longest wait while changes keep coming (`PILOT_DEBOUNCE_MAX`).
+    /// Maximum delay while changes keep arriving (`PILOT_DEBOUNCE_MAX`).
     pub max: Duration,
-    /// Quiet time before changes of endpoints alone are taken.
+    /// Quiet time before changes of endpoints only are published.
     pub endpoints: Duration,
 }
 
@@ -23,7 +23,7 @@ impl Default for Pace {
     }
 }
 
-/// Decides when to publish. Takes the time as an argument.
+/// Decides when to publish. Time is an argument.
 #[derive(Debug)]
 pub struct Debounce {
     pace: Pace,
@@ -42,7 +42,7 @@ impl Debounce {
         }
     }
 
-    /// Something changed.
+    /// Records a change.
     pub fn note(&mut self, now: Instant, endpoints_only: bool) {
         if self.first.is_none() {
             self.first = Some(now);
@@ -52,7 +52,7 @@ impl Debounce {
         self.last = now;
     }
 
-    /// Time to wait before publishing; zero when it is due, `None` when nothing waits.
+    /// Time until publishing is due; zero if it is due now, `None` if there are no changes.
     pub fn wait(&self, now: Instant) -> Option<Duration> {
         let first = self.first?;
         let quiet = if self.endpoints_only {
@@ -64,12 +64,12 @@ impl Debounce {
         Some(due.saturating_duration_since(now))
     }
 
-    /// When the first change came that waits to be published.
+    /// When the first unpublished change arrived.
     pub fn first(&self) -> Option<Instant> {
         self.first
     }
 
-    /// It was published.
+    /// Records that the changes were published.
     pub fn clear(&mut self) {
         self.first = None;
     }

@@ -1,4 +1,4 @@
-//! What the writer owns, and what it published last.
+//! The state of the writer, and its last published part.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use pilot_networking::class::fleet::Fleet;
 
 use super::views::Views;
 
-/// Everything that one thread owns and pages may look at.
+/// The state that pages can inspect.
 #[derive(Debug)]
 pub struct World {
-    /// Objects, as they change.
+    /// Current objects.
     pub builder: Builder,
-    /// The state that was published last.
+    /// The last published snapshot.
     pub snapshot: Arc<Snapshot>,
     /// Connected proxies and their classes.
     pub fleet: Fleet,
@@ -20,11 +20,11 @@ pub struct World {
     pub views: Views,
 }
 
-/// What everybody may read without asking the writer.
+/// The state that other tasks can read without the writer.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
     /// The newest snapshot.
     pub snapshot: Arc<Snapshot>,
-    /// All sources had delivered when it was made: it may be served.
+    /// Whether all sources had delivered when the snapshot was built, so that it may be served.
     pub synced: bool,
 }

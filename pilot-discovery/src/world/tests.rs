@@ -139,12 +139,12 @@ fn gateways_share_a_class_only_with_those_who_may_see_the_same() {
     );
     let different: std::collections::BTreeSet<_> = all.iter().collect();
     assert_eq!(different.len(), 4);
-    // A right in another namespace is none in this one.
+    // A right in another namespace does not count in this one.
     builder.set_right(&Account::new("other", "good"), Some(true));
     let (snapshot, changes) = builder.publish();
     let foreign = class(&snapshot, &of("other", "good"));
     assert_eq!(foreign.secret_access, SecretAccess::Unknown);
-    // Who may do what moves gateways and rebuilds nothing.
+    // A changed right moves gateways to other classes and rebuilds nothing.
     assert_eq!(changes.rights.len(), 1);
     let dirt = Dirt::of(&snapshot, &changes);
     assert!(!dirt.all && !dirt.gateways && dirt.credentials.is_empty());

@@ -1,4 +1,4 @@
-//! The channels on which connected proxies receive what they are to hold.
+//! The channels on which connected proxies receive their resources.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use pilot_xds::view::{Times, View};
 
-/// One channel a connection, and one for the accounts of gateways.
+/// One channel per connection, and one for the accounts of gateways.
 #[derive(Debug, Default)]
 pub struct Views {
     senders: BTreeMap<ProxyId, watch::Sender<View>>,
@@ -31,7 +31,7 @@ impl Views {
         self.senders.remove(&id);
     }
 
-    /// The view that a connection was given last.
+    /// The last view of a connection.
     pub fn last(&self, id: ProxyId) -> Option<View> {
         self.senders.get(&id).map(|sender| sender.borrow().clone())
     }
@@ -52,8 +52,8 @@ impl Views {
         });
     }
 
-    /// Sends a new view to each of `affected` whose manifests differ from those it was given
-    /// last; returns how many. `changed` is when the first of the changes arrived.
+    /// Sends a new view to each of `affected` whose manifests differ from those in its last view;
+    /// returns how many. `changed` is when the first of the changes arrived.
     pub fn publish(
         &self,
         fleet: &Fleet,

@@ -18,10 +18,10 @@ use super::{
 };
 use crate::metrics::Metrics;
 
-/// Everything that one thread owns.
+/// The writer with everything that its thread owns.
 #[derive(Debug)]
 pub struct Writer {
-    /// What pages may look at.
+    /// The state that pages can inspect.
     pub world: World,
     debounce: Debounce,
     synced: bool,
@@ -50,13 +50,13 @@ impl Writer {
         }
     }
 
-    /// Works until every sender of commands is gone.
+    /// Runs until every sender of commands is dropped.
     pub fn run(mut self, mut commands: mpsc::Receiver<Command>, runtime: &tokio::runtime::Handle) {
         loop {
             let wait = self.debounce.wait(Instant::now()).filter(|_| self.synced);
             let command = match wait {
                 Some(Duration::ZERO) => {
-                    // What is there already goes into the same snapshot.
+                    // Commands that are already queued go into the same snapshot.
                     match commands.try_recv() {
                         Ok(command) => Some(command),
                         Err(mpsc::error::TryRecvError::Empty) => {
@@ -114,7 +114,7 @@ impl Writer {
                     .views
                     .open(id, sides, self.world.snapshot.version);
                 if reply.send(view).is_err() {
-                    // The stream ended while it waited.
+                    // The stream ended before it was registered.
                     self.disconnect(id);
                 }
                 self.world
@@ -194,7 +194,7 @@ impl Writer {
                 ns = refused.namespace,
                 name = refused.name,
                 error = refused.reason,
-                "object refused, its last good version stays in force"
+                "an object is invalid; its last good version stays in force"
             );
         }
     }
@@ -215,7 +215,7 @@ impl Writer {
         if changes.unconverted && complaints > 0 {
             tracing::warn!(
                 count = complaints,
-                "parts of 1.1 policies are not converted, /debug/push_status says which"
+                "parts of 1.1 policies cannot be converted; see /debug/push_status"
             );
         }
         let affected = self

@@ -1,12 +1,12 @@
-//! Who may ask for the configuration of which workload.
+//! Which peer may request the configuration of which workload.
 
 use mesh_core::spiffe::Identity;
 use pilot_model::{credential::Account, mesh::Mesh, proxy::Proxy};
 
-/// Who is at the other end.
+/// The authenticated identity of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// A plaintext port: callers are not authenticated.
+    /// A peer on the plain-text port, which does not authenticate.
     Anonymous,
     /// TLS without a verified certificate.
     Unknown,
@@ -14,7 +14,7 @@ pub enum Peer {
     Identities(Vec<String>),
 }
 
-/// Why a peer is turned away.
+/// Why a peer is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     #[error("authentication failure: a client certificate of the mesh is required")]
@@ -26,11 +26,11 @@ pub enum Denied {
     },
 }
 
-/// Checks that the peer may act as `proxy`: one of its identities is of the same namespace and,
-/// when the proxy names one, the same service account.
+/// Checks that the peer may act as `proxy`: one of its identities has the same namespace and, if
+/// the proxy names one, the same service account.
 ///
 /// # Errors
-/// Says what did not match.
+/// If no identity matches.
 pub fn authorize(peer: &Peer, proxy: &Proxy) -> Result<(), Denied> {
     let identities = match peer {
         Peer::Anonymous => return Ok(()),
@@ -53,8 +53,8 @@ pub fn authorize(peer: &Peer, proxy: &Proxy) -> Result<(), Denied> {
     })
 }
 
-/// The account that the peer's certificate proves, if it is of the proxy's namespace and of a
-/// trust domain of the mesh. The node decides nothing: it only has to fit.
+/// The account that the peer's certificate proves, if it is in the proxy's namespace and in a
+/// trust domain of the mesh. The node alone never proves an account.
 pub fn account(peer: &Peer, proxy: &Proxy, mesh: &Mesh) -> Option<Account> {
     let Peer::Identities(identities) = peer else {
         return None;
@@ -70,7 +70,7 @@ pub fn account(peer: &Peer, proxy: &Proxy, mesh: &Mesh) -> Option<Account> {
     })
 }
 
-/// Of the same namespace and, when the proxy names one, the same service account.
+/// Whether it has the proxy's namespace and, if the proxy names one, its service account.
 fn is_of(identity: &Identity, proxy: &Proxy) -> bool {
     identity.namespace() == &*proxy.namespace
         && (proxy.service_account.is_empty()
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(proved("spiffe://old/ns/demo/sa/web", "web"), web);
         assert_eq!(proved("spiffe://other/ns/demo/sa/web", ""), None);
         assert_eq!(proved("spiffe://mesh/ns/demo/sa/web", "api"), None);
-        // The node says `demo`; that is not enough.
+        // The node says `demo`, which is not enough.
         assert_eq!(proved("spiffe://mesh/ns/x/sa/web", ""), None);
         assert_eq!(account(&Peer::Anonymous, &proxy("web"), &mesh), None);
         assert_eq!(account(&Peer::Unknown, &proxy("web"), &mesh), None);

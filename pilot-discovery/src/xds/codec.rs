@@ -1,7 +1,7 @@
-//! Messages on the wire.
+//! gRPC messages on the wire.
 //!
-//! Resources are encoded already; only the frame around them is written, and only as fast as
-//! the peer reads: a slow proxy costs one chunk of memory, not a copy of everything.
+//! Resources are already encoded; only the frame around them is written, at the pace at which the
+//! peer reads: a slow proxy costs one chunk of memory, not a copy of everything.
 
 use pilot_xds::request::{self, Malformed, Request};
 use pilot_xds::stream::{Response, Variant, hex};
@@ -20,14 +20,14 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use tokio::sync::mpsc;
 use tonic::Status;
 
-/// Small pieces are gathered to chunks of this size, in bytes.
+/// Size of the chunks to which small pieces are collected, in bytes.
 const CHUNK: usize = 32 << 10;
-/// Resources from this size on are sent out of the memory that all streams share.
+/// Resources of at least this size are sent from the memory that all streams share.
 const SHARED: usize = 8 << 10;
-/// Compression flag and length in front of a message.
+/// Length of a message's prefix: compression flag and message length.
 const PREFIX: usize = 5;
 
-/// A response with the protocol variant that frames it.
+/// A response, with the protocol variant of its frame.
 #[derive(Debug)]
 pub struct Framed {
     pub variant: Variant,
@@ -50,7 +50,7 @@ mod field {
     pub(super) const ANY_VALUE: u32 = 2;
 }
 
-/// Length of a length-delimited field with its one-byte key.
+/// Length of a length-delimited field with a one-byte key.
 fn delimited(len: usize) -> usize {
     1 + encoded_len_varint(len as u64) + len
 }
@@ -76,7 +76,7 @@ impl Framed {
         framed
     }
 
-    /// Bytes of the message.
+    /// Length of the message in bytes.
     pub fn encoded_len(&self) -> usize {
         self.len
     }
@@ -107,11 +107,11 @@ impl Framed {
     }
 }
 
-/// A response on its way: gives its bytes piece by piece.
+/// A response being sent: produces its bytes in pieces.
 #[derive(Debug)]
 struct Writer {
     framed: Framed,
-    /// Resources that were written.
+    /// Number of resources already written.
     done: usize,
     state: State,
 }
@@ -120,7 +120,7 @@ struct Writer {
 enum State {
     Start,
     Resources,
-    /// The header of resource `done` was written, its body is next.
+    /// The header of resource `done` was written; its body is next.
     Body,
     End,
 }
@@ -149,7 +149,7 @@ impl Writer {
         let mut out = BytesMut::with_capacity(CHUNK.min(self.framed.len + PREFIX));
         if self.state == State::Start {
             out.put_u8(0);
-            // Messages are far below 4 GB.
+            // Cannot overflow: messages are far below 4 GB.
             out.put_u32(u32::try_from(self.framed.len).unwrap_or(u32::MAX));
             put_bytes(&mut out, field::VERSION, &hex(response.version));
             self.state = State::Resources;
@@ -181,7 +181,7 @@ impl Writer {
 }
 
 impl Framed {
-    /// Everything in front of the body of a resource.
+    /// Everything before the body of a resource.
     fn header(&self, out: &mut BytesMut, resource: &pilot_networking::resource::Resource) {
         let url = self.response.kind.type_url();
         let any = delimited(url.len()) + delimited(resource.body.len());
@@ -201,7 +201,7 @@ impl Framed {
     }
 }
 
-/// The body of an answer: responses as they come, then the status as trailers.
+/// The body of a gRPC response: the messages, then the status as trailers.
 #[derive(Debug)]
 pub struct Body {
     responses: mpsc::Receiver<Result<Framed, Status>>,
@@ -254,13 +254,13 @@ impl http_body::Body for Body {
     }
 }
 
-/// Largest discovery request, in bytes.
+/// Maximum size of a discovery request, in bytes.
 const MAX_REQUEST: usize = 4 << 20;
 
 /// The requests in the body of a call.
 ///
-/// A proxy that comes back sends hundreds of kilobytes once and a few bytes at a time from then
-/// on: no memory is kept between two messages.
+/// A proxy that reconnects sends hundreds of kilobytes once and then a few bytes at a time: no
+/// memory is kept between messages.
 pub fn requests(
     variant: Variant,
     body: tonic::body::Body,
@@ -299,7 +299,7 @@ impl Incoming {
                     return Ok(None);
                 }
                 return Err(Status::invalid_argument(
-                    "the stream ended within a message",
+                    "the stream ended in the middle of a message",
                 ));
             };
             if let Ok(data) = frame?.into_data() {
@@ -308,19 +308,21 @@ impl Incoming {
         }
     }
 
-    /// The next message, if all of it is there.
+    /// The next message, if it is complete.
     fn message(&mut self) -> Result<Option<Bytes>, Status> {
         let Some((prefix, _)) = self.pending.split_first_chunk::<PREFIX>() else {
             return Ok(None);
         };
         let [compressed, length @ ..] = *prefix;
         if compressed != 0 {
-            return Err(Status::unimplemented("compressed requests are not taken"));
+            return Err(Status::unimplemented(
+                "compressed requests are not supported",
+            ));
         }
         let length = u32::from_be_bytes(length) as usize;
         if length > MAX_REQUEST {
             return Err(Status::out_of_range(format!(
-                "a discovery request of {length} bytes, at most {MAX_REQUEST} are taken"
+                "a discovery request has {length} bytes: want at most {MAX_REQUEST}"
             )));
         }
         if self.pending.len() < PREFIX + length {
@@ -329,7 +331,7 @@ impl Incoming {
         }
         let mut message = self.pending.split_to(PREFIX + length);
         if self.pending.is_empty() {
-            // Lets go of the memory.
+            // Releases the memory.
             self.pending = BytesMut::new();
         }
         Ok(Some(message.split_off(PREFIX).freeze()))
@@ -347,7 +349,7 @@ mod tests {
     use super::*;
     use pilot_networking::kind::Kind;
 
-    /// Resources of every way of writing them, more than a chunk of small ones among them.
+    /// Resources for every way of writing them, with more than a chunk of small ones.
     fn resources() -> Vec<Arc<Resource>> {
         let small = std::iter::repeat_n(200, 300);
         let sizes = [0, SHARED - 1, SHARED, 3 * CHUNK].into_iter().chain(small);
@@ -369,7 +371,7 @@ mod tests {
         Framed::new(variant, response)
     }
 
-    /// The message behind its prefix.
+    /// The message after its prefix.
     fn message(framed: Framed) -> Vec<u8> {
         let len = framed.encoded_len();
         let mut writer = Writer::new(framed);
@@ -414,7 +416,7 @@ mod tests {
         }
     }
 
-    /// What a call gives whose body comes in these pieces.
+    /// The results of reading a body that arrives in these pieces.
     async fn read(pieces: Vec<Vec<u8>>) -> Vec<Result<String, tonic::Code>> {
         let frames = pieces
             .into_iter()

@@ -1,4 +1,4 @@
-//! One stream: reads requests, follows the view of its proxy, sends what the protocol says.
+//! One stream: reads requests, follows the view of its proxy and sends responses.
 
 use pilot_xds::request::{MAX_NAMES, Request};
 use pilot_xds::stream::{Event, Response, Stream, Variant};
@@ -22,30 +22,30 @@ use super::{
 };
 use crate::{metrics::Metrics, world};
 
-/// A proxy that takes nothing for so long is gone.
+/// A proxy that reads nothing for this long is disconnected.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
-/// A peer that opens a stream and says nothing is not a proxy.
+/// A peer that opens a stream must send a request within this time.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a connection needs from its server.
+/// What connections share.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub world: world::Handle,
     pub registry: Registry,
     pub metrics: Metrics,
     pub drain: drain::Watch,
-    /// Check that peers are who their node says (`PILOT_ENABLE_XDS_IDENTITY_CHECK`).
+    /// Whether to check the identity of peers (`PILOT_ENABLE_XDS_IDENTITY_CHECK`).
     pub identity_check: bool,
 }
 
-/// The requests of a stream with the node that came along.
+/// The requests of a stream, with the node in them.
 pub trait Incoming: futures::Stream<Item = Result<(Option<Node>, Request), Status>> {}
 impl<T: futures::Stream<Item = Result<(Option<Node>, Request), Status>>> Incoming for T {}
 
-/// Where responses go; holds one that was not taken yet.
+/// The channel for responses; its capacity is one.
 pub type Outgoing = mpsc::Sender<Result<Framed, Status>>;
 
-/// Serves a stream to its end. A reason to end it goes to the peer as its status.
+/// Serves a stream to its end. An error is sent to the peer as the status.
 pub async fn serve(
     context: Context,
     variant: Variant,
@@ -65,7 +65,7 @@ pub async fn serve(
                 error = status.message(),
                 "ended a discovery stream"
             );
-            // The peer may be gone already.
+            // The peer may have disconnected already.
             let _gone = timeout(Duration::from_secs(1), out.send(Err(status))).await;
         }
     }
@@ -145,7 +145,7 @@ async fn run(
                 None => break,
                 Some(request) => match request {
                     Ok((_, request)) => session.request(&mut stream, request).await?,
-                    // The peer went away in the middle of something.
+                    // The peer disconnected in the middle of a message.
                     Err(status) if is_hangup(&status) => break,
                     Err(status) => return Err(status),
                 },
@@ -167,7 +167,7 @@ async fn run(
     Ok(())
 }
 
-/// How a peer's end of a stream looks that was cut rather than closed.
+/// Whether the peer's end of a stream was cut off rather than closed.
 fn is_hangup(status: &Status) -> bool {
     matches!(status.code(), Code::Cancelled | Code::Unavailable)
         || (status.code() == Code::Unknown && std::error::Error::source(status).is_some())
@@ -178,12 +178,12 @@ struct Session<'a> {
     id: &'a str,
     out: &'a Outgoing,
     variant: Variant,
-    /// When the oldest change came that was not sent yet.
+    /// When the oldest change arrived that was not sent yet.
     behind: Option<Instant>,
 }
 
 impl Session<'_> {
-    /// A new view arrived.
+    /// Receives a new view.
     fn taken(&mut self, times: Option<Times>) {
         let Some(times) = times else { return };
         let waited = times.published.elapsed();
@@ -191,7 +191,7 @@ impl Session<'_> {
         self.behind.get_or_insert(times.changed);
     }
 
-    /// Notes how long changes took when the last response for them is out.
+    /// Observes how long changes took once the last response for them is sent.
     fn converged(&mut self, stream: &Stream) {
         if stream.lags() {
             return;
@@ -205,7 +205,7 @@ impl Session<'_> {
     async fn request(&mut self, stream: &mut Stream, request: Request) -> Result<(), Status> {
         if request.names() > MAX_NAMES {
             return Err(Status::invalid_argument(format!(
-                "{} resource names in one request, at most {MAX_NAMES} are taken",
+                "a request has {} resource names: want at most {MAX_NAMES}",
                 request.names()
             )));
         }
@@ -218,7 +218,7 @@ impl Session<'_> {
                     conn = self.id,
                     type_url = kind.short(),
                     error,
-                    "proxy refused a response"
+                    "proxy rejected a response"
                 );
             }
             Event::Stale(kind) => {
@@ -228,7 +228,7 @@ impl Session<'_> {
                     .inc();
             }
             Event::Unknown(type_url) => {
-                tracing::warn!(conn = self.id, type_url, "type is not served");
+                tracing::warn!(conn = self.id, type_url, "resource type is not supported");
             }
             Event::Subscribed(_) | Event::Ack(_) | Event::Unsubscribed(_) => {}
         }
@@ -247,7 +247,7 @@ impl Session<'_> {
                 Ok(Err(_closed)) => return Ok(()),
                 Err(_elapsed) => {
                     self.context.metrics.write_timeout.inc();
-                    return Err(Status::deadline_exceeded("the proxy took nothing for 60 s"));
+                    return Err(Status::deadline_exceeded("the proxy did not read for 60 s"));
                 }
             }
         }

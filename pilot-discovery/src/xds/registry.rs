@@ -1,4 +1,4 @@
-//! Open streams, for the status pages.
+//! Open streams, for the debug pages.
 
 use pilot_networking::kind::Kind;
 use pilot_xds::stream::{Stream, Variant};
@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 use parking_lot::Mutex;
 use pilot_model::proxy::Proxy;
 
-/// State of one type on one stream.
+/// Status of one type on one stream.
 #[derive(Clone, Debug, Default)]
 pub struct TypeStatus {
     pub sent: String,
@@ -16,16 +16,16 @@ pub struct TypeStatus {
     pub names: usize,
 }
 
-/// What of one type a proxy took.
+/// What a proxy accepted of one type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// Version of the newest view of which it took everything; `None` before the first.
+    /// Version of the newest view of which it accepted everything; `None` before the first.
     pub version: Option<u64>,
-    /// It refused the last response.
+    /// Whether it rejected the last response.
     pub refused: bool,
 }
 
-/// One stream as pages show it.
+/// Status of one stream.
 #[derive(Clone, Debug)]
 pub struct Status {
     pub connection: String,
@@ -33,35 +33,35 @@ pub struct Status {
     pub connected: SystemTime,
     pub variant: Variant,
     pub proxy: Arc<Proxy>,
-    /// Per [`Kind`], `None` when it is not subscribed to.
+    /// By [`Kind`]; `None` without a subscription.
     pub types: [Option<TypeStatus>; Kind::COUNT],
-    /// Per [`Kind`].
+    /// By [`Kind`].
     pub taken: [Taken; Kind::COUNT],
 }
 
-/// All open streams. Each has a lock of its own, so that a page which shows thousands of them
-/// holds up none for longer than it takes to copy that one.
+/// All open streams. Each has its own lock, so that a page with thousands of them blocks each only
+/// while its status is copied.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     streams: Arc<Mutex<BTreeMap<u64, Arc<Mutex<Status>>>>>,
 }
 
 impl Registry {
-    /// A copy of every status, each consistent in itself.
+    /// A copy of every status; each is consistent in itself.
     pub fn list(&self) -> Vec<Status> {
         let streams: Vec<_> = self.streams.lock().values().cloned().collect();
         streams.iter().map(|status| status.lock().clone()).collect()
     }
 
-    /// What the proxy of a stream took, per [`Kind`]; `None` if there is no such stream.
+    /// What the proxy of a stream accepted, by [`Kind`]; `None` if there is no such stream.
     pub fn taken(&self, id: u64) -> Option<[Taken; Kind::COUNT]> {
         let status = self.streams.lock().get(&id).cloned()?;
         let taken = status.lock().taken;
         Some(taken)
     }
 
-    /// What the proxies of all streams took: per [`Kind`] the version of the newest view of which
-    /// they took everything.
+    /// What the proxies of all streams accepted: by [`Kind`] the version of the newest view of
+    /// which they accepted everything.
     pub fn all_taken(&self) -> BTreeMap<u64, [Option<u64>; Kind::COUNT]> {
         let streams: Vec<_> = {
             let streams = self.streams.lock();
@@ -81,7 +81,7 @@ impl Registry {
         self.len() == 0
     }
 
-    /// Shows a stream until the result is dropped.
+    /// Registers a stream until the result is dropped.
     pub fn enter(&self, id: u64, status: Status) -> Entry {
         let status = Arc::new(Mutex::new(status));
         self.streams.lock().insert(id, status.clone());
@@ -102,7 +102,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Takes over what the stream sent and what was acknowledged.
+    /// Updates the status with what was sent and acknowledged on the stream.
     pub fn update(&self, stream: &Stream) {
         let mut status = self.status.lock();
         for (kind, taken) in Kind::ALL.into_iter().zip(&mut status.taken) {

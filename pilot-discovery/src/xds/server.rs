@@ -28,15 +28,15 @@ pub struct Ads(Arc<Port>);
 #[derive(Debug)]
 struct Port {
     context: Context,
-    /// Peers of this port must show a certificate.
+    /// Whether peers of this port must present a certificate.
     authenticated: bool,
     admission: Mutex<TokenBucket>,
-    /// Time between two admissions once the burst is used up.
+    /// Time between two admissions after the burst.
     interval: Duration,
 }
 
 impl Ads {
-    /// `per_second` bounds new streams; a burst of one second's worth is let through.
+    /// `per_second` limits new streams; the burst is that of one second.
     pub fn new(context: Context, authenticated: bool, per_second: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
         Self(Arc::new(Port {
@@ -49,7 +49,7 @@ impl Ads {
 }
 
 impl Port {
-    /// Waits for the right to open a stream, at most a second.
+    /// Waits for admission of a new stream, at most a second.
     async fn admit(&self) -> Result<(), Status> {
         if !self.context.world.published().synced {
             return Err(Status::unavailable(
@@ -81,7 +81,7 @@ impl Port {
         }
     }
 
-    /// Starts the stream's task; its responses are the body of the answer.
+    /// Starts the task of a stream, whose responses are the body of the result.
     async fn open(&self, variant: Variant, request: http::Request<Body>) -> Result<Body, Status> {
         let request = Request::from_http(request);
         self.admit().await?;
@@ -104,7 +104,7 @@ fn address<T>(request: &Request<T>) -> String {
         .unwrap_or_default()
 }
 
-/// The variant that a path asks for.
+/// The variant of a request path.
 fn variant(path: &str) -> Option<Variant> {
     match path.strip_prefix("/envoy.service.discovery.v3.AggregatedDiscoveryService/")? {
         "StreamAggregatedResources" => Some(Variant::Sotw),

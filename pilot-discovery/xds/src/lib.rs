@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bytes ──request──► Request ──► Stream ──► Response (resources are encoded already)
-//!                       View ──────┘  watch: what a proxy subscribed to, was sent and took
+//!                       View ──────┘  watch: what a proxy subscribed to, was sent and accepted
 //! ```
 //!
 //! A stream is driven by requests and views and returns the responses to send; the owner of the
@@ -24,7 +24,7 @@
 //! let mut stream = Stream::new(Variant::Delta, View::default());
 //! let (event, responses) = stream.on_request(request);
 //! assert_eq!(event, Event::Subscribed(Kind::Cluster));
-//! // The first answer is sent even if there is nothing yet.
+//! // The first response is sent even if it is empty.
 //! assert_eq!(responses.len(), 1);
 //! # Ok(())
 //! # }

@@ -1,8 +1,8 @@
-//! Sets of names that proxies subscribe to.
+//! Sets of resource names that proxies subscribe to.
 //!
-//! A proxy subscribes to the endpoints of all its clusters, which are those of its whole class:
-//! thousands of names, the same for all of them. So a set is written as the difference to the
-//! index of a manifest, which all streams of a class share.
+//! A proxy subscribes to the endpoints of all its clusters, which are the same for its whole
+//! class: thousands of names. So a set is stored as the difference to the index of a manifest,
+//! which all streams of a class share.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -12,9 +12,9 @@ use pilot_networking::manifest::Index;
 #[derive(Clone, Debug, Default)]
 pub struct NameSet {
     base: Arc<Index>,
-    /// Not in `base`.
+    /// Names outside `base` that are in the set.
     added: BTreeSet<Arc<str>>,
-    /// In `base`.
+    /// Names in `base` that are not in the set.
     removed: BTreeSet<Arc<str>>,
 }
 
@@ -28,7 +28,7 @@ impl NameSet {
         }
     }
 
-    /// `true` when it was not in the set.
+    /// Adds a name; `true` if it was not in the set.
     pub fn insert(&mut self, name: Arc<str>) -> bool {
         if self.base.get(&name).is_some() {
             self.removed.remove(&name)
@@ -37,7 +37,7 @@ impl NameSet {
         }
     }
 
-    /// `true` when it was in the set.
+    /// Removes a name; `true` if it was in the set.
     pub fn remove(&mut self, name: &str) -> bool {
         match self.base.get(name) {
             Some((name, _)) => self.removed.insert(name.clone()),
@@ -45,17 +45,17 @@ impl NameSet {
         }
     }
 
-    /// Number of entries.
+    /// Number of names.
     pub fn len(&self) -> usize {
         self.base.len() - self.removed.len() + self.added.len()
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// In no order.
+    /// All names, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
         let base = self.base.iter().map(|(name, _)| name);
         base.filter(|name| !self.removed.contains(*name))
@@ -85,18 +85,18 @@ impl<T: Into<Arc<str>>> FromIterator<T> for NameSet {
     }
 }
 
-/// Collects names that are mostly those of an index.
+/// Collects names, most of which are in an index.
 #[derive(Clone, Debug)]
 pub struct Marks<'a> {
     index: &'a Arc<Index>,
-    /// One bit for each place of the index.
+    /// One bit per position of the index.
     bits: Vec<u64>,
     count: usize,
     others: BTreeSet<Arc<str>>,
 }
 
 impl<'a> Marks<'a> {
-    /// No name of `index` is marked.
+    /// Starts with no name marked.
     pub fn new(index: &'a Arc<Index>) -> Self {
         Self {
             index,
@@ -106,7 +106,7 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// Marks a name; unknown ones are ignored.
+    /// Marks a name, which may be outside the index.
     pub fn mark(&mut self, name: &str) {
         match self.index.get(name) {
             Some((_, slot)) => self.mark_at(slot.at),
@@ -127,7 +127,7 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// Takes a name away again.
+    /// Removes the mark of a name.
     pub fn clear(&mut self, name: &str) {
         let Some((_, slot)) = self.index.get(name) else {
             self.others.remove(name);
@@ -148,7 +148,7 @@ impl<'a> Marks<'a> {
             .is_some_and(|word| word & (1 << (at % 64)) != 0)
     }
 
-    /// Every name of the index is marked, and no other.
+    /// Whether exactly the names of the index are marked.
     pub fn is_exactly_all(&self) -> bool {
         self.count == self.index.len() && self.others.is_empty()
     }

@@ -1,7 +1,7 @@
-//! Requests of both protocol variants in one shape.
+//! Requests of both protocol variants in one form.
 //!
-//! A proxy that comes back names everything that it holds. Names stay where they came, in the
-//! bytes of the message: thousands of proxies come back at once.
+//! A proxy that reconnects lists everything that it holds. Names stay in the bytes of the message
+//! and are not copied, as thousands of proxies may reconnect at once.
 
 use std::ops::Range;
 
@@ -12,12 +12,12 @@ use prost::{
     encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
 };
 
-/// Most names that one request may carry; more is refused as malformed.
+/// Maximum number of names in a request; larger requests are rejected.
 pub const MAX_NAMES: usize = 1_000_000;
 
 type Span = Range<usize>;
 
-/// Names as they came.
+/// Names, stored in the bytes of their message.
 #[derive(Clone, Default)]
 pub struct Names {
     message: Bytes,
@@ -30,12 +30,12 @@ impl Names {
         self.spans.iter().map(|span| text(&self.message, span))
     }
 
-    /// Number of entries.
+    /// Number of names.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Names {
     }
 }
 
-/// Names with versions as they came.
+/// Names with versions, stored in the bytes of their message.
 #[derive(Clone, Default)]
 pub struct Versions {
     message: Bytes,
@@ -61,12 +61,12 @@ impl Versions {
         pairs.map(|(name, version)| (text(&self.message, name), text(&self.message, version)))
     }
 
-    /// Number of entries.
+    /// Number of names.
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
@@ -78,38 +78,38 @@ impl std::fmt::Debug for Versions {
     }
 }
 
-/// Spans were checked when they were made.
+/// The text of a span; it was checked to be UTF-8 when the span was made.
 fn text<'a>(message: &'a [u8], span: &Span) -> &'a str {
     let bytes = message.get(span.clone()).unwrap_or_default();
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Why a message cannot be read.
+/// Why a message is not a valid request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Not an encoding of the message.
+    /// It is not a valid encoding of the message.
     #[error(transparent)]
     Protobuf(#[from] DecodeError),
     /// A length reaches beyond the message.
     #[error("a field is longer than its message")]
     Length,
     /// A string is not UTF-8.
-    #[error("a name is no UTF-8")]
+    #[error("a name is not valid UTF-8")]
     Text,
 }
 
-/// What a request asks for.
+/// The subscription in a request.
 #[derive(Clone, Debug)]
 pub enum Wish {
     /// State of the world: the complete list of names.
     Names(Names),
-    /// Delta: what joins and leaves the list, and on a new stream what the proxy still holds.
+    /// Delta: changes of the list, and on a new stream what the proxy already holds.
     Delta {
         /// Names to subscribe to.
         subscribe: Names,
         /// Names to unsubscribe from.
         unsubscribe: Names,
-        /// What the proxy holds from before (`initial_resource_versions`).
+        /// What the proxy holds from earlier streams (`initial_resource_versions`).
         initial: Versions,
     },
 }
@@ -119,16 +119,16 @@ pub enum Wish {
 pub struct Request {
     /// Type URL.
     pub type_url: String,
-    /// Nonce of the response that it answers; empty when it answers none.
+    /// Nonce of the response that it answers; empty if it answers none.
     pub nonce: String,
-    /// Why the proxy refused that response.
+    /// Why the proxy rejected that response.
     pub error: Option<String>,
-    /// What it asks for.
+    /// The subscription.
     pub wish: Wish,
 }
 
 impl Request {
-    /// Number of names in it.
+    /// Total number of names in it.
     pub fn names(&self) -> usize {
         match &self.wish {
             Wish::Names(names) => names.len(),
@@ -147,7 +147,7 @@ const STATUS_MESSAGE: u32 = 2;
 /// Reads a `DiscoveryRequest`.
 ///
 /// # Errors
-/// If the bytes are not an encoding of the message.
+/// If it is not a valid message of this type.
 pub fn read_sotw(message: &Bytes) -> Result<(Option<Node>, Request), Malformed> {
     let mut fields = Fields::new(message);
     let (mut node, mut names) = (None, Vec::new());
@@ -177,7 +177,7 @@ pub fn read_sotw(message: &Bytes) -> Result<(Option<Node>, Request), Malformed> 
 /// Reads a `DeltaDiscoveryRequest`.
 ///
 /// # Errors
-/// If the bytes are not an encoding of the message.
+/// If it is not a valid message of this type.
 pub fn read_delta(message: &Bytes) -> Result<(Option<Node>, Request), Malformed> {
     let mut fields = Fields::new(message);
     let (mut node, mut type_url, mut nonce, mut error) = (None, String::new(), String::new(), None);
@@ -214,7 +214,7 @@ pub fn read_delta(message: &Bytes) -> Result<(Option<Node>, Request), Malformed>
     Ok((node, request))
 }
 
-/// The text of a `google.rpc.Status`.
+/// The message in a `google.rpc.Status`.
 fn status_message(status: &Bytes) -> Result<String, Malformed> {
     let mut fields = Fields::new(status);
     let mut text = String::new();
@@ -226,7 +226,7 @@ fn status_message(status: &Bytes) -> Result<String, Malformed> {
     Ok(text)
 }
 
-/// The length-delimited fields of a message; others are skipped.
+/// Iterates over the length-delimited fields of a message; others are skipped.
 struct Fields<'a> {
     message: &'a Bytes,
     at: usize,
@@ -242,7 +242,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The next field with the place of its content.
+    /// The next field, with the span of its content.
     fn next(&mut self) -> Result<Option<(u32, Span)>, Malformed> {
         while self.at < self.end {
             let mut rest = self.message.get(self.at..self.end).unwrap_or_default();
@@ -268,7 +268,7 @@ impl<'a> Fields<'a> {
         self.message.get(span.clone()).unwrap_or_default()
     }
 
-    /// The span, if it is text.
+    /// The span, if it is valid UTF-8.
     fn text(&self, span: Span) -> Result<Span, Malformed> {
         match std::str::from_utf8(self.bytes(&span)) {
             Ok(_) => Ok(span),
@@ -281,7 +281,7 @@ impl<'a> Fields<'a> {
         Ok(text(self.message, &span).to_owned())
     }
 
-    /// Key and value of an entry of a map of text.
+    /// Key and value of an entry of a string map.
     fn pair(&self, span: Span) -> Result<(Span, Span), Malformed> {
         let mut entry = Fields {
             message: self.message,
@@ -323,8 +323,8 @@ mod tests {
         }
     }
 
-    /// A `DeltaDiscoveryRequest` with its map as the entries that it is on the wire: prost does not
-    /// look at the wire type of a map and takes a number of eight bytes for an entry.
+    /// A `DeltaDiscoveryRequest` whose map is the list of entries that it is on the wire: prost
+    /// does not check the wire type of a map and accepts a 64-bit number as an entry.
     #[derive(Clone, PartialEq, prost::Message)]
     struct DeltaWithoutMap {
         #[prost(message, optional, tag = "1")]
@@ -409,7 +409,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let bytes = Bytes::from(bytes);
-            // What prost reads is read here too; errors may differ in what is never looked at.
+            // What prost decodes is decoded here, too; errors may differ in unused fields.
             let delta = DeltaWithoutMap::decode(bytes.clone());
             prop_assert!(delta.is_err() || read_delta(&bytes).is_ok());
             let sotw = DiscoveryRequest::decode(bytes.clone());
@@ -423,7 +423,7 @@ mod tests {
         assert_eq!(read(&[0x1a, 5, b'a']), Err(Malformed::Length));
         assert_eq!(read(&[0x1a, 1, 0xff]), Err(Malformed::Text));
         assert_eq!(read(&[0x1a, 1, b'a']), Ok(()));
-        // A number in place of the versions, cut off.
+        // A 64-bit number, truncated, in place of the versions.
         assert!(read(&[0x29, 0]).is_err());
         assert_eq!(read(&[0x29, 0, 0, 0, 0, 0, 0, 0, 0]), Ok(()));
     }

@@ -5,12 +5,12 @@
 //! view    ──► on_view    ─┴─► state ─► advance ──┘
 //! ```
 //!
-//! Make before break: clusters are put first and their endpoints follow at once; listeners,
+//! Make before break: clusters are sent first, followed at once by their endpoints; listeners,
 //! routes and secrets wait until the proxy acknowledged the clusters (it does so when they are
-//! warm); clusters that nothing needs any more go last, when listeners and routes are
-//! acknowledged. Endpoint changes wait for nothing. Of each type at most one response is
-//! unanswered, unless names are subscribed to meanwhile; what changes is merged into the next.
-//! A refused response is not repeated: what it said is said again with the next change.
+//! warm); unused clusters are removed last, when listeners and routes are acknowledged. Endpoint
+//! changes never wait. Each type has at most one unacknowledged response, unless names are
+//! subscribed to meanwhile; further changes are merged into the next response. A rejected response
+//! is not repeated: its changes are sent again with the next change.
 
 use pilot_networking::kind::Kind;
 mod push;
@@ -47,28 +47,28 @@ pub struct Response {
     pub kind: Kind,
     /// Version of the snapshot.
     pub version: u64,
-    /// Identifies the response in its answer.
+    /// Identifies the response in the proxy's answer.
     pub nonce: String,
-    /// New and changed resources; for state of the world, all.
+    /// New and changed resources; with state of the world all of them.
     pub resources: Vec<Arc<Resource>>,
-    /// Delta only.
+    /// Names of removed resources; delta only.
     pub removed: Vec<Arc<str>>,
 }
 
-/// What a request turned out to be; for counters and logs.
+/// The meaning of a request, for metrics and logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A subscription, or a change of one.
+    /// A new or changed subscription.
     Subscribed(Kind),
     /// The last response was accepted.
     Ack(Kind),
     /// The last response was rejected, with the reason.
     Nack(Kind, String),
-    /// It answers an older response than the last.
+    /// It answers an earlier response than the last.
     Stale(Kind),
-    /// The type is not wanted any more.
+    /// The subscription to the type ended.
     Unsubscribed(Kind),
-    /// A type that is not served.
+    /// The type is not supported.
     Unknown(String),
 }
 
@@ -78,13 +78,13 @@ pub struct Stream {
     variant: Variant,
     view: View,
     watches: [Option<Watch>; Kind::COUNT],
-    /// Clusters that were put while their endpoints are still to follow.
+    /// Clusters that were sent while their endpoints have not followed yet.
     warming: Vec<Arc<str>>,
     sequence: u64,
 }
 
 impl Stream {
-    /// A stream that has not been asked for anything.
+    /// A stream without subscriptions.
     pub fn new(variant: Variant, view: View) -> Self {
         Self {
             variant,
@@ -100,7 +100,7 @@ impl Stream {
         self.variant
     }
 
-    /// What the proxy is to hold.
+    /// The resources that the proxy should hold.
     pub fn view(&self) -> &View {
         &self.view
     }
@@ -116,7 +116,7 @@ impl Stream {
             .and_then(Option::as_mut)
     }
 
-    /// Something of the view was not sent yet.
+    /// Whether a part of the view was not sent yet.
     pub fn lags(&self) -> bool {
         let clusters_first = self
             .watch(Kind::Cluster)
@@ -128,8 +128,8 @@ impl Stream {
         })
     }
 
-    /// The proxy took everything that the newest view gives it of a type. Of one that is asked for
-    /// by name it may have asked for nothing.
+    /// Whether the proxy accepted all resources of a type in the newest view. For types subscribed
+    /// to by name, it may have subscribed to none.
     pub fn has_taken(&self, kind: Kind) -> bool {
         let Some(watch) = self.watch(kind) else {
             return !kind.is_wildcard();
@@ -138,8 +138,8 @@ impl Stream {
         watch.is_settled() && (is_free || !self.awaits_clusters())
     }
 
-    /// Version of the newest view of which the proxy took everything of a type; `None` before the
-    /// first.
+    /// Version of the newest view of which the proxy accepted all resources of a type; `None`
+    /// before the first.
     pub fn taken(&self, kind: Kind) -> Option<u64> {
         if self.has_taken(kind) {
             return Some(self.view.version);
@@ -147,13 +147,13 @@ impl Stream {
         self.watch(kind).and_then(|watch| watch.taken)
     }
 
-    /// Takes the newest view; older ones that were not sent are skipped.
+    /// Sets the newest view; earlier ones that were not sent are skipped.
     pub fn on_view(&mut self, view: View) -> Vec<Response> {
         self.view = view;
         self.advance()
     }
 
-    /// Takes a request.
+    /// Processes a request.
     pub fn on_request(&mut self, request: Request) -> (Event, Vec<Response>) {
         let Some(kind) = Kind::from_type_url(&request.type_url) else {
             return (Event::Unknown(request.type_url), Vec::new());
@@ -169,7 +169,7 @@ impl Stream {
         let Wish::Names(names) = &request.wish else {
             return Event::Unknown(request.type_url);
         };
-        // Without a nonce it was sent before the first response arrived: it answers none.
+        // Without a nonce it was sent before the first response arrived and does not answer any.
         let known = self.watch_mut(kind);
         let started = known.is_some();
         let mut stale = false;
@@ -180,7 +180,7 @@ impl Stream {
             watch.settle(&request.nonce, request.error.as_deref());
         }
         if stale {
-            // The list of names is one that the proxy has replaced since, or will.
+            // The proxy has replaced this list of names already, or will.
             return request
                 .error
                 .map_or(Event::Stale(kind), |error| Event::Nack(kind, error));
@@ -200,7 +200,7 @@ impl Stream {
         let watch = match self.watch_mut(kind) {
             Some(watch) if started => watch,
             _ => {
-                // Everything named is answered.
+                // All subscribed names are answered.
                 let sent = if wildcard { Sets::default() } else { view };
                 let watch = Watch::new(wildcard, names.clone(), names, sent);
                 self.set(kind, watch);
@@ -235,8 +235,8 @@ impl Stream {
             self.set(kind, watch);
             return Event::Subscribed(kind);
         }
-        // Names in the text of the view, so that streams share it. (Not by the index: it would be
-        // made again after every change.)
+        // Use the shared names of the view, so that streams share them. (Not of its index, which
+        // would be rebuilt after every change.)
         let named: Vec<Arc<str>> = subscribe
             .iter()
             .filter(|name| *name != "*")
@@ -249,7 +249,7 @@ impl Stream {
             return Event::Unknown(request.type_url);
         };
         let answered = watch.settle(&request.nonce, request.error.as_deref());
-        // A subscription counts even when it travels with a stale nonce or with a refusal.
+        // Subscriptions count even in a request with a stale nonce or a rejection.
         let mut grown = false;
         for name in unsubscribe.iter() {
             if name == "*" {
@@ -259,7 +259,7 @@ impl Stream {
             }
         }
         if subscribe.iter().any(|name| name == "*") && !watch.wildcard {
-            // Of what was not asked for by name, nothing is held.
+            // The proxy holds nothing that it did not subscribe to by name.
             let names = std::mem::take(&mut watch.names);
             watch.sent = watch.sent.only(|name| names.contains(name));
             watch.names = names;
@@ -281,8 +281,8 @@ impl Stream {
         }
     }
 
-    /// A subscription that a delta stream begins with. `initial` is what the proxy holds from
-    /// streams before.
+    /// The first subscription to a type on a delta stream. `initial` is what the proxy holds from
+    /// earlier streams.
     fn first(
         &self,
         kind: Kind,
@@ -313,7 +313,7 @@ impl Stream {
         let mut pending_names = names.clone();
         let mut sent = view;
         for (name, version) in initial.iter() {
-            // What it holds it wants to go on holding.
+            // The proxy stays subscribed to what it holds.
             names.mark(name);
             pending_names.clear(name);
             let now = match index.get(name) {

@@ -1,4 +1,4 @@
-//! What one proxy is to hold.
+//! The resources that one proxy should hold.
 
 use std::{sync::Arc, time::Instant};
 
@@ -8,26 +8,26 @@ use pilot_networking::{
     resource::Resource,
 };
 
-/// What one proxy is to hold: what its clients share and what its servers share. Their names
-/// never meet.
+/// The resources that one proxy should hold: those of its outbound and of its inbound class. The
+/// names of the two are disjoint.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// What it sees as a client.
+    /// Resources of its outbound class.
     pub outbound: Arc<Manifests>,
-    /// What it serves.
+    /// Resources of its inbound class.
     pub inbound: Arc<Manifests>,
-    /// Version of the snapshot that both were made from.
+    /// Version of the snapshot that both were built from.
     pub version: u64,
-    /// `None` in the view that a stream begins with.
+    /// `None` in the first view of a stream.
     pub times: Option<Times>,
 }
 
-/// When a view came about; for metrics only.
+/// When a view was made; for metrics only.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// The first of its changes arrived.
+    /// When the first of its changes arrived.
     pub changed: Instant,
-    /// The view was published.
+    /// When the view was published.
     pub published: Instant,
 }
 
@@ -50,9 +50,9 @@ impl View {
 /// The resources of one type in a view; cheap to keep.
 #[derive(Clone, Debug, Default)]
 pub struct Sets {
-    /// What it sees as a client.
+    /// Resources of the outbound class.
     pub outbound: Set,
-    /// What it serves.
+    /// Resources of the inbound class.
     pub inbound: Set,
 }
 
@@ -67,12 +67,12 @@ impl Sets {
         self.outbound.values().chain(self.inbound.values())
     }
 
-    /// Certainly the same; decided at a glance.
+    /// Whether both are known to be equal, without comparing resources.
     pub fn is_same(&self, other: &Self) -> bool {
         self.outbound.ptr_eq(&other.outbound) && self.inbound.ptr_eq(&other.inbound)
     }
 
-    /// Those whose names are let through.
+    /// The resources whose names `wanted` accepts.
     pub fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
         let of = |set: &Set| {
             let wanted = set.iter().filter(|(name, _)| wanted(name));
@@ -86,24 +86,24 @@ impl Sets {
         }
     }
 
-    /// Keeps a resource that is in neither.
+    /// Adds a resource that is in neither set.
     pub fn keep(&mut self, resource: Arc<Resource>) {
         self.outbound.insert(resource.name.clone(), resource);
     }
 
-    /// What leads from here to `new`.
+    /// What changes from here to `new`.
     pub fn differences(&self, new: &Self) -> Vec<Difference> {
         let mut all = differences(&self.outbound, &new.outbound);
         all.extend(differences(&self.inbound, &new.inbound));
         all
     }
 
-    /// Number of entries.
+    /// Number of resources.
     pub fn len(&self) -> usize {
         self.outbound.len() + self.inbound.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! What a proxy subscribed to of one type, and what it was sent.
+//! What a proxy subscribed to of one type, and what was sent to it.
 
 use pilot_networking::kind::Kind;
 use std::{collections::BTreeMap, sync::Arc};
@@ -10,36 +10,36 @@ use super::{names::NameSet, view::Sets};
 /// Subscription of one stream to one type.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// Everything of the type, whatever `names` says.
+    /// Subscribed to all resources of the type, regardless of `names`.
     pub wildcard: bool,
-    /// Named resources, for types (or streams) that subscribe by name.
+    /// Resources subscribed to by name, for types (or streams) that do so.
     pub names: NameSet,
-    /// What the proxy holds, of what it subscribed to, once it takes what was sent.
+    /// The subscribed resources that the proxy holds once it accepts what was sent.
     pub sent: Sets,
-    /// Gone from the view, but kept by the proxy until nothing points at it any more.
+    /// Removed from the view, but kept by the proxy until nothing refers to them any more.
     pub lingering: BTreeMap<Arc<str>, Option<Arc<Resource>>>,
-    /// Names to be answered with the next response whether they changed or not.
+    /// Names that the next response must answer, changed or not.
     pub pending_names: NameSet,
-    /// The first answer is pending_names, even an empty one.
+    /// The first response is due, even if it is empty.
     pub pending_answer: bool,
-    /// Of the last response.
+    /// Nonce of the last response.
     pub nonce: String,
     /// Nonce of the last accepted response.
     pub acked: String,
-    /// Responses that wait for their ACK or NACK, oldest first; more than one only when names
-    /// were subscribed to meanwhile.
+    /// Responses without an ACK or NACK, oldest first; more than one only if names were subscribed
+    /// to meanwhile.
     unanswered: Vec<Unanswered>,
-    /// Names whose change the proxy refused, with the version that it holds instead of `sent`.
+    /// Names whose change the proxy rejected, with the version that it holds instead of `sent`.
     refused: Refused,
-    /// Why the last response was refused; cleared by the next ACK.
+    /// Why the last response was rejected; cleared by the next ACK.
     pub error: Option<String>,
-    /// Version of the newest view of which a response was acknowledged.
+    /// Version of the newest view with an acknowledged response.
     acknowledged: u64,
-    /// Version of the newest view of which the proxy took everything, as far as its answers say.
+    /// Version of the newest view of which the proxy accepted everything, according to its answers.
     pub taken: Option<u64>,
 }
 
-/// Stands for a version that is held and not known; no content has it.
+/// Version of a held resource whose real version is unknown; no content has it.
 const UNKNOWN: u64 = 0;
 
 fn version_of(kept: Option<&Arc<Resource>>) -> u64 {
@@ -52,34 +52,37 @@ type Refused = BTreeMap<Arc<str>, Option<u64>>;
 #[derive(Debug, Default)]
 struct Unanswered {
     nonce: String,
-    /// Version of the view that it leads to.
+    /// Version of the view that it was built from.
     version: u64,
     undo: Undo,
-    /// It put resources (and did not only remove some).
+    /// Whether it contained resources (and did not only remove some).
     puts: bool,
 }
 
-/// What the proxy holds should it refuse a response.
+/// What the proxy holds if it rejects a response.
 #[derive(Debug, Default)]
 pub(super) struct Undo {
-    /// Names with the version held before, `None` = nothing.
+    /// Names with the version held before; `None` = not held.
     before: Vec<(Arc<str>, Option<u64>)>,
-    /// Names of which it is not known what was held before.
+    /// Names for which it is unknown what was held before.
     pending_names: NameSet,
-    /// Nothing at all was held before.
+    /// Whether nothing at all was held before.
     from_nothing: bool,
 }
 
-/// What a watch is to be sent.
+/// Changes to send.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
+    /// New and changed resources.
     pub puts: Vec<Arc<Resource>>,
+    /// Names of removed resources.
     pub removed: Vec<Arc<str>>,
+    /// What the proxy holds if it rejects them.
     pub undo: Undo,
 }
 
 impl Watch {
-    /// A subscription whose first answer is due, to a proxy that holds `sent` already.
+    /// A subscription without a response yet, of a proxy that already holds `sent`.
     pub(super) fn new(wildcard: bool, names: NameSet, pending_names: NameSet, sent: Sets) -> Self {
         Self {
             wildcard,
@@ -91,32 +94,32 @@ impl Watch {
         }
     }
 
-    /// Whether the proxy subscribed to the name.
+    /// Whether the name is subscribed to.
     pub fn wants(&self, name: &str) -> bool {
         self.wildcard || self.names.contains(name)
     }
 
-    /// An answer is due whatever else is in flight.
+    /// Whether a response is due, even if another one is in flight.
     pub fn owes(&self) -> bool {
         self.pending_answer || !self.pending_names.is_empty()
     }
 
-    /// A response waits for its answer.
+    /// Whether a response is not answered yet.
     pub fn in_flight(&self) -> bool {
         !self.unanswered.is_empty()
     }
 
-    /// The proxy holds what it was sent, all of it, and waits for nothing.
+    /// Whether the proxy accepted everything that was sent, and waits for nothing.
     pub fn is_settled(&self) -> bool {
         !self.in_flight() && !self.owes() && self.refused.is_empty()
     }
 
-    /// A response that put resources waits for its answer.
+    /// Whether a response with resources is not answered yet.
     pub fn puts_in_flight(&self) -> bool {
         self.unanswered.iter().any(|response| response.puts)
     }
 
-    /// Notes a response as sent.
+    /// Records a response that is sent.
     pub(super) fn respond(&mut self, nonce: String, version: u64, puts: bool, undo: Undo) {
         self.nonce.clone_from(&nonce);
         self.unanswered.push(Unanswered {
@@ -127,7 +130,7 @@ impl Watch {
         });
     }
 
-    /// The proxy answered the response of `nonce`; `false` when none of that waits for it.
+    /// Processes the answer to the response `nonce`; `false` if no such response is unanswered.
     pub(super) fn settle(&mut self, nonce: &str, error: Option<&str>) -> bool {
         let Some(at) = self.unanswered.iter().position(|sent| sent.nonce == nonce) else {
             return false;
@@ -145,14 +148,14 @@ impl Watch {
                 self.refused.clear();
             }
             self.acknowledged = self.acknowledged.max(version);
-            // The next response may be due at once: what it leads to is not taken yet, this is.
+            // The next response may be due at once; record what was accepted before it is sent.
             if self.is_settled() {
                 self.taken = self.taken.max(Some(self.acknowledged));
             }
             return true;
         }
-        // Nothing of a refused response is in force. What an earlier one that was refused as well
-        // says of a name is nearer to the truth.
+        // Nothing of a rejected response is in force. If an earlier one was rejected as well, its
+        // record of a name is the accurate one.
         for (name, held) in undo.before {
             self.refused.entry(name).or_insert(held);
         }
@@ -167,7 +170,7 @@ impl Watch {
         true
     }
 
-    /// The proxy no longer asks for `name` by name.
+    /// Ends the subscription to `name`.
     pub(super) fn leave(&mut self, name: &str) {
         self.names.remove(name);
         self.pending_names.remove(name);
@@ -176,7 +179,7 @@ impl Watch {
         }
     }
 
-    /// What leads from what was sent to `view`, as far as it is subscribed to; takes it for sent.
+    /// The subscribed changes from what was sent to `view`, which then counts as sent.
     pub(super) fn advance(&mut self, kind: Kind, view: &Sets) -> Pending {
         let pending_names = std::mem::take(&mut self.pending_names);
         let mut pending = Pending::default();
@@ -184,7 +187,7 @@ impl Watch {
         let mut sent = view.clone();
         for difference in self.sent.differences(view) {
             match difference {
-                // What is pending_names is put below.
+                // `pending_names` are added below.
                 Difference::Put(put)
                     if self.wants(&put.name) && !pending_names.contains(&put.name) =>
                 {
@@ -211,9 +214,9 @@ impl Watch {
                     let held = (name.clone(), Some(old.version));
                     match kind {
                         Kind::Cluster => match self.refused.remove(&name) {
-                            // It was never taken.
+                            // It was never accepted.
                             Some(None) => {}
-                            // What is held is an older one.
+                            // The proxy holds an older version.
                             Some(Some(_)) => drop(self.lingering.insert(name, None)),
                             None => drop(self.lingering.insert(name, Some(old))),
                         },
@@ -225,7 +228,7 @@ impl Watch {
                             pending.undo.before.push(held);
                             pending.puts.push(Arc::new(endpoint::empty(&name)));
                         }
-                        // The proxy keeps them for as long as something asks for them.
+                        // The proxy keeps them for as long as something refers to them.
                         Kind::Route | Kind::Secret => sent.keep(old),
                     }
                 }
@@ -241,7 +244,7 @@ impl Watch {
         pending
     }
 
-    /// Puts what is pending_names.
+    /// Adds the resources of `pending_names`.
     fn answer(&self, kind: Kind, view: &Sets, pending: &mut Pending, pending_names: &NameSet) {
         let before = pending.puts.len();
         if pending_names.len() * 8 > view.len() {
@@ -265,8 +268,7 @@ impl Watch {
         }
     }
 
-    /// What was refused is tried again with the next change, unless the proxy holds what is
-    /// right by now.
+    /// Adds rejected changes to the next ones, unless the proxy now holds the right version.
     fn again(&mut self, kind: Kind, view: &Sets, pending: &mut Pending, pending_names: &NameSet) {
         if pending.undo.before.is_empty() && pending_names.is_empty() {
             return;
@@ -299,7 +301,7 @@ impl Watch {
         pending.undo.before = before.into_iter().collect();
     }
 
-    /// Puts what was sent before once more.
+    /// Sends a resource again.
     pub(super) fn repeat(&mut self, put: &Arc<Resource>, pending: &mut Pending) {
         let held = match self.refused.remove(&put.name) {
             Some(held) => held,
@@ -309,7 +311,7 @@ impl Watch {
         pending.puts.push(put.clone());
     }
 
-    /// Takes what lingers; the proxy is sent to forget it now.
+    /// Ends the lingering of removed resources; the proxy has to remove them now.
     pub(super) fn withdraw(&mut self) -> (Vec<Arc<str>>, Undo) {
         let gone = std::mem::take(&mut self.lingering);
         let names = gone.keys().cloned().collect();
@@ -324,7 +326,7 @@ impl Watch {
         (names, undo)
     }
 
-    /// Every subscribed resource, with those that linger: a complete state of the world.
+    /// All subscribed resources, including lingering ones: the complete state of the world.
     pub(super) fn complete(&self, view: &Sets) -> Vec<Arc<Resource>> {
         view.iter()
             .filter(|resource| self.wants(&resource.name))
@@ -339,7 +341,7 @@ impl Watch {
     }
 }
 
-/// What stands for a name that nothing is known of, for the types that must always be answered.
+/// The resource for an unknown name, for types that must always be answered.
 pub(super) fn empty(kind: Kind, name: &str) -> Option<Resource> {
     match kind {
         Kind::Endpoint => Some(endpoint::empty(name)),

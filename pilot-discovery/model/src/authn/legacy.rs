@@ -1,8 +1,8 @@
-//! Policy and MeshPolicy of 1.1, read as PeerAuthentications.
+//! Policy and MeshPolicy of 1.1, converted to PeerAuthentications.
 //!
 //! ```text
-//! Policy, MeshPolicy ─► without targets: one object, made of the policy alone
-//!                    └► with targets: a Decision for each Service ─► settled a namespace at a time
+//! Policy, MeshPolicy ─► without targets: one object, from the policy alone
+//!                    └► with targets: a Decision per Service ─► settled per namespace
 //! Service, its endpoints' ports ─► its Decision again, if a Policy targets it
 //! ```
 
@@ -27,12 +27,12 @@ use crate::{
 /// Kind and key of a Policy or a MeshPolicy.
 pub type PolicyId = (&'static str, ObjectKey);
 
-/// Where a conversion belongs: it is replaced as a whole.
+/// What a conversion covers: its result is replaced as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unit {
     /// A policy without targets.
     Policy(PolicyId),
-    /// The Policies of a namespace that have targets.
+    /// All Policies with targets in a namespace.
     Targets(Arc<str>),
 }
 
@@ -43,7 +43,7 @@ struct Targeted {
     decision: Option<Decision>,
 }
 
-/// All Policies, with what they come to.
+/// All Policies, with their conversions.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
     by_id: BTreeMap<PolicyId, Arc<Targeting>>,
@@ -52,8 +52,8 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
-    /// Puts a policy in the place of what `id` named. Returns the Services that it targets or
-    /// targeted; when there are none, [`Self::scoped`] has its conversion.
+    /// Replaces the policy `id`. Returns the Services that it targets or targeted; if there are
+    /// none, [`Self::scoped`] has the conversion.
     pub(crate) fn replace(
         &mut self,
         id: &PolicyId,
@@ -96,8 +96,8 @@ impl Policies {
         }
     }
 
-    /// Decides the modes of a Service again; `true` when they may differ, so that its namespace
-    /// is to be settled. Services that no Policy targets cost a lookup.
+    /// Decides the modes of a Service again; `true` if they may differ, so that its namespace has
+    /// to be settled. A Service that no Policy targets costs a lookup.
     pub(crate) fn decide(
         &mut self,
         key: &ServiceKey,
@@ -132,7 +132,7 @@ impl Policies {
         differs
     }
 
-    /// What the Policies of a namespace that have targets come to.
+    /// The conversion of all Policies with targets in a namespace.
     pub(crate) fn settle(&self, namespace: &str) -> Converted {
         let services = self.targeted.get(namespace);
         let decisions = services.into_iter().flat_map(BTreeMap::values);
@@ -140,7 +140,7 @@ impl Policies {
     }
 }
 
-/// What the conversion must know of a Service.
+/// What the conversion has to know about a Service.
 fn facts(service: &Service, endpoints: &Endpoints) -> Facts {
     let ports = service.ports.iter().map(|port| {
         let of_port = endpoints
@@ -155,7 +155,7 @@ fn facts(service: &Service, endpoints: &Endpoints) -> Facts {
             number => [number].into(),
         };
         if targets.is_empty() && service.registry == Registry::External {
-            // A ServiceEntry without targetPort means the port itself.
+            // For a ServiceEntry without targetPort it is the port itself.
             targets.insert(port.number);
         }
         Port {
@@ -171,7 +171,7 @@ fn facts(service: &Service, endpoints: &Endpoints) -> Facts {
         namespace: service.namespace().to_owned(),
         selector: service.selector.clone(),
         ports: ports.collect(),
-        // Only access control asks whom a workload runs as.
+        // Only access control needs the service accounts.
         accounts: BTreeSet::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! Services that are another name for one that is known (Kubernetes ExternalName).
+//! Services that are an alias of a known one (Kubernetes ExternalName).
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Builder {
-    /// An external name is an alias as long as a service has it; else proxies resolve it.
+    /// An external name is an alias while a service has that host; else proxies resolve it.
     pub(super) fn with_alias(&self, mut service: Service) -> Service {
         let is_known = service.external_name.as_ref().is_some_and(|target| {
             target != service.host() && self.next.services.contains_key(target)
@@ -21,7 +21,7 @@ impl Builder {
         service
     }
 
-    /// Keeps who is an alias of whom, whether or not that is known.
+    /// Indexes which services are aliases of which host, whether or not that host is known.
     pub(super) fn index_alias(
         &mut self,
         key: &ServiceKey,
@@ -59,7 +59,7 @@ impl Builder {
         }
     }
 
-    /// Decides the aliases of `host` again when it came or went.
+    /// Decides the aliases of `host` again when it appeared or disappeared.
     pub(super) fn follow_presence(&mut self, host: &Host, was_known: bool) {
         if self.next.services.contains_key(host) == was_known {
             return;

@@ -1,4 +1,4 @@
-//! Credentials, and who may be sent them.
+//! Credentials, and the accounts that may receive them.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ impl Builder {
         }
     }
 
-    /// From now on there is a cluster.
+    /// Records that there is a cluster.
     pub fn follow_cluster(&mut self) {
         self.next.cluster_secrets.is_followed = true;
         self.changes.everything = true;
@@ -31,7 +31,7 @@ impl Builder {
         }
     }
 
-    /// A Secret of the cluster cannot be used as it is now: what it was before stays in force.
+    /// Records that a Secret of the cluster is invalid now; its previous content stays in force.
     pub fn set_cluster_fault(&mut self, key: &ObjectKey, fault: &str) {
         let known = self.next.cluster_secrets.credentials.get(key);
         let mut credential = known.map(|known| Credential::clone(known));
@@ -54,7 +54,7 @@ impl Builder {
         }
     }
 
-    /// Sets whether an account may be sent the keys of its namespace; `None`: not known.
+    /// Sets whether an account may receive the keys of its namespace; `None`: unknown.
     pub fn set_right(&mut self, account: &Account, right: Option<bool>) {
         let rights = &mut self.next.cluster_secrets.rights;
         if rights.get(account).copied() == right {
@@ -68,7 +68,7 @@ impl Builder {
     }
 }
 
-/// Whether that changed anything.
+/// Returns whether anything changed.
 fn put(
     credentials: &mut OrdMap<ObjectKey, Arc<Credential>>,
     key: &ObjectKey,

@@ -20,12 +20,12 @@ use crate::{
 };
 
 impl Builder {
-    /// Objects that others were converted to.
+    /// The objects that policies were converted to.
     pub fn converted(&self) -> impl Iterator<Item = &Object> {
         self.converted.values().flat_map(BTreeMap::values)
     }
 
-    /// Puts a policy in the place of what `id` named.
+    /// Sets or removes the policy `id`.
     pub(super) fn policy(&mut self, id: &PolicyId, policy: Option<Source<Policy>>) {
         let mesh = self.next.mesh.clone();
         let touched = self.policies.replace(id, policy, &mesh);
@@ -36,12 +36,12 @@ impl Builder {
         }
     }
 
-    /// Converts again what targets a service that came, went or changed.
+    /// Repeats the conversions that target a Service after a change of it.
     pub(super) fn follow_service(&mut self, key: &ServiceKey) {
         self.decide(key, false);
     }
 
-    /// Settles the namespaces of which something was decided differently.
+    /// Settles the namespaces with changed decisions.
     pub(super) fn settle(&mut self) {
         for namespace in std::mem::take(&mut self.unsettled) {
             let settled = self.policies.settle(&namespace);
@@ -61,7 +61,7 @@ impl Builder {
         }
     }
 
-    /// Replaces a unit's resources; unchanged ones keep their version.
+    /// Replaces the conversion of a unit; only objects that differ are changed.
     fn put_converted(&mut self, unit: &Unit, new: Converted) {
         let mut old = self.converted.remove(unit).unwrap_or_default();
         let mut complaints = new.complaints;
@@ -104,7 +104,7 @@ impl Builder {
         }
     }
 
-    /// Takes a PeerAuthentication that a user wrote.
+    /// Sets or removes a PeerAuthentication written by a user.
     pub(super) fn peer_authentication(
         &mut self,
         key: &ObjectKey,
@@ -115,7 +115,7 @@ impl Builder {
         self.follow_policy(key, old.map(|policy| authn::lookup(&policy)), new);
     }
 
-    /// Takes a PeerAuthentication that a policy of 1.1 was converted to.
+    /// Sets or removes a PeerAuthentication converted from a policy of 1.1.
     fn put_policy(&mut self, key: &ObjectKey, policy: Option<Arc<Config<PeerAuthentication>>>) {
         let new = policy.as_ref().map(|policy| authn::lookup(policy));
         let policies = &mut self.next.peer_authentications;

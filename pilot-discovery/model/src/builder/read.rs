@@ -1,4 +1,4 @@
-//! Objects as they come: encoded.
+//! Decodes objects.
 
 use istio_api::{collections::Collection, object::Object};
 use prost::Message;
@@ -9,7 +9,7 @@ use crate::{
     key::ObjectKey,
 };
 
-/// Why an object was not taken; its last good version stays.
+/// Why an object was refused; its last good version stays in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {namespace}/{name}: {reason}")]
 pub struct Refused {
@@ -32,10 +32,10 @@ pub(super) fn refused(collection: &'static Collection, key: &ObjectKey, reason: 
     }
 }
 
-/// The object of a kind, with where it came from.
+/// Decodes an object of a kind and records its origin.
 ///
 /// # Errors
-/// When the body cannot be decoded.
+/// If the body cannot be decoded.
 pub(super) fn decode<T: Message + Default>(
     collection: &'static Collection,
     object: Option<&Object>,

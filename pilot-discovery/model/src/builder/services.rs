@@ -1,4 +1,4 @@
-//! Services out of their declarations, and the indices over them.
+//! Services from their declarations, and the indices over them.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -50,10 +50,10 @@ impl Builder {
         }
     }
 
-    /// Unites the declarations of one service and records what came out different.
+    /// Merges the declarations of one service and records what changed.
     pub(super) fn remerge(&mut self, key: &ServiceKey) {
         let merged = self.declared.get(key).and_then(|declarations| {
-            // A Kubernetes Service is never overruled by a ServiceEntry.
+            // A ServiceEntry never overrides a Kubernetes Service.
             let kubernetes = declarations
                 .values()
                 .any(|declared| declared.service.registry == Registry::Kubernetes);
@@ -75,7 +75,7 @@ impl Builder {
             }
             None => (None, None),
         };
-        // Where they were declared is part of both, so that provenance follows, too.
+        // The declaring objects are part of both, so that provenance follows, too.
         let definition = old_service != service;
         let list = old_endpoints != endpoints;
         if !definition && !list {
@@ -89,7 +89,7 @@ impl Builder {
             // Their addresses are part of clusters or listeners.
             service.resolution != Resolution::ClientSideLb
         });
-        // Both are part of clusters: whom servers may be, and whether all take mutual TLS.
+        // Both are part of clusters: the identities of servers, and whether all accept mutual TLS.
         let identities = |endpoints: &Option<Arc<Hashed<Endpoints>>>| {
             endpoints
                 .as_ref()
@@ -185,7 +185,7 @@ impl Builder {
     }
 }
 
-/// One service out of its declarations, the oldest deciding its attributes.
+/// Merges the declarations of one service; the oldest decides its attributes.
 fn unite(declarations: &[&Declared]) -> Option<(Service, Endpoints)> {
     let (first, others) = declarations.split_first()?;
     let mut service = first.service.clone();

@@ -1,7 +1,7 @@
-//! Delegates: HTTP routes that another VirtualService supplies.
+//! Delegates: VirtualServices that supply HTTP routes of another one.
 //!
-//! An entry of the root names a delegate; in its place come the entries of the delegate, each
-//! narrowed to what both match. Delegates have no hosts and delegate no further.
+//! An entry of the root names a delegate and is replaced by the entries of the delegate, each
+//! narrowed to what both match. Delegates have no hosts and cannot delegate further.
 
 use crate::hashed::Hashed;
 use std::{
@@ -16,7 +16,7 @@ use istio_api::networking::v1alpha3::{
 use super::VirtualService;
 use crate::{config::Labels, key::ObjectKey};
 
-/// The objects that routes of `root` are delegated to.
+/// The objects to which `root` delegates routes.
 pub fn named(root: &VirtualService) -> BTreeSet<ObjectKey> {
     let routes = root.config.spec.http.iter();
     let delegates = routes.filter_map(|http| http.delegate.as_ref());
@@ -31,10 +31,10 @@ fn key_of(root: &VirtualService, delegate: &api::Delegate) -> ObjectKey {
     ObjectKey::new(namespace, &delegate.name)
 }
 
-/// `root` with the routes of its delegates in the place of the references to them.
+/// `root` with the references to delegates replaced by their routes.
 ///
-/// A reference to nothing, to an object that has hosts of its own or that is not exported to the
-/// namespace of the root leaves no route.
+/// A reference to a missing object, to one with hosts of its own or to one that is not exported
+/// to the namespace of the root results in no route.
 pub fn merge(
     root: &Arc<Hashed<VirtualService>>,
     lookup: impl Fn(&ObjectKey) -> Option<Arc<Hashed<VirtualService>>>,
@@ -89,8 +89,8 @@ pub fn merge(
     Arc::new(Hashed::new(merged))
 }
 
-/// One entry of the delegate under the entry that names it; `None` when they never match the same
-/// request.
+/// One entry of the delegate, narrowed by the entry that names it; `None` if they never match the
+/// same request.
 fn merge_entry(root: &HttpRoute, delegate: &HttpRoute) -> Option<HttpRoute> {
     let mut merged = delegate.clone();
     merged.name = join(&root.name, &delegate.name);
@@ -114,8 +114,8 @@ fn merge_entry(root: &HttpRoute, delegate: &HttpRoute) -> Option<HttpRoute> {
     Some(merged)
 }
 
-/// Every pair that can match one request. A delegate's match that fits no match of the root takes
-/// the whole entry with it.
+/// All pairs of matches that can match one request. If some match of the delegate conflicts with
+/// all matches of the root, the whole entry is left out.
 fn merge_matches(
     root: &[HttpMatchRequest],
     delegate: &[HttpMatchRequest],
@@ -193,7 +193,7 @@ fn join(root: &str, delegate: &str) -> String {
     }
 }
 
-/// Whether no request can satisfy both. What one side leaves open never conflicts.
+/// Whether no request can satisfy both. An unset field never conflicts.
 fn conflict(root: &HttpMatchRequest, delegate: &HttpMatchRequest) -> bool {
     let cases_differ = root.uri.is_some()
         && delegate.uri.is_some()
@@ -243,7 +243,7 @@ fn text_conflict(root: Option<&StringMatch>, delegate: Option<&StringMatch>) -> 
         return false;
     };
     match (root, delegate) {
-        // Whether two expressions have a text in common is not decided here.
+        // Whether two regular expressions can match the same text is not decided here.
         (MatchType::Regex(_), _) | (_, MatchType::Regex(_)) => true,
         (MatchType::Exact(ours), MatchType::Exact(theirs)) => ours != theirs,
         (MatchType::Exact(_), MatchType::Prefix(_)) => true,

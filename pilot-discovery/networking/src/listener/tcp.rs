@@ -50,7 +50,7 @@ pub struct Context<'a> {
     pub gateway: &'a str,
     /// Port on which connections arrive.
     pub port: u32,
-    /// What it speaks.
+    /// Protocol of the connections.
     pub protocol: Protocol,
     /// The properties of the client that the routes match on.
     pub source: Source<'a>,

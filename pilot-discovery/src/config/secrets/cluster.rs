@@ -1,4 +1,4 @@
-//! Credentials in the Secrets of a cluster.
+//! Credentials from the Secrets of a cluster.
 //!
 //! ```text
 //! accounts of connected gateways ──► plan (pure) ──► review: may the account list Secrets?
@@ -6,9 +6,9 @@
 //!                                         └────────► namespace: list and watch its Secrets
 //! ```
 //!
-//! Pilot reads Secrets only where a gateway may read them itself, and only for as long as such a
-//! gateway is there. Its own account needs `create` of SubjectAccessReviews, and `list` and
-//! `watch` of Secrets in these namespaces.
+//! Pilot reads Secrets only where a gateway may read them itself, and only while such a gateway is
+//! connected. Pilot's own account needs `create` of SubjectAccessReviews, and `list` and `watch`
+//! of Secrets in these namespaces.
 
 mod namespace;
 mod plan;
@@ -34,10 +34,10 @@ use self::{
 };
 use crate::world::{self, Accounts, Command, FromCluster};
 
-/// News of namespaces that wait.
+/// Capacity of the channel for news of namespaces.
 const NEWS: usize = 16;
 
-/// What is counted.
+/// Metrics of the followed cluster.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     lists: list_watch::Metrics,
@@ -50,7 +50,7 @@ impl Metrics {
             lists: list_watch::Metrics {
                 events: registry.counter(
                     "pilot_secret_events_total",
-                    "Secrets that the API server reported as changed or deleted",
+                    "changed and deleted Secrets reported by the API server",
                 ),
                 errors: registry.counter_vec(
                     "pilot_secret_errors_total",
@@ -60,14 +60,14 @@ impl Metrics {
             },
             reviews: registry.counter_vec(
                 "pilot_access_reviews_total",
-                "questions whether an account may list Secrets, by answer",
+                "access reviews of whether an account may list Secrets, by answer",
                 &["result"],
             ),
         }
     }
 }
 
-/// What it works with.
+/// Settings of [`follow`].
 #[derive(Debug)]
 pub struct Options {
     pub timing: Timing,
@@ -76,8 +76,8 @@ pub struct Options {
     pub status: Status,
 }
 
-/// Follows what connected gateways may see, until the process drains. The world must have been
-/// notified that there is a cluster.
+/// Follows what connected gateways may read, until the process drains. The world must already
+/// know that there is a cluster.
 pub async fn follow(client: Client, options: Options, world: world::Handle, drain: drain::Watch) {
     let mut gateways = world.gateways();
     let (news_tx, mut news) = mpsc::channel(NEWS);
@@ -96,7 +96,7 @@ pub async fn follow(client: Client, options: Options, world: world::Handle, drai
         reviews: JoinSet::new(),
         namespaces: BTreeMap::new(),
     };
-    // All that are there count as new.
+    // Gateways that are already connected count as new.
     gateways.mark_changed();
     let mut known = Accounts::new();
     loop {
@@ -135,10 +135,10 @@ struct Cluster {
     api: list_watch::Api,
     status: Status,
     world: world::Handle,
-    /// Namespaces whose first list came or failed.
+    /// Receives namespaces whose first list arrived or failed.
     news: mpsc::Sender<Arc<str>>,
     reviews: JoinSet<(Account, Option<bool>)>,
-    /// Each with one task, which ends with its set.
+    /// One task per namespace, which ends when its set is dropped.
     namespaces: BTreeMap<Arc<str>, JoinSet<()>>,
 }
 
@@ -176,7 +176,7 @@ impl Cluster {
                 }
                 Action::Stop(namespace) => {
                     if let Some(mut task) = self.namespaces.remove(&namespace) {
-                        // Nothing of it may come after what follows.
+                        // It must not send anything after the commands that follow.
                         task.shutdown().await;
                     }
                     self.status.forget(&namespace);

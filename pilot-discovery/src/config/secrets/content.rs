@@ -1,4 +1,4 @@
-//! What of a Secret is a credential.
+//! Reads credentials from Secrets.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,16 +10,16 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate};
 
-/// A value of a Secret by its name; empty when there is none. An error says what is wrong with it,
-/// and nothing of what it is.
+/// Values of a Secret by name; empty if there is none. Errors describe what is wrong without any
+/// of the content.
 pub(super) trait Values {
     fn value(&self, name: &'static str) -> Result<Bytes, String>;
 }
 
-/// What a gateway can use of a Secret at present; nothing if it has none of the names.
+/// The credential in a Secret; `None` if it has none of the names.
 ///
 /// # Errors
-/// What is wrong; never with anything of the content.
+/// What is wrong, without any of the content.
 pub(super) fn credential(
     secret: &impl Values,
     now: SystemTime,
@@ -32,7 +32,7 @@ pub(super) fn credential(
         Ok(value)
     };
     let (mut certificate, mut key) = (secret.value("cert")?, secret.value("key")?);
-    // One name alone is not a pair: many Secrets have something that is called `key`.
+    // One of the two is not a pair: many Secrets have a value named `key`.
     if certificate.is_empty() || key.is_empty() {
         (certificate, key) = (secret.value("tls.crt")?, secret.value("tls.key")?);
     }
@@ -64,10 +64,10 @@ pub(super) fn credential(
     Ok(Some(credential))
 }
 
-/// Whether Envoy can take it: it would refuse the rest of its response as well.
+/// Checks that Envoy accepts it, as it would reject the rest of the response, too.
 fn check(credential: &Credential, now: SystemTime) -> Result<(), String> {
     if credential.certificate.is_empty() != credential.key.is_empty() {
-        return Err("tls.crt and tls.key must both be there".to_owned());
+        return Err("tls.crt and tls.key must both be set".to_owned());
     }
     if !credential.certificate.is_empty() {
         let chain = certificates(&credential.certificate, "the certificate")?;
@@ -93,23 +93,23 @@ fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, 
         .iter()
         .any(|one| X509Certificate::from_der(one).is_err())
     {
-        return Err(format!("{what} contains data that is not a certificate"));
+        return Err(format!("{what} contains an invalid certificate"));
     }
     Ok(found)
 }
 
 fn check_pair(chain: &[CertificateDer<'_>], key: &[u8], now: SystemTime) -> Result<(), String> {
-    let unusable = || "the key is not PEM of an RSA key of 2048 bits or more, or an EC key";
+    let unusable = || "the key is not PEM of an EC key or an RSA key of at least 2048 bits";
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| unusable())?;
     let key = any_supported_type(&key).map_err(|_| unusable())?;
     let public = key.public_key().ok_or_else(unusable)?;
     let (_, public) = SubjectPublicKeyInfo::from_der(&public).map_err(|_| unusable())?;
     let leaf = chain.first().map(|leaf| X509Certificate::from_der(leaf));
     let Some(Ok((_, leaf))) = leaf else {
-        return Err("the first certificate cannot be read".to_owned());
+        return Err("the first certificate is invalid".to_owned());
     };
     if leaf.public_key().subject_public_key.data != public.subject_public_key.data {
-        return Err("the key is not that of the first certificate".to_owned());
+        return Err("the key does not belong to the first certificate".to_owned());
     }
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let ends = leaf.validity().not_after;
@@ -119,7 +119,7 @@ fn check_pair(chain: &[CertificateDer<'_>], key: &[u8], now: SystemTime) -> Resu
     Ok(())
 }
 
-/// Decodes a value as Secrets carry it.
+/// Decodes a value of a Secret.
 pub(super) fn decode(name: &str, base64: &str) -> Result<Bytes, String> {
     use base64::Engine as _;
     let text: String = base64.split_whitespace().collect();

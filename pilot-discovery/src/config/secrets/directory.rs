@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::content::{Values, credential, decode};
 use crate::world::{self, Command};
 
-/// Largest file read.
+/// Maximum size of a file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -46,15 +46,15 @@ impl Values for Secret {
     }
 }
 
-/// What a directory holds, by file and document.
+/// Content of a directory, by file and document.
 #[derive(Debug, Default)]
 struct State {
-    /// Credentials of each file, as they were last good.
+    /// The last good credentials of each file.
     files: BTreeMap<PathBuf, BTreeMap<ObjectKey, Credential>>,
 }
 
 impl State {
-    /// Reads the directory again. A file that is bad now keeps what it held.
+    /// Reads the directory again. A file that is invalid now keeps its previous content.
     fn read(&mut self, dir: &Path) -> std::io::Result<BTreeMap<ObjectKey, Credential>> {
         let mut seen = BTreeSet::new();
         for entry in std::fs::read_dir(dir)? {
@@ -72,7 +72,7 @@ impl State {
                 Err(error) => tracing::warn!(
                     path = %path.display(),
                     error,
-                    "secrets not taken, the last good ones of the file stay in force"
+                    "a file of secrets is invalid; its last good secrets stay in force"
                 ),
             }
             seen.insert(path);
@@ -92,7 +92,7 @@ fn read_file(path: &Path) -> Result<BTreeMap<ObjectKey, Credential>, String> {
         .map_err(|error| error.to_string())?
         .len();
     if size > MAX_BYTES {
-        return Err(format!("{size} bytes, at most {MAX_BYTES} are read"));
+        return Err(format!("it has {size} bytes: want at most {MAX_BYTES}"));
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let mut credentials = BTreeMap::new();
@@ -102,11 +102,11 @@ fn read_file(path: &Path) -> Result<BTreeMap<ObjectKey, Credential>, String> {
         if value.is_null() {
             continue;
         }
-        // The parser's own words would show what it stumbled on.
+        // The parser's own message could contain parts of the secret.
         let secret: Secret = serde_yaml::from_value(value).map_err(|_| {
             format!(
-                "document {index}: no Secret: kind and metadata.name must be texts, data and \
-                 stringData maps of texts"
+                "document {index}: not a Secret: kind and metadata.name must be strings, data and \
+                 stringData maps of strings"
             )
         })?;
         if secret.kind != "Secret" {
@@ -130,8 +130,8 @@ fn read_file(path: &Path) -> Result<BTreeMap<ObjectKey, Credential>, String> {
     Ok(credentials)
 }
 
-/// Sends what the directory holds now, and what changes until the process drains. `first` is
-/// notified when the first reading was sent.
+/// Sends the content of the directory, then its changes until the process drains. `first` is
+/// notified when the content was sent.
 pub async fn follow(
     dir: PathBuf,
     world: world::Handle,
@@ -170,11 +170,11 @@ pub async fn follow(
             Err(error) => tracing::warn!(
                 dir = %dir.display(),
                 error = %error,
-                "directory of secrets not readable, the last good ones stay in force"
+                "cannot read the directory of secrets; the last good ones stay in force"
             ),
         }
         if let Some(first) = first.take() {
-            // The receiver is gone when the start was given up.
+            // The receiver is gone if the start was aborted.
             let _given_up = first.send(());
         }
         tokio::select! {

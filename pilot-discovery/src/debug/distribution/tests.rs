@@ -1,4 +1,4 @@
-//! The page over a world with two proxies.
+//! The page, in a world with two proxies.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -37,7 +37,7 @@ spec:
   trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}
 "#;
 
-/// A connected proxy that answers on request.
+/// A connected proxy that answers only when the test says so.
 struct Peer {
     connection: Connection,
     stream: Stream,
@@ -93,14 +93,14 @@ impl Peer {
         self.entry.update(&self.stream);
     }
 
-    /// Answers everything that comes.
+    /// Answers all pending responses.
     fn answer(&mut self, error: Option<&str>) {
         while let Some(sent) = self.open.pop() {
             self.send(sent.kind, &sent.nonce, error);
         }
     }
 
-    /// Takes over the newest view.
+    /// Follows the newest view.
     fn follow(&mut self) {
         let view = self.connection.view.borrow().clone();
         self.open.extend(self.stream.on_view(view));
@@ -175,7 +175,7 @@ async fn a_proxy_holds_an_object_when_it_took_all_that_is_made_from_it() {
     apply(&state, CONFIG, "v1").await;
     let mut near = Peer::connect(&state, "a").await;
     let mut far = Peer::connect(&state, "b").await;
-    // The rule is private: it does not reach the other one, which does not matter here.
+    // The rule is private: it does not reach the other proxy, which counts as acknowledged.
     let (_, body) = ask(&state, RULE, None).await;
     assert_eq!(body["resourceVersion"], "v1");
     assert_eq!(body["proxies"][0]["pilot"], "pilot-0.istio-system");

@@ -7,11 +7,11 @@ use tokio::sync::watch;
 
 use super::*;
 
-/// Nothing that is waited for takes this long unless it never comes.
+/// Waits fail after this time.
 const PATIENCE: Duration = Duration::from_secs(20);
 const SOON: Duration = Duration::from_millis(1);
 
-/// Addresses by name, `None` for a lookup that fails; and the streams that are open.
+/// Addresses by name, `None` for a failing lookup; and the open streams.
 #[derive(Clone, Default)]
 struct Ports {
     found: Arc<Mutex<BTreeMap<String, Option<Vec<u16>>>>>,
@@ -84,7 +84,7 @@ async fn each_address_has_a_stream_for_as_long_as_it_is_there() {
     network.until(&[(0, 1), (0, 2), (1, 7)]).await;
     network.set("a:1", Some(&[2, 3]));
     network.until(&[(0, 2), (0, 3), (1, 7)]).await;
-    // A lookup that fails says nothing of what is there.
+    // A failed lookup does not close streams.
     network.set("a:1", None);
     network.set("b:1", Some(&[8]));
     network.until(&[(0, 2), (0, 3), (1, 8)]).await;

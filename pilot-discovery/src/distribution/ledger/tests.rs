@@ -1,4 +1,4 @@
-//! Rounds, over worlds that change.
+//! Rounds in changing worlds.
 
 use pilot_networking::kind::Kind;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use pilot_networking::{
 use super::*;
 use pilot_networking::class::{fleet::Membership, group::ClassState};
 
-/// A pilot with one class, and proxies that take what the test says.
+/// A pilot with one class, and proxies that accept what the test says.
 struct World {
     ledger: Ledger,
     mesh: Mesh,
@@ -44,7 +44,7 @@ impl World {
         }
     }
 
-    /// Objects with a cluster each; `Some` version, or gone.
+    /// Objects with one cluster each; `Some` version, or removed.
     fn set(&mut self, objects: impl IntoIterator<Item = (usize, Option<&'static str>)>) {
         let mut manifests = Manifests::clone(&self.manifests);
         for (object, version) in objects {
@@ -88,7 +88,7 @@ impl World {
         self.taken.insert(connection, [Some(self.mesh.version); 5]);
     }
 
-    /// A round; what it reports again, by object: version, held, reached.
+    /// A round; its new reports by object: version, held, reached.
     fn round(&mut self) -> Vec<(usize, String)> {
         let before = self.ledger.resources.clone();
         let state = WorldState {
@@ -134,7 +134,7 @@ fn an_object_is_said_again_when_something_of_it_is_another() {
     world.set([(1, Some("v1")), (2, Some("w1"))]);
     assert_eq!(world.round(), [said(1, "v1 0/0"), said(2, "w1 0/0")]);
     assert_eq!(world.round(), []);
-    // Who has just come does not count before it took something.
+    // A new proxy does not count before it accepted something.
     world.join(7);
     assert_eq!(world.round(), []);
     world.take(7);
@@ -173,11 +173,11 @@ fn a_round_is_bounded_and_changes_come_first() {
     world.set((0..ALL).map(|object| (object, Some("v1"))));
     let rounds = [OBJECTS_PER_ROUND, OBJECTS_PER_ROUND, 10, 0];
     assert_eq!([(); 4].map(|()| world.round().len()), rounds);
-    // A proxy comes: the numbers of all objects follow in time …
+    // A proxy connects: the numbers of all objects follow eventually …
     world.join(7);
     world.take(7);
     assert_eq!(world.round().len(), REFRESHED_PER_ROUND);
-    // … and whatever changes does not wait for them.
+    // … and changes do not wait for them.
     world.set([(ALL - 1, Some("v2"))]);
     let news = world.round();
     assert!(news.contains(&said(ALL - 1, "v2 0/1")));

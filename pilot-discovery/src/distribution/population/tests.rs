@@ -1,4 +1,4 @@
-//! Counts against looking at each proxy, one by one.
+//! Counts, compared with checking every proxy.
 
 use proptest::prelude::*;
 
@@ -29,13 +29,13 @@ fn who_comes_or_moves_is_counted_when_it_took_everything_or_after_some_time() {
     assert_eq!(count(3, [None; 5], start), nothing);
     let almost = [Some(3), Some(3), Some(4), Some(3), Some(2)];
     assert_eq!(count(3, almost, start + 9 * SECOND), nothing);
-    // It is there, and does not hold all.
+    // It is counted, although it does not hold everything.
     assert_eq!(count(3, almost, start + PATIENCE), [[3, 3, 4, 3, 0]]);
     assert_eq!(count(3, [Some(4); 5], start + 11 * SECOND), [[4; 5]]);
-    // It moves: what it took is of another class.
+    // It moves: what it accepted is of another class.
     assert_eq!(count(5, [Some(4); 5], start + 12 * SECOND), nothing);
     assert_eq!(count(5, [Some(5); 5], start + 13 * SECOND), [[5; 5]]);
-    // It moves again, and the time starts over.
+    // It moves again, and the time starts again.
     assert_eq!(count(6, [Some(5); 5], start + 14 * SECOND), nothing);
     assert_eq!(count(6, [Some(5); 5], start + 23 * SECOND), nothing);
     assert_eq!(count(6, [Some(5); 5], start + 24 * SECOND), [[0; 5]]);

@@ -1,4 +1,4 @@
-//! What objects reach, compared with counting from scratch.
+//! What objects reach, compared with computing it from scratch.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ fn config(name: u8, version: u8) -> ConfigRef {
     }
 }
 
-/// Objects are numbers; odd ones do not count.
+/// Objects are numbers; odd ones are not counted.
 fn id(config: &ConfigRef) -> Option<ObjectId> {
     let id: ObjectId = config.object().name.parse().unwrap();
     id.is_multiple_of(2).then_some(id)
@@ -50,8 +50,8 @@ fn worlds() -> impl Strategy<Value = World> {
 }
 
 proptest! {
-    /// An object reaches the class as long as a resource is made from it, and must be taken with
-    /// the view in which it came, changed or left; what others do to its resources is nothing.
+    /// An object reaches the class while a resource is built from it, and must be accepted with the
+    /// view in which it was added, changed or removed; changes by other objects do not matter.
     #[test]
     fn reach_follows_the_sources(steps in prop::collection::vec(worlds(), 1..12)) {
         let mut reach = Reached::default();

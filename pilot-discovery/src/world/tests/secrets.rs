@@ -1,4 +1,4 @@
-//! What gateways are sent of directory and cluster.
+//! Secrets of the directory and the cluster that gateways receive.
 
 use pilot_networking::kind::Kind;
 use std::{sync::Arc, time::Instant};
@@ -28,7 +28,7 @@ spec:
 const PAIR: &str = "kubernetes://shop";
 const ROOTS: &str = "kubernetes://shop-cacert";
 
-/// What the writer does with one gateway.
+/// The writer's steps, for one gateway.
 struct Mutual {
     builder: Builder,
     fleet: Fleet,
@@ -58,7 +58,7 @@ impl Mutual {
         }
     }
 
-    /// The Secrets that it is sent now, what is said of the others, and how many are new of them.
+    /// The Secrets that it receives, the reasons for missing ones, and how many of them are new.
     fn sent(&mut self) -> (Vec<String>, String, u64) {
         let (snapshot, changes) = self.builder.publish();
         self.fleet.follow(&snapshot, &changes, Instant::now());
@@ -96,7 +96,7 @@ fn rights_decide_what_is_sent_of_the_cluster() {
     let account = Account::new("edge", "gateway");
     let mut mutual = Mutual::new(Some(account.clone()));
     let shop = ObjectKey::new("edge", "shop");
-    // Nothing is known: nothing is wrong.
+    // While nothing is known, nothing is reported.
     assert_eq!(mutual.sent(), (vec![], String::new(), 0));
     mutual
         .builder
@@ -118,14 +118,14 @@ fn rights_decide_what_is_sent_of_the_cluster() {
     let (pair, roots) = (mutual.body(PAIR), mutual.body(ROOTS));
     assert!(has(&pair, "one") && has(&pair, "stapled") && !has(&pair, "roots"));
     assert!(has(&roots, "roots") && has(&roots, "revoked") && !has(&roots, "key"));
-    // What cannot be used changes nothing but what is said, once for each name.
+    // An invalid Secret changes only the report, once per name.
     mutual.builder.set_cluster_fault(&shop, "no PEM");
     let (names, said, count) = mutual.sent();
     assert_eq!((names, count), (both, 2));
     assert!(said.contains("no PEM"), "{said}");
     assert_eq!(mutual.body(PAIR), pair);
     assert_eq!(mutual.sent().2, 0);
-    // The namespace is let go.
+    // The namespace is no longer followed.
     mutual.builder.forget_cluster_credentials("edge");
     let (names, said, _) = mutual.sent();
     assert!(names.is_empty() && said.contains("no secret"), "{said}");

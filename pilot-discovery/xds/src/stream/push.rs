@@ -1,4 +1,4 @@
-//! What is sent next, and in which order.
+//! Decides what is sent next, and in which order.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Stream {
-    /// Everything that may be sent now.
+    /// All responses that may be sent now.
     pub(super) fn advance(&mut self) -> Vec<Response> {
         let mut out = Vec::new();
         self.send(Kind::Cluster, &mut out);
@@ -29,8 +29,8 @@ impl Stream {
         out
     }
 
-    /// Listeners, routes and secrets wait for clusters, also while these could not be sent yet
-    /// because of a response before them.
+    /// Whether listeners, routes and secrets wait for clusters, including those that could not be
+    /// sent yet because of an earlier response.
     pub(super) fn awaits_clusters(&self) -> bool {
         let clusters = self.view.sets(Kind::Cluster);
         self.watch(Kind::Cluster).is_some_and(|watch| {
@@ -38,7 +38,7 @@ impl Stream {
         })
     }
 
-    /// Sends what changed of one type, and what is pending_names.
+    /// Sends the changes of one type and its `pending_names`.
     fn send(&mut self, kind: Kind, out: &mut Vec<Response>) {
         let view = self.view.sets(kind);
         let variant = self.variant;
@@ -49,8 +49,8 @@ impl Stream {
             return;
         }
         let mut pending = watch.advance(kind, &view);
-        // Envoy waits for the first answer, even one without anything; for a secret that is not
-        // there it is better to wait for the secret.
+        // Envoy waits for the first response, even if it is empty. For a missing secret it is
+        // better to wait until the secret exists.
         let answer = std::mem::take(&mut watch.pending_answer) && kind != Kind::Secret;
         if kind == Kind::Endpoint {
             self.follow_clusters(&view, &mut pending);
@@ -80,7 +80,7 @@ impl Stream {
         out.push(self.respond(kind, resources, removed, any_put, undo));
     }
 
-    /// Adds the endpoints of clusters that were put: Envoy waits for them, changed or not.
+    /// Adds the endpoints of clusters that were sent: Envoy waits for them, changed or not.
     fn follow_clusters(&mut self, view: &Sets, pending: &mut Pending) {
         if self.warming.is_empty() {
             return;
@@ -99,7 +99,7 @@ impl Stream {
         }
     }
 
-    /// Takes back the clusters that listeners and routes no longer point at.
+    /// Removes the clusters that listeners and routes no longer refer to.
     fn withdraw(&mut self, out: &mut Vec<Response>) {
         let view = self.view.sets(Kind::Cluster);
         let variant = self.variant;

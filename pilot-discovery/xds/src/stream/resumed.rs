@@ -1,4 +1,4 @@
-//! What a proxy that reconnects holds already.
+//! What a reconnecting proxy already holds.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,8 +7,8 @@ use pilot_networking::{manifest::Index, resource::Resource};
 use super::version::parse;
 use crate::{names::Marks, request::Versions, view::Sets};
 
-/// Resources that a reconnecting proxy holds according to `initial`, as far as their names are
-/// known: the difference to `view` is what it lacks.
+/// The resources that a reconnecting proxy holds according to `initial`, as far as their names are
+/// known. The difference to `view` is what has to be sent.
 pub(super) fn held_before(index: &Arc<Index>, view: Sets, initial: &Versions) -> Sets {
     if initial.is_empty() {
         return Sets::default();
@@ -56,7 +56,7 @@ pub(super) fn held_before(index: &Arc<Index>, view: Sets, initial: &Versions) ->
     sent
 }
 
-/// Stands for what a proxy holds of which only the version is known.
+/// Represents a resource that a proxy holds and of which only the version is known.
 pub(super) fn known_by_version(name: &str, version: u64) -> Arc<Resource> {
     Arc::new(Resource {
         name: name.into(),
@@ -66,7 +66,7 @@ pub(super) fn known_by_version(name: &str, version: u64) -> Arc<Resource> {
     })
 }
 
-/// A version that a proxy says it holds; one that is none of ours is not that of `now`.
+/// The version that a proxy says it holds; one that pilot did not assign never equals `now`.
 pub(super) fn version_held(version: &str, now: Option<u64>) -> u64 {
     parse(version).unwrap_or_else(|| !now.unwrap_or(0))
 }

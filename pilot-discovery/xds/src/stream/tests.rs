@@ -1,4 +1,4 @@
-//! The protocol, against a client that keeps to it.
+//! The protocol, with a client that follows it.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ mod client;
 mod plain;
 mod world;
 
-/// Something that happens.
+/// An event of a test.
 #[derive(Clone, Debug)]
 enum Step {
     Publish(World),
-    /// The server takes so many requests.
+    /// The server reads this many requests.
     Take(u8),
-    /// The client takes a response and accepts it or not.
+    /// The client reads a response and accepts or rejects it.
     Deliver(bool),
     Toggle(Kind),
     Reconnect,
@@ -75,7 +75,7 @@ fn run(variant: Variant, steps: Vec<Step>) {
     }
     client.settle();
     if client.refused {
-        // What was refused is said again with the next change of its type.
+        // Changes of a rejected response are sent again with the next change of the type.
         for constant in 1..3 {
             let next = World {
                 constant,

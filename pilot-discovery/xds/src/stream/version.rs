@@ -1,10 +1,10 @@
 //! Versions of resources on the wire.
 
-/// A version as it stands on the wire: 16 hex digits.
+/// A version in its wire form: 16 hex digits.
 pub fn hex(version: u64) -> [u8; 16] {
     std::array::from_fn(|at| {
         let digit = (version >> (60 - 4 * at)) & 0xf;
-        // A digit is below 16.
+        // Cannot fail, as a digit is below 16.
         b"0123456789abcdef"
             .get(digit as usize)
             .copied()
@@ -12,7 +12,7 @@ pub fn hex(version: u64) -> [u8; 16] {
     })
 }
 
-/// Reads what [`hex`] wrote.
+/// Parses the form written by [`hex`].
 pub(super) fn parse(version: &str) -> Option<u64> {
     let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let hex = version.len() == 16 && version.bytes().all(lower);

@@ -1,4 +1,4 @@
-//! The Secrets of one namespace, as the API server tells of them.
+//! The Secrets of one namespace, as reported by the API server.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,14 +18,15 @@ use crate::{
     world::{self, Command, FromCluster},
 };
 
-/// Secrets of a page of a list: each may have a megabyte, which only the API server limits.
+/// Secrets per page of a list: only the API server limits their size, to a megabyte each.
 const PAGE: u32 = 50;
-/// What is held of a namespace; more is left out.
+/// Limits per namespace; Secrets beyond them are left out.
 const LIMITS: Limits = Limits {
     secrets: 4096,
     bytes: 64 << 20,
 };
-/// Types that never hold a credential of a gateway. Some hold worse: they stay where they are.
+/// Types that never contain credentials of a gateway. Some contain other secrets, which pilot
+/// must not read.
 const FOREIGN_TYPES: [&str; 9] = [
     "bootstrap.kubernetes.io/token",
     "helm.sh/release.v1",
@@ -38,7 +39,7 @@ const FOREIGN_TYPES: [&str; 9] = [
     "kubernetes.io/ssh-auth",
 ];
 
-/// What is read of a Secret; the rest is skipped while it is read.
+/// The parts of a Secret that pilot reads; the rest is skipped while parsing.
 #[derive(Clone, Deserialize)]
 pub(super) struct Secret {
     metadata: Metadata,
@@ -99,26 +100,26 @@ impl Values for Data {
 
 #[derive(Clone, Copy)]
 struct Limits {
-    /// Secrets with something for a gateway.
+    /// Number of Secrets with credentials.
     secrets: usize,
-    /// In all of these.
+    /// Total size of these.
     bytes: usize,
 }
 
-/// Puts the Secrets of a namespace into the world.
+/// Sends the Secrets of a namespace to the world.
 pub(super) struct Secrets {
     namespace: Arc<str>,
     world: world::Handle,
-    /// Told once, when the first list came or failed.
+    /// Notified once, when the first list arrived or failed.
     news: Option<mpsc::Sender<Arc<str>>>,
     status: Status,
     limits: Limits,
-    /// Bytes of each Secret that the world has.
+    /// Size of each Secret that the world holds.
     held: BTreeMap<String, usize>,
     bytes: usize,
-    /// Something was left out since the last list began.
+    /// Whether something was left out since the last list began.
     is_full: bool,
-    /// What the present list has had so far.
+    /// Names in the current list so far.
     listed: BTreeSet<String>,
 }
 
@@ -142,7 +143,7 @@ impl Secrets {
         }
     }
 
-    /// Follows them until it is dropped, or the world ends.
+    /// Follows them until it is dropped or the world ends.
     pub(super) async fn run(mut self, api: Api) {
         let others = FOREIGN_TYPES.map(|foreign| format!("type!={foreign}"));
         let target = Target {
@@ -162,7 +163,7 @@ impl Secrets {
             Ok(Some(credential)) => {
                 let size = size(&credential);
                 if !self.hold(name, size) {
-                    // An older content would be a lie, and a new one too much.
+                    // The old content would be outdated, and the new one exceeds the limit.
                     return self.remove(name).await;
                 }
                 let key = ObjectKey::new(&self.namespace, name);
@@ -183,7 +184,7 @@ impl Secrets {
         }
     }
 
-    /// Makes room for a Secret of this size; false when there is none.
+    /// Reserves space for a Secret of this size; `false` if there is none left.
     fn hold(&mut self, name: &str, size: usize) -> bool {
         let before = self.held.get(name).copied();
         let secrets = self.held.len() + usize::from(before.is_none());

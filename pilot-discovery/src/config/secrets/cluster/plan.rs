@@ -1,4 +1,4 @@
-//! What is to be asked and followed, and what is known of each account. Time comes in.
+//! Which accounts to ask about and which namespaces to follow. Pure: time is an argument.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,20 +10,20 @@ use mesh_common::backoff::Backoff;
 use pilot_model::credential::Account;
 use tokio::time::Instant;
 
-/// Answers about accounts without gateways that are kept until their time is over. More are
-/// forgotten at once.
+/// Number of answers about accounts without gateways that are kept until they expire. Further ones
+/// are dropped at once.
 const SPARE: usize = 1024;
 
-/// How long things last.
+/// Durations.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// An account that may read Secrets is asked about again after this.
+    /// Time until an account that may read Secrets is reviewed again.
     pub allowed: Duration,
-    /// One that may not.
+    /// The same for an account that may not.
     pub denied: Duration,
-    /// Between two questions that were not answered: first and longest.
+    /// Delay after a review without an answer: first and longest.
     pub retry: (Duration, Duration),
-    /// A namespace is followed for so long after its last gateway left.
+    /// How long a namespace is followed after its last gateway disconnected.
     pub linger: Duration,
 }
 
@@ -38,22 +38,22 @@ impl Default for Timing {
     }
 }
 
-/// What is to be done.
+/// An instruction to the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Whether the account may list the Secrets of its namespace.
+    /// Ask whether the account may list the Secrets of its namespace.
     Ask(Account),
     /// Follow the Secrets of a namespace.
     Start(Arc<str>),
-    /// Follow them no more, and forget them.
+    /// Stop following the namespace, and forget its Secrets.
     Stop(Arc<str>),
-    /// This is known of the account now.
+    /// Report what is known about the account; `None`: unknown.
     Tell(Account, Option<bool>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
-    /// Ask about it again, or forget it.
+    /// Review the account again, or forget it.
     Account(Account),
     Namespace(Arc<str>),
 }
@@ -63,15 +63,15 @@ struct Known {
     has_gateways: bool,
     /// The last answer.
     answer: Option<bool>,
-    /// When to ask again; `None` while it is asked.
+    /// When to ask again; `None` while a review is in progress.
     due: Option<Instant>,
     backoff: Backoff,
-    /// What was said of it last.
+    /// The last report.
     reported: Option<bool>,
 }
 
 impl Known {
-    /// Its namespace is followed for its sake.
+    /// Whether its namespace is followed because of it.
     fn is_user(&self) -> bool {
         self.has_gateways && self.answer == Some(true)
     }
@@ -79,22 +79,22 @@ impl Known {
 
 #[derive(Debug, Default)]
 struct Namespace {
-    /// Accounts with gateways that may read its Secrets.
+    /// Number of accounts with gateways that may read its Secrets.
     users: usize,
-    /// They were listed, or could not be.
+    /// Whether its Secrets were listed, or listing failed.
     is_listed: bool,
-    /// When it was not followed for long enough.
+    /// When to stop following it, while it has no users.
     ends: Option<Instant>,
 }
 
-/// The state. Every method leaves what is to be done in [`Plan::take`].
+/// The state. Every method adds its instructions to those of [`Plan::take`].
 #[derive(Debug)]
 pub(super) struct Plan {
     timing: Timing,
     accounts: BTreeMap<Account, Known>,
     namespaces: BTreeMap<Arc<str>, Namespace>,
     timers: BTreeSet<(Instant, Timer)>,
-    /// Accounts without gateways.
+    /// Number of accounts without gateways.
     spare: usize,
     actions: Vec<Action>,
 }
@@ -111,12 +111,12 @@ impl Plan {
         }
     }
 
-    /// What is to be done, in order.
+    /// Returns the pending instructions, in order.
     pub(super) fn take(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
 
-    /// When [`Plan::tick`] has something to do.
+    /// When [`Plan::tick`] is due next.
     pub(super) fn next(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
     }
@@ -144,7 +144,7 @@ impl Plan {
         self.count(account, false, now);
     }
 
-    /// The last gateway of an account left.
+    /// The last gateway of an account disconnected.
     pub(super) fn left(&mut self, account: &Account, now: Instant) {
         let Some(known) = self.accounts.get_mut(account) else {
             return;
@@ -161,7 +161,7 @@ impl Plan {
         }
     }
 
-    /// The API server answered; `None` when it did not.
+    /// The API server answered; `None` if it did not.
     pub(super) fn answered(&mut self, account: &Account, answer: Option<bool>, now: Instant) {
         let Some(known) = self.accounts.get_mut(account) else {
             return;
@@ -177,11 +177,11 @@ impl Plan {
                     self.timing.denied
                 }
             }
-            // The last answer stays.
+            // The last answer stays in force.
             None => known.backoff.next(),
         };
         let due = now + pause;
-        // It may have been forgotten and asked about again: the later answer counts.
+        // It may have been forgotten and asked about again meanwhile: the later answer counts.
         if let Some(before) = known.due.replace(due) {
             self.timers
                 .remove(&(before, Timer::Account(account.clone())));
@@ -190,7 +190,7 @@ impl Plan {
         self.count(account, was_user, now);
     }
 
-    /// The Secrets of a namespace were listed for the first time, or could not be.
+    /// The Secrets of a namespace were listed for the first time, or listing failed.
     pub(super) fn listed(&mut self, namespace: &Arc<str>) {
         if let Some(followed) = self.namespaces.get_mut(namespace)
             && !followed.is_listed
@@ -200,7 +200,7 @@ impl Plan {
         }
     }
 
-    /// Does what is due.
+    /// Performs what is due.
     pub(super) fn tick(&mut self, now: Instant) {
         while self.next().is_some_and(|at| at <= now) {
             match self.timers.pop_first() {
@@ -240,8 +240,7 @@ impl Plan {
         }
     }
 
-    /// Follows the namespace for as long as somebody may see it, after something of the account
-    /// changed.
+    /// Updates whether the namespace is followed, after a change of the account.
     fn count(&mut self, account: &Account, was_user: bool, now: Instant) {
         let namespace = &account.namespace;
         let is_user = self.accounts.get(account).is_some_and(Known::is_user);
@@ -270,8 +269,8 @@ impl Plan {
         self.tell(account);
     }
 
-    /// Says what is known, if it is something else than before. Nothing is said of an account that
-    /// may see Secrets until they are there: its gateways are sent all of them at once.
+    /// Reports what is known, if it changed. That an account may read Secrets is reported only once
+    /// they are listed: its gateways then receive all of them at once.
     fn tell(&mut self, account: &Account) {
         let followed = self.namespaces.get(&account.namespace);
         let is_listed = followed.is_some_and(|followed| followed.is_listed);

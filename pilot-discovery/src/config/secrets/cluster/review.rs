@@ -1,4 +1,4 @@
-//! Whether an account may read the Secrets of its namespace: the API server says it
+//! Asks the API server whether an account may read the Secrets of its namespace
 //! (SubjectAccessReview).
 
 use std::{sync::Arc, time::Duration};
@@ -13,9 +13,9 @@ use tokio::sync::Semaphore;
 
 use super::status::Status;
 
-/// Questions at a time.
+/// Maximum number of concurrent reviews.
 const AT_A_TIME: usize = 16;
-/// For one answer.
+/// Timeout of one review.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Asks the API server.
@@ -38,7 +38,7 @@ impl Reviewer {
         }
     }
 
-    /// Whether the account may; `None` when there is no answer, which the status says.
+    /// Whether the account may list Secrets; `None` without an answer, which the status explains.
     pub(super) async fn may_list(&self, account: &Account) -> Option<bool> {
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await.ok()?;
@@ -66,7 +66,7 @@ impl Reviewer {
     }
 }
 
-/// May the account, with the groups that every account is in, list the Secrets of its namespace?
+/// Asks if the account, which is in the groups of all accounts, may list Secrets in its namespace.
 fn question(account: &Account) -> SubjectAccessReview {
     let Account { namespace, name } = account;
     SubjectAccessReview {

@@ -1,4 +1,4 @@
-//! What works and what does not, for the log and a page.
+//! Status of the cluster's Secrets, for logs and a debug page.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,11 +6,11 @@ use mesh_common::list_watch::Failure;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-/// The state of everything that is asked of the API server.
+/// The state of all requests to the API server.
 #[derive(Clone, Debug, Default)]
 pub struct Status(Arc<Mutex<Shown>>);
 
-/// A copy of it.
+/// A copy of the state.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
@@ -27,7 +27,7 @@ pub struct Namespace {
     pub trouble: Option<String>,
     /// Secrets that are held.
     pub secrets: usize,
-    /// There are more, or larger ones, than are held.
+    /// Whether some were left out because of the limits.
     pub is_full: bool,
 }
 
@@ -36,20 +36,20 @@ impl Status {
         self.0.lock().clone()
     }
 
-    /// An access review was answered or not. Logged when that is news.
+    /// Records the result of an access review. Logged if it changed.
     pub(super) fn reviewed(&self, error: Option<&String>) {
         let mut shown = self.0.lock();
         if shown.reviews.as_ref() == error {
             return;
         }
         match error {
-            Some(error) => tracing::warn!(error, "no access review; what was known stays in force"),
-            None => tracing::info!("access reviews are answered again"),
+            Some(error) => tracing::warn!(error, "access review failed; the last answers hold"),
+            None => tracing::info!("access reviews succeed again"),
         }
         shown.reviews = error.cloned();
     }
 
-    /// An attempt to follow a namespace failed. Logged unless the last one ended in the same way.
+    /// Records a failed attempt to follow a namespace. Logged unless the last failure was the same.
     pub(super) fn failed(&self, namespace: &str, failure: &Failure) {
         let error = failure.to_string();
         let mut shown = self.0.lock();
@@ -58,13 +58,13 @@ impl Status {
             tracing::warn!(
                 ns = namespace,
                 error,
-                "Secrets are not followed, what was known stays in force; it is tried again"
+                "cannot follow Secrets; the known ones stay in force, and it is retried"
             );
             shown.trouble = Some(error);
         }
     }
 
-    /// A namespace is followed.
+    /// Records that a namespace is followed.
     pub(super) fn works(&self, namespace: &str) {
         let mut shown = self.0.lock();
         let shown = shown.namespaces.entry(namespace.to_owned()).or_default();
@@ -73,7 +73,7 @@ impl Status {
         }
     }
 
-    /// So many Secrets of a namespace are held. Logged when it is full.
+    /// Records how many Secrets of a namespace are held. Logged when the limits are reached.
     pub(super) fn holds(&self, namespace: &str, secrets: usize, is_full: bool) {
         let mut shown = self.0.lock();
         let shown = shown.namespaces.entry(namespace.to_owned()).or_default();
@@ -81,14 +81,14 @@ impl Status {
             tracing::warn!(
                 ns = namespace,
                 secrets,
-                "more Secrets with certificates than pilot holds of a namespace; \
+                "the namespace has more Secrets with credentials than pilot holds; \
                  the others are left out"
             );
         }
         (shown.secrets, shown.is_full) = (secrets, is_full);
     }
 
-    /// A namespace is not followed any more.
+    /// Records that a namespace is no longer followed.
     pub(super) fn forget(&self, namespace: &str) {
         self.0.lock().namespaces.remove(namespace);
     }

@@ -1,4 +1,4 @@
-//! A client that keeps to the protocol, and notices when the server does not.
+//! A client that follows the protocol, and detects when the server does not.
 
 use pilot_networking::kind::Kind;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,18 +22,18 @@ type Held = BTreeMap<String, (u64, Vec<u8>)>;
 #[derive(Debug)]
 pub(super) struct Client {
     variant: Variant,
-    /// Of the types that it subscribed to.
+    /// Held resources of the types that it subscribed to.
     held: BTreeMap<Kind, Held>,
-    /// Names subscribed to, of the types that are asked for by name.
+    /// Names subscribed to, of the types that are subscribed to by name.
     names: BTreeMap<Kind, BTreeSet<String>>,
-    /// Names that may be sent whatever is held: they were asked for, so many times.
+    /// Names that may be sent even if they are held, and how many times: they were requested.
     asked: BTreeMap<Kind, BTreeMap<String, u32>>,
-    /// Clusters that were put since their endpoints came.
+    /// Clusters received since their endpoints last arrived.
     warming: BTreeSet<String>,
     nonces: BTreeMap<Kind, String>,
-    /// Types that were answered on this stream.
+    /// Types with a response on this stream.
     answered: BTreeSet<Kind>,
-    /// Something was refused: what refers to it may come before it.
+    /// Something was rejected: resources that refer to it may arrive before it.
     pub refused: bool,
     to_server: VecDeque<Request>,
     to_client: VecDeque<Response>,
@@ -42,7 +42,7 @@ pub(super) struct Client {
 }
 
 impl Drop for Client {
-    /// Says how a failure came about.
+    /// Prints what led to a failure.
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}", self.log.join("\n"));
@@ -70,8 +70,8 @@ impl Client {
         client
     }
 
-    /// Loses the connection with all that is under way, and opens another to a server that
-    /// knows nothing of it.
+    /// Loses the connection with all messages in flight, and opens another one to a server without
+    /// any state.
     pub(super) fn reconnect(&mut self, view: View) {
         self.to_server.clear();
         self.to_client.clear();
@@ -90,7 +90,7 @@ impl Client {
                 continue;
             }
             let held = self.held.entry(kind).or_default().clone();
-            // A state-of-the-world stream knows nothing of streams before.
+            // A state-of-the-world stream knows nothing about earlier streams.
             let lacking = names
                 .iter()
                 .filter(|name| self.variant == Variant::Sotw || !held.contains_key(*name));
@@ -116,7 +116,7 @@ impl Client {
         self.to_client.extend(responses);
     }
 
-    /// The server takes the next request, if one is under way.
+    /// The server reads the next request, if there is one.
     pub(super) fn take(&mut self) -> bool {
         let Some(request) = self.to_server.pop_front() else {
             return false;
@@ -127,7 +127,7 @@ impl Client {
         true
     }
 
-    /// Subscribes to a name that nothing refers to, or takes that back.
+    /// Subscribes to a name that nothing refers to, or unsubscribes from it.
     pub(super) fn toggle(&mut self, kind: Kind, name: &str) {
         let names = self.names.entry(kind).or_default().clone();
         if names.contains(name) {
@@ -137,7 +137,7 @@ impl Client {
         }
     }
 
-    /// The client takes the next response, if one is under way.
+    /// The client reads the next response, if there is one.
     pub(super) fn deliver(&mut self, accept: bool) -> bool {
         let Some(response) = self.to_client.pop_front() else {
             return false;
@@ -160,7 +160,7 @@ impl Client {
         true
     }
 
-    /// Everything that the protocol promises of one response.
+    /// Checks everything that the protocol promises for one response.
     fn check(&mut self, response: &Response) {
         let kind = response.kind;
         let held = self.held.entry(kind).or_default();
@@ -173,7 +173,7 @@ impl Client {
             let known = held.get(&name).is_some_and(|(v, _)| *v == resource.version);
             let may = complete
                 || (kind == Kind::Endpoint && self.warming.contains(&name))
-                // After a refusal the server does not know what was kept of it.
+                // After a rejection the server does not know which part of it was kept.
                 || self.refused;
             if known && !may {
                 let times = asked.get_mut(&name).filter(|times| **times > 0);
@@ -199,7 +199,7 @@ impl Client {
             }
         }
         self.answered.insert(kind);
-        // A state-of-the-world server cannot know what a proxy holds from streams before.
+        // A state-of-the-world server cannot know what a proxy holds from earlier streams.
         let blind = self.variant == Variant::Sotw
             && ![Kind::Listener, Kind::Route]
                 .iter()
@@ -237,8 +237,8 @@ impl Client {
         let wanted = self.names.get(&kind);
         for resource in &response.resources {
             let name = resource.name.to_string();
-            // What was unsubscribed from meanwhile is of no use, except where the server may
-            // never learn of it: state-of-the-world requests that are stale are not heard.
+            // Resources that were unsubscribed from meanwhile are dropped, unless the server may
+            // never learn of it: stale state-of-the-world requests are ignored.
             if self.variant == Variant::Sotw
                 || kind.is_wildcard()
                 || wanted.is_some_and(|names| names.contains(&name))
@@ -280,7 +280,7 @@ impl Client {
         self.follow(next, &joins, &leaves);
     }
 
-    /// Changes the names that are subscribed to.
+    /// Changes the subscribed names.
     fn follow(&mut self, kind: Kind, joins: &BTreeSet<String>, leaves: &BTreeSet<String>) {
         if joins.is_empty() && leaves.is_empty() {
             return;
@@ -326,7 +326,7 @@ impl Client {
         self.to_server.push_back(request);
     }
 
-    /// State of the world: says everything again.
+    /// State of the world: sends the complete list again.
     fn wish(&mut self, kind: Kind, error: Option<&str>) {
         let names = self.names.get(&kind).cloned().unwrap_or_default();
         let request = DiscoveryRequest {
@@ -340,7 +340,7 @@ impl Client {
         self.to_server.push_back(request);
     }
 
-    /// Everything under way arrives and is accepted.
+    /// All messages in flight arrive and are accepted.
     pub(super) fn settle(&mut self) {
         for _ in 0..200 {
             let took = self.take();
@@ -349,18 +349,18 @@ impl Client {
                 return;
             }
         }
-        panic!("they never stop talking");
+        panic!("client and server never stop sending");
     }
 
-    /// The server counts it among those that hold everything, and no request is under way that
-    /// it does not know of.
+    /// Whether the server considers everything accepted, and no request that it has not read is in
+    /// flight.
     pub(super) fn has_taken_all(&self) -> bool {
         let kinds = [Kind::Cluster, Kind::Endpoint, Kind::Listener, Kind::Route];
         self.to_server.is_empty() && kinds.into_iter().all(|kind| self.stream.has_taken(kind))
     }
 
-    /// What the server counts as taken up to some view, the client has from that view or a newer
-    /// one. `views` has all of them, by version.
+    /// Checks that what the server counts as accepted up to some view, the client has from that
+    /// view or a newer one. `views` has all of them, by version.
     pub(super) fn has_what_is_counted(&self, views: &BTreeMap<u64, View>) {
         for kind in [Kind::Cluster, Kind::Listener] {
             let Some(taken) = self.stream.taken(kind) else {
@@ -381,7 +381,7 @@ impl Client {
         }
     }
 
-    /// The client holds what it subscribed to, and nothing else.
+    /// Checks that the client holds exactly what it subscribed to.
     pub(super) fn holds(&self, view: &View) {
         for kind in [Kind::Cluster, Kind::Listener] {
             let wanted: Held = view
@@ -404,7 +404,7 @@ impl Client {
                         let empty = pilot_networking::endpoint::empty(&name);
                         assert_eq!(version, empty.version, "{name} is not empty");
                     }
-                    // A route configuration that went is kept while something asks for it.
+                    // A removed route configuration is kept while something subscribes to it.
                     None => {}
                 }
             }
@@ -424,7 +424,7 @@ fn status(message: &str) -> Status {
     }
 }
 
-/// Bodies of the world are text; those that stand for nothing are not.
+/// Bodies of the world are text; those of empty resources are not.
 fn text(body: &[u8]) -> Vec<u8> {
     let known = body.first().is_some_and(u8::is_ascii_digit);
     if known { body.to_vec() } else { b"0".to_vec() }

@@ -1,4 +1,4 @@
-//! Cases worth reading, one by one.
+//! Individual cases, to be read one by one.
 
 use istio_api::{
     envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest},
@@ -63,7 +63,7 @@ fn kinds(responses: &[Response]) -> Vec<Kind> {
     responses.iter().map(|response| response.kind).collect()
 }
 
-/// A stream on which everything is subscribed to and acknowledged.
+/// A stream with subscriptions to everything, all acknowledged.
 fn settled(world: &World) -> (Stream, View) {
     let view = view(world);
     let mut stream = Stream::new(Variant::Delta, view.clone());
@@ -226,7 +226,7 @@ fn a_proxy_that_comes_back_is_sent_only_what_it_lacks() {
             let (_, sent) = ask(&mut stream, &request);
             let expected: &[&str] = match (changed, kind) {
                 (true, Kind::Cluster) => &["c0", "cz"],
-                // Envoy waits for the endpoints of a cluster that was put.
+                // Envoy waits for the endpoints of a cluster that was sent.
                 (true, Kind::Endpoint) => &["c0", "cz"],
                 _ => &[],
             };
@@ -236,7 +236,7 @@ fn a_proxy_that_comes_back_is_sent_only_what_it_lacks() {
             }
             assert_eq!(names(&sent[0]), expected, "{kind:?}");
             if changed && kind == Kind::Cluster {
-                // It goes when listeners and routes are known not to need it.
+                // It is removed once listeners and routes are known not to need it.
                 assert!(sent[0].removed.is_empty());
                 assert!(stream.watch(kind).unwrap().lingering.contains_key("old"));
             }
@@ -301,7 +301,7 @@ fn state_of_the_world_requests_with_an_old_nonce_change_nothing() {
     let (event, sent) = stream.on_request(sotw(Kind::Endpoint, &second[0].nonce, &["c0", "c1"]));
     assert_eq!(event, Event::Subscribed(Kind::Endpoint));
     assert_eq!(names(&sent[0]), ["c1"]);
-    // The same again is an ACK and no more; an empty list ends the subscription.
+    // The same list again is only an ACK; an empty list ends the subscription.
     let (event, none) = stream.on_request(sotw(Kind::Endpoint, &sent[0].nonce, &["c0", "c1"]));
     assert_eq!((event, none.len()), (Event::Ack(Kind::Endpoint), 0));
     let (event, none) = stream.on_request(sotw(Kind::Endpoint, &sent[0].nonce, &[]));
@@ -338,7 +338,7 @@ fn what_is_acknowledged_counts_while_the_next_is_on_its_way() {
         };
         views.push(world.view(views.last().unwrap()));
         sent.extend(stream.on_view(views.last().unwrap().clone()));
-        // The proxy is always one view behind: it is never quiet.
+        // The proxy is always one view behind, so the stream is never idle.
         let clusters = |response: &Response| response.kind == Kind::Cluster;
         if content > 1 {
             let at = sent.iter().position(clusters).unwrap();
@@ -349,7 +349,7 @@ fn what_is_acknowledged_counts_while_the_next_is_on_its_way() {
             assert_eq!(stream.taken(Kind::Cluster), Some(version));
         }
     }
-    // What is refused is not taken.
+    // A rejected response is not counted as accepted.
     let taken = stream.taken(Kind::Cluster);
     let clusters = |response: &Response| response.kind == Kind::Cluster;
     let at = sent.iter().position(clusters).unwrap();

@@ -11,19 +11,19 @@ use proptest::prelude::*;
 
 use crate::view::View;
 
-/// Which resources there are, each with a number that stands for its content.
+/// The resources that exist, each with a number that represents its content.
 #[derive(Clone, Debug, Default)]
 pub(super) struct World {
     pub clusters: [Option<u8>; 4],
     pub endpoints: [u8; 4],
-    /// An assignment that no cluster asks for.
+    /// An assignment without a cluster.
     pub lone: Option<u8>,
     /// Content, and the clusters that it sends traffic to.
     pub routes: [Option<(u8, u8)>; 3],
     /// Content, route configurations, clusters.
     pub listeners: [Option<(u8, u8, u8)>; 3],
     pub inbound: u8,
-    /// Content of one resource of each type that is always there.
+    /// Content of one resource of each type that always exists.
     pub constant: u8,
 }
 
@@ -82,8 +82,8 @@ pub(super) fn worlds() -> impl Strategy<Value = World> {
 }
 
 impl World {
-    /// The view of this world, sharing with `old` what is the same. References to what is not
-    /// there are left out.
+    /// The view of this world, which shares unchanged parts with `old`. References to missing
+    /// resources are left out.
     pub(super) fn view(&self, old: &View) -> View {
         let bit = |mask: u8, at: usize| mask & (1 << at) != 0;
         let clusters = |mask: u8| -> String {
@@ -97,7 +97,7 @@ impl World {
         let (mut c, mut e, mut r, mut l) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (at, content) in self.clusters.iter().enumerate() {
             let Some(content) = content else { continue };
-            // The last one has its endpoints in itself.
+            // The last one contains its endpoints.
             let eds = if at < 3 { " eds" } else { "" };
             c.push((format!("c{at}"), format!("{content}{eds}")));
             if at < 3 {

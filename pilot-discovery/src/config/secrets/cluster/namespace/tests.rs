@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::{metrics::Metrics, world::pace::Pace};
 
-/// A follower with a world of its own, and what it tells others.
+/// A follower with its own world, and the channel on which it sends news.
 struct Test {
     secrets: Secrets,
     world: world::Handle,
@@ -42,7 +42,7 @@ impl Test {
         self.take(Event::Complete).await;
     }
 
-    /// Names of the credentials that the world has, those with a fault with `!`.
+    /// Names of the credentials in the world; `!` marks those with a fault.
     async fn names(&self) -> Vec<String> {
         let names = |snapshot: &Snapshot| {
             let credentials = snapshot.cluster_secrets.credentials.iter();
@@ -86,14 +86,14 @@ async fn a_list_takes_away_what_it_does_not_have() {
     .await;
     assert_eq!(test.names().await, ["a", "b", "c"]);
     assert_eq!(&*test.news.recv().await.unwrap(), "edge");
-    // Trouble changes nothing, nor does a list that is not complete.
+    // Failures change nothing, nor does an incomplete list.
     test.take(Event::Failed(&Failure::Silent)).await;
     test.take(Event::Started).await;
     test.take(Event::Page(vec![roots("b")])).await;
     assert_eq!(test.names().await, ["a", "b", "c"]);
     test.list(vec![vec![roots("b")]]).await;
     assert_eq!(test.names().await, ["b"]);
-    // A bad one keeps what it was, and its name.
+    // An invalid Secret keeps its previous content, and its name.
     let half = secret("b", &[("tls.crt", &one.cert)]);
     test.take(Event::Applied(half.clone())).await;
     test.take(Event::Applied(secret("d", &[("tls.crt", &one.cert)])))
@@ -135,7 +135,7 @@ async fn more_than_is_held_is_left_out() {
         let shown = test.secrets.status.shown();
         shown.namespaces.get("edge").unwrap().is_full
     };
-    // Two fill the bytes, and three the number.
+    // Two reach the limit of bytes, three the limit of Secrets.
     test.list(vec![vec![roots("a"), bad("b"), roots("c")]])
         .await;
     assert!(!full(&test));
@@ -143,10 +143,10 @@ async fn more_than_is_held_is_left_out() {
     assert!(full(&test));
     test.take(Event::Applied(roots("b"))).await;
     assert_eq!(test.names().await, ["a", "c"]);
-    // Changes within what is there are taken.
+    // Changes of Secrets that are held already are accepted.
     test.take(Event::Applied(bad("a"))).await;
     assert_eq!(test.names().await, ["a!", "c"]);
-    // The next list starts over.
+    // The next list starts again without any.
     test.list(vec![vec![roots("c"), bad("d")]]).await;
     assert_eq!(test.names().await, ["c", "d!"]);
     assert!(!full(&test));

@@ -36,7 +36,7 @@ impl Test {
         self.plan.take()
     }
 
-    /// What happens within the next seconds, and after how many of them.
+    /// The actions within the next seconds, with the second of each.
     fn within(&mut self, seconds: u64) -> Vec<(u64, Vec<Action>)> {
         let start = self.now;
         let mut done = Vec::new();
@@ -65,7 +65,7 @@ fn secrets_are_followed_for_those_who_may_see_them() {
     assert_eq!(test.answered(&bad, Some(false)), [Tell(bad, Some(false))]);
     assert_eq!(test.joined(&good), [Ask(good.clone())]);
     assert_eq!(test.answered(&good, Some(true)), [Start("edge".into())]);
-    // Nothing is said before there is something to be sent.
+    // Nothing is reported before the Secrets are listed.
     let reported = [Tell(good, Some(true))];
     assert_eq!(test.listed("edge"), reported);
     assert_eq!(test.listed("edge"), []);
@@ -80,7 +80,7 @@ fn answers_are_kept_for_their_time_and_asked_for_again() {
     }
     test.listed("edge");
     assert_eq!(test.within(60), [(60, vec![Ask(bad.clone())])]);
-    // The right came, and then it goes.
+    // The right is granted, then revoked.
     assert_eq!(
         test.answered(&bad, Some(true)),
         [Tell(bad.clone(), Some(true))]
@@ -112,7 +112,7 @@ fn without_an_answer_the_last_one_stays_and_questions_get_fewer() {
     assert!((30..70).contains(&pauses.len()), "{pauses:?}");
     test.answered(&account, Some(true));
     assert_eq!(test.listed("edge"), [Tell(account.clone(), Some(true))]);
-    // The same with an answer: it stays.
+    // The same with an answer: the account is kept.
     test.within(300);
     for _ in 0..20 {
         assert_eq!(test.answered(&account, None), []);
@@ -133,13 +133,13 @@ fn a_namespace_is_followed_for_a_minute_after_its_last_gateway() {
     assert_eq!(test.within(120), []);
     assert_eq!(test.left(&two), []);
     assert_eq!(test.within(59), []);
-    // Back in time, by an answer that is still good.
+    // Back in time, with an answer that is still valid.
     assert_eq!(test.joined(&two), []);
     assert_eq!(test.left(&two), []);
     let forgotten = |account: &Account| Tell(account.clone(), None);
     let end = vec![forgotten(&one), forgotten(&two), Stop("edge".into())];
     assert_eq!(test.within(60), [(60, end)]);
-    // Back too late: everything starts over, except for the answer.
+    // Back too late: the namespace is listed again; the answers are still known.
     assert_eq!(test.joined(&two), [Start("edge".into())]);
     let known = |account: &Account| Tell(account.clone(), Some(true));
     assert_eq!(test.listed("edge"), [known(&one), known(&two)]);
@@ -159,7 +159,7 @@ fn an_account_that_lost_its_right_ends_the_watch_too() {
     test.listed("edge");
     let reported = [Tell(account.clone(), Some(false))];
     assert_eq!(test.answered(&account, Some(false)), reported);
-    // It is asked again at the same time as the watch ends.
+    // A review is due at the same time as the watch ends.
     let ends = test.within(60);
     let actions: Vec<_> = ends.into_iter().flat_map(|(_, actions)| actions).collect();
     assert_eq!(actions, [Ask(account), Stop("edge".into())]);
@@ -175,7 +175,7 @@ fn accounts_that_left_are_bounded_in_number() {
         test.left(account);
     }
     assert_eq!((test.plan.accounts.len(), test.plan.spare), (SPARE, SPARE));
-    // An answer to a question of before finds nothing.
+    // A late answer about a forgotten account is ignored.
     let gone = accounts.last().unwrap();
     assert_eq!(test.answered(gone, Some(true)), []);
 }
