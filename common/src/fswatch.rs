@@ -13,8 +13,10 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
+mod changes;
 mod files;
 
+pub use changes::{Changes, WatchDied};
 pub use files::{Changed, watch_files};
 
 /// Interval of signals without an event.
@@ -25,10 +27,10 @@ const POLL_WITHOUT_EVENTS: Duration = Duration::from_secs(5);
 
 /// Watches files and directories (recursively), which need not exist yet. After a change, a signal
 /// is sent when nothing has happened for `debounce`, at the latest after ten times that. Signals
-/// that have not been received are merged. Ends when the receiver is dropped.
+/// that have not been received are merged.
 ///
 /// Must be called in a tokio runtime.
-pub fn watch(paths: Vec<PathBuf>, debounce: Duration) -> mpsc::Receiver<()> {
+pub fn watch(paths: Vec<PathBuf>, debounce: Duration) -> Changes {
     let (signal_tx, signal_rx) = mpsc::channel(1);
     let (event_tx, event_rx) = mpsc::channel(1);
     let watched = Watched::new(paths, move |event| {
@@ -40,7 +42,7 @@ pub fn watch(paths: Vec<PathBuf>, debounce: Duration) -> mpsc::Receiver<()> {
         }
     });
     tokio::spawn(run(watched, debounce, event_rx, signal_tx));
-    signal_rx
+    signal_rx.into()
 }
 
 async fn run(
@@ -197,8 +199,8 @@ mod tests {
     const QUIET: Duration = Duration::from_millis(10);
     const LIMIT: Duration = Duration::from_secs(20);
 
-    async fn signaled(changes: &mut mpsc::Receiver<()>) {
-        tokio::time::timeout(LIMIT, changes.recv())
+    async fn signaled(changes: &mut Changes) {
+        tokio::time::timeout(LIMIT, changes.next())
             .await
             .unwrap()
             .unwrap();
@@ -266,7 +268,7 @@ mod tests {
         fs::write(dir.path().join("b"), "b").unwrap();
         signaled(&mut changes).await;
         assert!(
-            tokio::time::timeout(QUIET * 20, changes.recv())
+            tokio::time::timeout(QUIET * 20, changes.next())
                 .await
                 .is_err()
         );

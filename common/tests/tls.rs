@@ -230,7 +230,7 @@ async fn a_change_is_followed_and_new_connections_see_it() {
     let fixture = Fixture::new();
     let server = fixture.server(ClientAuth::Required);
     let (_trigger, watch) = drain::channel();
-    server.follow(&watch);
+    tokio::spawn(server.follow(watch));
     let address = serve(&server, Limits::default()).await;
     let client = fixture.client(Verify::Identities(vec![SERVER.to_owned()]));
     assert!(call(&address, &client, None).await.is_ok());

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use mesh_common::drain;
+use mesh_common::fswatch::{self, WatchDied};
 use mesh_common::mcp::source::Authorize;
-use mesh_common::{drain, fswatch};
 use mesh_core::yaml;
 
 use istio_api::manifest::{Field, FieldError};
@@ -126,12 +127,15 @@ impl Access {
     }
 
     /// Follows the file until the process drains.
-    pub async fn follow(self, drain: drain::Watch) {
+    ///
+    /// # Errors
+    /// When the file is no longer watched.
+    pub async fn follow(self, drain: drain::Watch) -> Result<(), WatchDied> {
         let mut changes = fswatch::watch(vec![self.path.clone()], SETTLE);
         loop {
             tokio::select! {
-                () = drain.signaled() => return,
-                change = changes.recv() => if change.is_none() { return },
+                () = drain.signaled() => return Ok(()),
+                change = changes.next() => change?,
             }
             match read(&self.path) {
                 Ok(Some(list)) if **self.list.load() != list => {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use istio_api::json::{self, Unknown};
 use istio_api::mesh::v1alpha1::MeshConfig;
-use mesh_common::{drain, fswatch};
+use mesh_common::drain;
+use mesh_common::fswatch::{self, WatchDied};
 use mesh_core::yaml;
 use tokio::sync::watch;
 
@@ -78,18 +79,21 @@ fn parse(path: &Path, text: Option<&str>, domain: &str) -> Result<Settings, Stri
 
 /// Sends the settings after every change until the process drains. If the file cannot be read, the
 /// last settings stay in force.
+///
+/// # Errors
+/// When the file is no longer watched.
 pub async fn follow(
     path: PathBuf,
     domain: String,
     settings: watch::Sender<Settings>,
     drain: drain::Watch,
-) {
+) -> Result<(), WatchDied> {
     let mut changes = fswatch::watch(vec![path.clone()], SETTLE);
     let mut last = None;
     loop {
         tokio::select! {
-            () = drain.signaled() => return,
-            change = changes.recv() => if change.is_none() { return },
+            () = drain.signaled() => return Ok(()),
+            change = changes.next() => change?,
         }
         // Any change in the directory of the file is reported.
         let contents = contents(&path);

@@ -13,6 +13,7 @@ use axum::Router;
 use futures::future::BoxFuture;
 use mesh_common::app::{self, App};
 use mesh_common::drain;
+use mesh_common::fswatch::WatchDied;
 use mesh_common::kubeclient::{self, Client};
 use mesh_common::metrics::Registry;
 use mesh_common::tls::CertFiles;
@@ -228,7 +229,7 @@ fn register(
     client: Client,
     registry: &Registry,
     drain: drain::Watch,
-) -> impl Future<Output = ()> + use<> {
+) -> impl Future<Output = Result<(), WatchDied>> + use<> {
     let validation = &args.validation;
     let file = &validation.webhook_config_file;
     let settings = registration::Settings {

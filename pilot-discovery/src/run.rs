@@ -149,7 +149,8 @@ async fn start(args: Args, app: App, bound: oneshot::Sender<Bound>) -> anyhow::R
             () = drain.signaled() => return Ok(()),
             config = ReloadingServerConfig::wait(&files, options) => config,
         };
-        config.follow(drain);
+        app.tasks
+            .keep("server certificate files", config.follow(drain.clone()));
         let incoming = tls::incoming(listener, config, tls::Limits::default())?;
         let server = server(&args).add_service(service(true));
         let signaled = drain.signaled();

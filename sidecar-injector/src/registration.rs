@@ -13,9 +13,10 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration as
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use mesh_common::backoff::Backoff;
+use mesh_common::fswatch::{self, Changes, WatchDied};
 use mesh_common::kubeclient::Client;
 use mesh_common::metrics::{IntCounterVec, Registry};
-use mesh_common::{drain, fswatch, tls};
+use mesh_common::{drain, tls};
 
 use step::Step;
 
@@ -105,20 +106,24 @@ impl Error {
 }
 
 /// Keeps the bundle up to date until the process drains.
+///
+/// # Errors
+/// When the file is no longer watched.
 pub(crate) async fn keep(
     client: Client,
     settings: Settings,
     metrics: Metrics,
     drain: drain::Watch,
-) {
+) -> Result<(), WatchDied> {
     let keeper = Keeper {
         api: Api::all(client),
         settings,
         metrics,
     };
+    let changes = fswatch::watch(vec![keeper.settings.ca_file.clone()], DEBOUNCE);
     tokio::select! {
-        () = drain.signaled() => {}
-        () = keeper.run() => {}
+        () = drain.signaled() => Ok(()),
+        kept = keeper.run(changes) => kept,
     }
 }
 
@@ -129,9 +134,8 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(&self) {
+    async fn run(&self, mut changes: Changes) -> Result<(), WatchDied> {
         let name = self.settings.name.as_str();
-        let mut changes = fswatch::watch(vec![self.settings.ca_file.clone()], DEBOUNCE);
         let one = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let mut events = watcher(self.api.clone(), one).default_backoff().boxed();
         let mut retry = Backoff::new(RETRY.0, RETRY.1);
@@ -141,7 +145,7 @@ impl Keeper {
             let delay = again.unwrap_or_default();
             tokio::select! {
                 () = tokio::time::sleep(delay), if again.is_some() => {}
-                Some(()) = changes.recv() => {}
+                change = changes.next() => change?,
                 event = events.next() => match event {
                     // Own writes come back as events, too, and need no further change.
                     Some(Ok(_)) => {}
@@ -149,7 +153,7 @@ impl Keeper {
                         tracing::debug!(%error, "watch of the webhook registration failed");
                         continue;
                     }
-                    None => return,
+                    None => return Ok(()),
                 },
             }
             self.metrics.attempts.with_label_values(&[name]).inc();
@@ -217,5 +221,29 @@ impl Keeper {
         }
         tls::load_roots(path).map_err(|error| error.to_string())?;
         std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_no_longer_watched_is_an_error() {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let keeper = Keeper {
+            api: Api::all(mesh_common::kubeclient::client(config).unwrap()),
+            settings: Settings {
+                name: "istio-sidecar-injector".to_owned(),
+                suffix: "sidecar-injector.istio.io".to_owned(),
+                revision: "default".to_owned(),
+                ca_file: "/nonexistent/root-cert.pem".into(),
+            },
+            metrics: Metrics::new(&Registry::empty()),
+        };
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        drop(sender);
+        let kept = tokio::time::timeout(Duration::from_secs(20), keeper.run(receiver.into()));
+        assert_eq!(kept.await.unwrap(), Err(WatchDied));
     }
 }

@@ -9,10 +9,11 @@ use crate::registration;
 use crate::webhook::{self, Webhook};
 use anyhow::Context as _;
 use mesh_common::app::{self, App};
+use mesh_common::fswatch::{self, Changes, WatchDied};
 use mesh_common::readiness::{Gate, Readiness};
 use mesh_common::tasks::Tasks;
 use mesh_common::tls::{CertFiles, Limits, ReloadingServerConfig, ServerOptions, incoming};
-use mesh_common::{admission, drain, fswatch, kubeclient};
+use mesh_common::{admission, drain, kubeclient};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -101,12 +102,14 @@ async fn start(bound: Bound, app: App) -> anyhow::Result<()> {
     keep_registration(&args, &app).await?;
     app.monitor(monitoring, axum::Router::new());
     let drain = app.drain();
+    let paths = [&args.inject_config, &args.inject_values, &args.mesh_config];
     app.tasks.keep(
         "configuration",
         follow_configuration(
             args.clone(),
             Arc::clone(&webhook),
             configured,
+            fswatch::watch(paths.map(Clone::clone).to_vec(), DEBOUNCE),
             drain.clone(),
         ),
     );
@@ -168,7 +171,7 @@ async fn serve_webhook(
         tls = ReloadingServerConfig::wait(&files, ServerOptions::https()) => tls,
         () = shutdown.signaled() => return Ok(()),
     };
-    tls.follow(&shutdown);
+    tasks.keep("server certificate files", tls.follow(shutdown.clone()));
     let mut status = tls.status();
     let expiry = webhook.metrics.cert_expiry.clone();
     // Ends with the certificates, which the server has.
@@ -195,19 +198,19 @@ async fn follow_configuration(
     args: Serve,
     webhook: Arc<Webhook>,
     configured: Gate,
+    mut changes: Changes,
     shutdown: drain::Watch,
-) -> anyhow::Result<()> {
+) -> Result<(), WatchDied> {
     let settings = Settings {
         native_sidecars: args.native_sidecars != NativeSidecars::False,
         revision: args.revision.clone(),
     };
     let paths = [&args.inject_config, &args.inject_values, &args.mesh_config];
-    let mut changes = fswatch::watch(paths.into_iter().cloned().collect(), DEBOUNCE);
     let mut compare = tokio::time::interval(COMPARE);
     let mut last = None;
     loop {
         tokio::select! {
-            Some(()) = changes.recv() => {}
+            change = changes.next() => change?,
             _ = compare.tick() => {}
             () = shutdown.signaled() => return Ok(()),
         }
@@ -268,5 +271,25 @@ async fn write_health(
         {
             tracing::warn!(file, %error, "cannot write the health file");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use mesh_common::metrics::Registry;
+
+    #[tokio::test]
+    async fn configuration_that_is_no_longer_watched_is_an_error() {
+        let args = Args::try_parse_from(["sidecar-injector"]).unwrap().serve;
+        let webhook = Arc::new(Webhook::new(Metrics::new(&Registry::empty())));
+        let gate = Readiness::new().gate("configuration");
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        drop(sender);
+        let (_trigger, shutdown) = drain::channel();
+        let follow = follow_configuration(args, webhook, gate, receiver.into(), shutdown);
+        let ended = tokio::time::timeout(Duration::from_secs(20), follow).await;
+        assert_eq!(ended.unwrap(), Err(WatchDied));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use jsonwebtoken::{Validation, decode, decode_header};
-use mesh_common::fswatch;
+use mesh_common::fswatch::{self, WatchDied};
 use mesh_common::readiness::Gate;
 use mesh_common::tasks::Tasks;
 
@@ -86,8 +86,8 @@ impl TokenAuthenticator {
                     }
                 }
                 tokio::select! {
-                    () = &mut end => return,
-                    change = changes.recv() => if change.is_none() { return },
+                    () = &mut end => return Ok::<_, WatchDied>(()),
+                    change = changes.next() => change?,
                 }
             }
         });

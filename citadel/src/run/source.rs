@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
-use futures::stream::{BoxStream, pending};
-use mesh_common::{drain, fswatch};
+use futures::stream::{BoxStream, StreamExt as _, pending};
+use mesh_common::drain;
+use mesh_common::fswatch::{self, Changes, WatchDied};
 
 use crate::args::Args;
 use crate::ca::{Authority, Bundle};
@@ -62,16 +63,15 @@ pub(super) async fn follow(
     args: Args,
     metrics: Metrics,
     drain: drain::Watch,
-) {
-    let signal: BoxStream<'static, ()> = match &*source {
-        Source::SelfSigned(_) => ticks(&args),
+) -> Result<(), WatchDied> {
+    let signal: BoxStream<'static, Result<(), WatchDied>> = match &*source {
+        Source::SelfSigned(_) => ticks(&args).map(Ok).boxed(),
         // `cluster::root` follows it.
-        Source::Secret(_) => return,
+        Source::Secret(_) => return Ok(()),
         Source::Plugged(plugged) => {
             let changes = fswatch::watch(plugged.paths(), DEBOUNCE);
-            Box::pin(futures::stream::unfold(changes, |mut changes| async {
-                changes.recv().await.map(|()| ((), changes))
-            }))
+            let next = |mut changes: Changes| async { Some((changes.next().await, changes)) };
+            futures::stream::unfold(changes, next).boxed()
         }
     };
     let mut signal = std::pin::pin!(signal);
@@ -79,8 +79,11 @@ pub(super) async fn follow(
     tokio::pin!(end);
     loop {
         tokio::select! {
-            () = &mut end => return,
-            next = futures::StreamExt::next(&mut signal) => if next.is_none() { return },
+            () = &mut end => return Ok(()),
+            next = signal.next() => match next {
+                Some(change) => change?,
+                None => return Ok(()),
+            },
         }
         let (source, current) = (Arc::clone(&source), authority.bundle());
         let multi_root = args.authority.multi_root;

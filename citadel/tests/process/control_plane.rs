@@ -66,12 +66,13 @@ async fn certificates_are_renewed_in_place() {
     let config =
         ReloadingServerConfig::load(&files, ServerOptions::grpc(ClientAuth::Required)).unwrap();
     let (trigger, watch) = mesh_common::drain::channel();
-    config.follow(&watch);
+    let following = tokio::spawn(config.follow(watch));
     eventually("renewed", async || {
         fs::read_to_string(&path).is_ok_and(|now| now != first)
     })
     .await;
     eventually("noticed", async || config.status().borrow().reloads >= 1).await;
-    drop((trigger, watch));
+    drop(trigger);
+    following.await.unwrap().unwrap();
     citadel.stop().await;
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{POLL, POLL_WITHOUT_EVENTS, Watched};
+use super::{Changes, POLL, POLL_WITHOUT_EVENTS, Watched};
 
 /// What may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,16 +28,16 @@ const FINISHED: u32 = 8;
 
 /// Watches a directory recursively. A change is reported when nothing has happened for `debounce`,
 /// much sooner if the files were closed or renamed into place, at the latest after ten times
-/// `debounce`. Ends when the receiver is dropped.
+/// `debounce`.
 ///
 /// Must be called in a tokio runtime.
-pub fn watch_files(dir: PathBuf, debounce: Duration) -> mpsc::Receiver<Changed> {
-    let (tell, told) = mpsc::channel(1);
+pub fn watch_files(dir: PathBuf, debounce: Duration) -> Changes<Changed> {
+    let (sender, receiver) = mpsc::channel(1);
     let seen = Arc::new(Seen::default());
     let noting = seen.clone();
     let watched = Watched::new(vec![dir.clone()], move |event| noting.note(event));
-    tokio::spawn(run(watched, dir, debounce, seen, tell));
-    told
+    tokio::spawn(run(watched, dir, debounce, seen, sender));
+    receiver.into()
 }
 
 /// Events that have not been reported yet.
@@ -123,7 +123,7 @@ async fn run(
     dir: PathBuf,
     debounce: Duration,
     seen: Arc<Seen>,
-    tell: mpsc::Sender<Changed>,
+    changes: mpsc::Sender<Changed>,
 ) {
     let period = if watched.has_events() {
         POLL
@@ -134,7 +134,7 @@ async fn run(
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let changed = tokio::select! {
-            () = tell.closed() => return,
+            () = changes.closed() => return,
             _ = poll.tick() => Changed::Anything,
             () = seen.more.notified() => {
                 settle(&seen, debounce).await;
@@ -146,7 +146,7 @@ async fn run(
             watched.refresh();
         }
         // Unlike a mere hint, changes must not get lost.
-        if tell.send(changed).await.is_err() {
+        if changes.send(changed).await.is_err() {
             return;
         }
     }
@@ -180,17 +180,17 @@ mod tests {
     const QUIET: Duration = Duration::from_millis(40);
     const LIMIT: Duration = Duration::from_secs(20);
 
-    async fn told(changes: &mut mpsc::Receiver<Changed>) -> Changed {
-        tokio::time::timeout(LIMIT, changes.recv())
+    async fn reported(changes: &mut Changes<Changed>) -> Changed {
+        tokio::time::timeout(LIMIT, changes.next())
             .await
             .unwrap()
             .unwrap()
     }
 
     /// Waits until `file` is reported.
-    async fn told_of(changes: &mut mpsc::Receiver<Changed>, file: &Path) {
+    async fn wait_for(changes: &mut Changes<Changed>, file: &Path) {
         loop {
-            match told(changes).await {
+            match reported(changes).await {
                 Changed::Files(files) if files.iter().any(|path| path == file) => return,
                 Changed::Files(_) => {}
                 Changed::Anything => panic!("{} alone changed", file.display()),
@@ -205,12 +205,12 @@ mod tests {
         let mut changes = watch_files(dir.clone(), QUIET);
         let file = dir.join("a.yaml");
         fs::write(&file, "a").unwrap();
-        told_of(&mut changes, &file).await;
+        wait_for(&mut changes, &file).await;
         fs::write(dir.join("a.tmp"), "b").unwrap();
         fs::rename(dir.join("a.tmp"), &file).unwrap();
-        told_of(&mut changes, &file).await;
+        wait_for(&mut changes, &file).await;
         fs::remove_file(&file).unwrap();
-        told_of(&mut changes, &file).await;
+        wait_for(&mut changes, &file).await;
     }
 
     #[tokio::test]
@@ -219,13 +219,13 @@ mod tests {
         let dir = dir.path().canonicalize().unwrap();
         let mut changes = watch_files(dir.clone(), QUIET);
         fs::create_dir(dir.join("sub")).unwrap();
-        assert_eq!(told(&mut changes).await, Changed::Anything);
+        assert_eq!(reported(&mut changes).await, Changed::Anything);
         // It is watched from now on.
         let below = dir.join("sub/a.yaml");
         fs::write(&below, "a").unwrap();
-        told_of(&mut changes, &below).await;
+        wait_for(&mut changes, &below).await;
         symlink(&below, dir.join("link")).unwrap();
-        assert_eq!(told(&mut changes).await, Changed::Anything);
+        assert_eq!(reported(&mut changes).await, Changed::Anything);
     }
 
     #[tokio::test]
@@ -239,13 +239,13 @@ mod tests {
         fs::write(around.join("other.yaml"), "a").unwrap();
         fs::write(dir.join("a.yaml"), "a").unwrap();
         assert_eq!(
-            told(&mut changes).await,
+            reported(&mut changes).await,
             Changed::Files(vec![dir.join("a.yaml")])
         );
     }
 
     #[tokio::test]
-    async fn what_changes_while_nobody_listens_is_told_later() {
+    async fn changes_that_are_not_received_yet_are_reported_later() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().canonicalize().unwrap();
         let mut changes = watch_files(dir.clone(), QUIET);
@@ -253,7 +253,7 @@ mod tests {
             fs::write(dir.join(name), "a").unwrap();
             tokio::time::sleep(QUIET * 2).await;
         }
-        told_of(&mut changes, &dir.join("a.yaml")).await;
-        told_of(&mut changes, &dir.join("c.yaml")).await;
+        wait_for(&mut changes, &dir.join("a.yaml")).await;
+        wait_for(&mut changes, &dir.join("c.yaml")).await;
     }
 }

@@ -18,6 +18,7 @@ use super::files::{CertFiles, KeyPair, load_pair, load_roots, not_after};
 use super::reload::{Reloading, Status};
 use super::{Error, H2, peer_identities};
 use crate::drain;
+use crate::fswatch::WatchDied;
 
 /// How the server is verified. Its chain must lead to the trust anchors in any case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,9 +203,15 @@ impl ReloadingClientConfig {
         self.0.replace(Arc::new(config), not_after);
     }
 
-    /// Starts a task that follows the files until the drain begins.
-    pub fn follow(&self, drain: &drain::Watch) {
-        Arc::clone(&self.0).follow(drain);
+    /// Follows the files until the drain begins.
+    ///
+    /// # Errors
+    /// When the files are no longer watched.
+    pub fn follow(
+        &self,
+        drain: drain::Watch,
+    ) -> impl Future<Output = Result<(), WatchDied>> + Send + use<> {
+        Arc::clone(&self.0).follow(drain)
     }
 
     /// Checks the files now. Returns true if their contents are new and in use.

@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{Error, files};
-use crate::{drain, fswatch};
+use crate::drain;
+use crate::fswatch::{self, Changes, WatchDied};
 
 /// How long files must be unchanged before they are read.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -137,23 +138,23 @@ impl<T: Send + Sync + 'static> Reloading<T> {
     }
 
     /// Follows the files until the drain begins.
-    pub(super) fn follow(self: Arc<Self>, drain: &drain::Watch) {
-        let mut changes = fswatch::watch(self.files.clone(), DEBOUNCE);
+    pub(super) async fn follow(self: Arc<Self>, drain: drain::Watch) -> Result<(), WatchDied> {
+        let changes = fswatch::watch(self.files.clone(), DEBOUNCE);
+        self.apply(changes, drain).await
+    }
+
+    async fn apply(&self, mut changes: Changes, drain: drain::Watch) -> Result<(), WatchDied> {
         let end = drain.signaled();
-        tokio::spawn(async move {
-            tokio::pin!(end);
-            // Apply changes between loading and watching.
-            self.reload();
-            loop {
-                tokio::select! {
-                    () = &mut end => return,
-                    change = changes.recv() => match change {
-                        Some(()) => { self.reload(); }
-                        None => return,
-                    },
-                }
+        tokio::pin!(end);
+        // Apply changes between loading and watching.
+        self.reload();
+        loop {
+            tokio::select! {
+                () = &mut end => return Ok(()),
+                change = changes.next() => change?,
             }
-        });
+            self.reload();
+        }
     }
 }
 
@@ -165,4 +166,23 @@ fn digest(paths: &[PathBuf]) -> u64 {
         files::read(path).ok().hash(&mut hasher);
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_that_are_no_longer_watched_are_an_error() {
+        let reloading = Reloading::fixed(Arc::new(()), None);
+        let (trigger, drain) = drain::channel();
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        drop(sender);
+        let ended = reloading.apply(receiver.into(), drain.clone()).await;
+        assert_eq!(ended, Err(WatchDied));
+
+        let (_sender, receiver) = tokio::sync::mpsc::channel(1);
+        trigger.signal();
+        assert_eq!(reloading.apply(receiver.into(), drain).await, Ok(()));
+    }
 }

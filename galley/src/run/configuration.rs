@@ -180,7 +180,7 @@ impl Configuration {
                     () = drain.signaled() => return Ok(()),
                     config = ReloadingServerConfig::wait(&files, options) => config,
                 };
-                config.follow(drain);
+                tasks.keep("server certificate files", config.follow(drain.clone()));
                 self.ready.open();
                 let watch = watch_certificate(config.clone(), self.ready, &registry, drain.clone());
                 tasks.keep("server certificate", watch);

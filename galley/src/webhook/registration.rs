@@ -16,9 +16,10 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration 
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use mesh_common::backoff::Backoff;
+use mesh_common::drain;
+use mesh_common::fswatch::{self, Changes, WatchDied};
 use mesh_common::kubeclient::Client;
 use mesh_common::metrics::Registry;
-use mesh_common::{drain, fswatch};
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 use desired::{Desired, Step};
@@ -96,67 +97,32 @@ impl Metrics {
 }
 
 /// Keeps the object up to date until the process drains.
-pub async fn keep(client: Client, settings: Settings, metrics: Metrics, drain: drain::Watch) {
+///
+/// # Errors
+/// When the files are no longer watched.
+pub async fn keep(
+    client: Client,
+    settings: Settings,
+    metrics: Metrics,
+    drain: drain::Watch,
+) -> Result<(), WatchDied> {
     tokio::select! {
-        () = drain.signaled() => {}
-        () = run(client, settings, metrics) => {}
+        () = drain.signaled() => Ok(()),
+        kept = run(client, settings, metrics) => kept,
     }
 }
 
-async fn run(client: Client, settings: Settings, metrics: Metrics) {
+async fn run(client: Client, settings: Settings, metrics: Metrics) -> Result<(), WatchDied> {
     service::ready(&client, &settings).await;
+    let files = [Some(&settings.ca_file), settings.file.as_ref()];
+    let changes = fswatch::watch(files.into_iter().flatten().cloned().collect(), DEBOUNCE);
     let keeper = Keeper {
         api: Api::all(client.clone()),
         client,
         settings,
         metrics,
     };
-    let files = [
-        Some(&keeper.settings.ca_file),
-        keeper.settings.file.as_ref(),
-    ];
-    let mut changes = fswatch::watch(files.into_iter().flatten().cloned().collect(), DEBOUNCE);
-    let one = watcher::Config::default().fields(&format!("metadata.name={}", keeper.settings.name));
-    let mut events = watcher(keeper.api.clone(), one).default_backoff().boxed();
-    let mut retry = Backoff::new(RETRY.0, RETRY.1);
-    let mut again: Option<Duration> = Some(Duration::ZERO);
-    let mut known = keeper.settings.contents();
-    loop {
-        let delay = again.unwrap_or_default();
-        tokio::select! {
-            () = tokio::time::sleep(delay), if again.is_some() => {}
-            Some(()) = changes.recv() => {
-                // Any change in the directories of the files is reported.
-                let contents = keeper.settings.contents();
-                if contents == known {
-                    continue;
-                }
-                known = contents;
-            }
-            event = events.next() => match event {
-                // Its own writes are reported, too; reconciling then finds nothing to do.
-                Some(Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_))) => {}
-                Some(Ok(_)) => continue,
-                Some(Err(error)) => {
-                    tracing::debug!(target: "validation", "cannot watch the registration: {error}");
-                    continue;
-                }
-                None => return,
-            },
-        }
-        again = match keeper.reconcile().await {
-            Ok(next) => {
-                retry.reset();
-                next
-            }
-            // Another replica wrote first; that may be all that was needed.
-            Err(Error::Api { source, .. }) if class(&source) == "conflict" => Some(Duration::ZERO),
-            Err(error) => {
-                tracing::warn!(target: "validation", "cannot register the webhook: {error}");
-                Some(retry.next())
-            }
-        };
-    }
+    keeper.follow(changes).await
 }
 
 /// Why the object could not be updated.
@@ -180,6 +146,55 @@ struct Keeper {
 }
 
 impl Keeper {
+    /// Reconciles after every change of the object or the files.
+    async fn follow(&self, mut changes: Changes) -> Result<(), WatchDied> {
+        let one =
+            watcher::Config::default().fields(&format!("metadata.name={}", self.settings.name));
+        let mut events = watcher(self.api.clone(), one).default_backoff().boxed();
+        let mut retry = Backoff::new(RETRY.0, RETRY.1);
+        let mut again: Option<Duration> = Some(Duration::ZERO);
+        let mut known = self.settings.contents();
+        loop {
+            let delay = again.unwrap_or_default();
+            tokio::select! {
+                () = tokio::time::sleep(delay), if again.is_some() => {}
+                change = changes.next() => {
+                    change?;
+                    // Any change in the directories of the files is reported.
+                    let contents = self.settings.contents();
+                    if contents == known {
+                        continue;
+                    }
+                    known = contents;
+                }
+                event = events.next() => match event {
+                    // Its own writes are reported, too; reconciling then finds nothing to do.
+                    Some(Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_))) => {}
+                    Some(Ok(_)) => continue,
+                    Some(Err(error)) => {
+                        tracing::debug!(target: "validation", "cannot watch the registration: {error}");
+                        continue;
+                    }
+                    None => return Ok(()),
+                },
+            }
+            again = match self.reconcile().await {
+                Ok(next) => {
+                    retry.reset();
+                    next
+                }
+                // Another replica wrote first; that may be all that was needed.
+                Err(Error::Api { source, .. }) if class(&source) == "conflict" => {
+                    Some(Duration::ZERO)
+                }
+                Err(error) => {
+                    tracing::warn!(target: "validation", "cannot register the webhook: {error}");
+                    Some(retry.next())
+                }
+            };
+        }
+    }
+
     /// Reads the object and writes it at most once; returns how soon to do so again without a
     /// change.
     async fn reconcile(&self) -> Result<Option<Duration>, Error> {
@@ -288,5 +303,33 @@ fn class(error: &kube::Error) -> &'static str {
             _ => "api",
         },
         _ => "connection",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_that_are_no_longer_watched_are_an_error() {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let client = mesh_common::kubeclient::client(config).unwrap();
+        let keeper = Keeper {
+            api: Api::all(client.clone()),
+            client,
+            settings: Settings {
+                name: "istio-galley".to_owned(),
+                namespace: "istio-system".to_owned(),
+                service: "istio-galley".to_owned(),
+                ca_file: "/nonexistent/root-cert.pem".into(),
+                file: None,
+                managed_policy: false,
+            },
+            metrics: Metrics::register(&Registry::empty()),
+        };
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        drop(sender);
+        let kept = tokio::time::timeout(Duration::from_secs(20), keeper.follow(receiver.into()));
+        assert_eq!(kept.await.unwrap(), Err(WatchDied));
     }
 }

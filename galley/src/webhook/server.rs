@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures::FutureExt as _;
 use mesh_common::readiness::Gate;
 use mesh_common::tls::{self, CertFiles, ReloadingServerConfig, ServerOptions, Status};
 use mesh_common::{admission, drain};
@@ -32,7 +33,7 @@ struct Shared {
 /// Serves until the process drains. `ready` is open while the certificate is valid.
 ///
 /// # Errors
-/// If the listener fails.
+/// If the listener fails or the certificate's files are no longer watched.
 pub async fn serve(
     listener: TcpListener,
     files: CertFiles,
@@ -44,11 +45,11 @@ pub async fn serve(
         () = drain.signaled() => return Ok(()),
         config = ReloadingServerConfig::wait(&files, ServerOptions::https()) => config,
     };
-    config.follow(&drain);
+    let files = config.follow(drain.clone());
     let observed = metrics.clone();
     let mut before = Status::default();
     metrics.cert_key_updates.inc();
-    let follow = certificate::watch(config.clone(), ready, drain.clone(), move |end, now| {
+    let observe = certificate::watch(config.clone(), ready, drain.clone(), move |end, now| {
         observed.cert_expiry.set(end.unwrap_or_default());
         let reloads = now.reloads.saturating_sub(before.reloads);
         observed.cert_key_updates.inc_by(reloads);
@@ -59,8 +60,12 @@ pub async fn serve(
     });
     let connections = tls::incoming(listener, config, tls::Limits::default())?;
     let serve = admission::serve(connections, router(metrics), drain);
-    let (served, ()) = tokio::join!(serve, follow);
-    served.context("cannot serve the webhook")
+    tokio::try_join!(
+        async { serve.await.context("cannot serve the webhook") },
+        async { files.await.context("certificate of the webhook") },
+        observe.map(Ok),
+    )?;
+    Ok(())
 }
 
 /// The routes of the webhook.

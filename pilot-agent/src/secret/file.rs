@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mesh_common::fswatch;
+use mesh_common::fswatch::{self, WatchDied};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
@@ -200,8 +200,11 @@ impl Files {
         self.changed.notify_one();
     }
 
-    /// Reads requested files, and reads them again when they change. Never returns.
-    pub async fn run(self: Arc<Self>) {
+    /// Reads requested files, and reads them again when they change. Returns only if that fails.
+    ///
+    /// # Errors
+    /// When files are no longer watched.
+    pub async fn run(self: Arc<Self>) -> Result<(), WatchDied> {
         loop {
             let wanted: Vec<Source> = self.wanted.lock().keys().cloned().collect();
             let paths: Vec<PathBuf> = wanted.iter().flat_map(Source::paths).collect();
@@ -211,12 +214,12 @@ impl Files {
                 self.read_all(&wanted).await;
                 let event = async {
                     match &mut events {
-                        Some(events) => events.recv().await,
+                        Some(events) => events.next().await,
                         None => std::future::pending().await,
                     }
                 };
                 tokio::select! {
-                    _ = event => {}
+                    event = event => event?,
                     () = self.changed.notified() => break,
                 }
             }

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mesh_common::{backoff::Backoff, fswatch};
+use mesh_common::backoff::Backoff;
+use mesh_common::fswatch::{self, WatchDied};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
@@ -66,15 +67,18 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Runs until it is dropped.
-    pub async fn run(self) {
+    /// Runs until it is dropped or fails.
+    ///
+    /// # Errors
+    /// When files are no longer watched.
+    pub async fn run(self) -> Result<(), WatchDied> {
         match self.origin.clone() {
             Origin::Files(directory) => self.follow_files(&directory).await,
             Origin::Authority { .. } => self.keep_issued().await,
         }
     }
 
-    async fn keep_issued(self) {
+    async fn keep_issued(self) -> Result<(), WatchDied> {
         let mut mounted = fswatch::watch(
             vec![self.mesh_root.clone(), self.revocation_list.clone()],
             self.debounce,
@@ -106,7 +110,8 @@ impl Manager {
                             break;
                         }
                     }
-                    Some(()) = mounted.recv() => {
+                    change = mounted.next() => {
+                        change?;
                         let now = self.read_anchors();
                         if now != anchors {
                             tracing::info!("mounted roots have changed, renewing the certificate");
@@ -233,7 +238,7 @@ impl Manager {
         }
     }
 
-    async fn follow_files(self, directory: &Path) {
+    async fn follow_files(self, directory: &Path) -> Result<(), WatchDied> {
         let pair = Source::Pair {
             chain: directory.join(output::CHAIN),
             key: directory.join(output::KEY),
@@ -272,9 +277,7 @@ impl Manager {
                 Err(problem) => self.file_problem(&problem),
             }
             self.write_output();
-            if events.recv().await.is_none() {
-                return;
-            }
+            events.next().await?;
         }
     }
 

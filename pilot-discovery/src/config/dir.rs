@@ -13,7 +13,7 @@ use istio_api::{
 };
 use mesh_common::{
     drain,
-    fswatch::{self, Changed},
+    fswatch::{self, Changed, WatchDied},
 };
 use mesh_core::yaml;
 use pilot_model::key::ObjectKey;
@@ -282,12 +282,15 @@ fn object(collection: &'static Collection, value: &Value) -> Result<(Object, Vec
 
 /// Sends the content of the tree, then its changes until the process drains. `first` is notified
 /// when the content was sent.
+///
+/// # Errors
+/// When the directory is no longer watched.
 pub async fn follow(
     dir: PathBuf,
     world: world::Handle,
     drain: drain::Watch,
     first: oneshot::Sender<()>,
-) {
+) -> Result<(), WatchDied> {
     let mut first = Some(first);
     let mut changes = fswatch::watch_files(dir.clone(), SETTLE);
     let mut tree = Tree::default();
@@ -307,7 +310,7 @@ pub async fn follow(
                     full: None,
                 };
                 if world.send(Command::Apply(batch)).await.is_err() {
-                    return;
+                    return Ok(());
                 }
             }
             Err(error) => tracing::warn!(
@@ -321,11 +324,8 @@ pub async fn follow(
             let _given_up = first.send(());
         }
         tokio::select! {
-            () = drain.signaled() => return,
-            change = changes.recv() => match change {
-                Some(change) => changed = change,
-                None => return,
-            },
+            () = drain.signaled() => return Ok(()),
+            change = changes.next() => changed = change?,
         }
     }
 }

@@ -7,7 +7,8 @@ use istio_api::{
     json::{self, Unknown},
     mesh::v1alpha1::MeshConfig,
 };
-use mesh_common::{drain, fswatch};
+use mesh_common::drain;
+use mesh_common::fswatch::{self, WatchDied};
 use pilot_model::mesh::Mesh;
 
 use crate::world::{self, Command};
@@ -110,24 +111,27 @@ fn list(issues: &[json::FieldIssue]) -> String {
 }
 
 /// Follows the file until the process drains. If it is invalid, the last good one stays in force.
+///
+/// # Errors
+/// When the file is no longer watched.
 pub async fn follow(
     path: std::path::PathBuf,
     defaults: Defaults,
     world: world::Handle,
     drain: drain::Watch,
-) {
+) -> Result<(), WatchDied> {
     let mut changes = fswatch::watch(vec![path.clone()], SETTLE);
     loop {
         tokio::select! {
-            () = drain.signaled() => return,
-            change = changes.recv() => if change.is_none() { return },
+            () = drain.signaled() => return Ok(()),
+            change = changes.next() => change?,
         }
         match read(&path, &defaults) {
             Ok(mesh) if *mesh.config == *world.published().snapshot.mesh.config => {}
             Ok(mesh) => {
                 tracing::info!(path = %path.display(), "mesh config changed");
                 if world.send(Command::Mesh(Box::new(mesh))).await.is_err() {
-                    return;
+                    return Ok(());
                 }
             }
             Err(error) => tracing::warn!(

@@ -7,7 +7,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use mesh_common::{drain, fswatch};
+use mesh_common::drain;
+use mesh_common::fswatch::{self, WatchDied};
 use pilot_model::{credential::Credential, key::ObjectKey};
 use serde::Deserialize;
 
@@ -132,12 +133,15 @@ fn read_file(path: &Path) -> Result<BTreeMap<ObjectKey, Credential>, String> {
 
 /// Sends the content of the directory, then its changes until the process drains. `first` is
 /// notified when the content was sent.
+///
+/// # Errors
+/// When the directory is no longer watched.
 pub async fn follow(
     dir: PathBuf,
     world: world::Handle,
     drain: drain::Watch,
     first: tokio::sync::oneshot::Sender<()>,
-) {
+) -> Result<(), WatchDied> {
     let mut first = Some(first);
     let mut changes = fswatch::watch(vec![dir.clone()], SETTLE);
     let mut state = State::default();
@@ -162,7 +166,7 @@ pub async fn follow(
                 );
                 for command in commands {
                     if world.send(command).await.is_err() {
-                        return;
+                        return Ok(());
                     }
                 }
                 known = now;
@@ -178,8 +182,8 @@ pub async fn follow(
             let _given_up = first.send(());
         }
         tokio::select! {
-            () = drain.signaled() => return,
-            change = changes.recv() => if change.is_none() { return },
+            () = drain.signaled() => return Ok(()),
+            change = changes.next() => change?,
         }
     }
 }
