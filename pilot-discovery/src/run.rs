@@ -172,7 +172,7 @@ fn check_registries(registries: &[String]) -> anyhow::Result<()> {
         anyhow::ensure!(
             name == "MCP",
             "registry {name:?} is not supported; services come from the configuration \
-             (--mcpServerAddrs or --configDir), so leave --registries empty or say MCP"
+             (--mcpServerAddrs or --configDir), so leave --registries empty or set it to MCP"
         );
     }
     Ok(())

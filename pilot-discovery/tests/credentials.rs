@@ -1,4 +1,4 @@
-//! Gateways over mutual TLS and an API server: who is sent which Secrets.
+//! Which Secrets gateways receive, with mutual TLS and an API server.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,13 +37,13 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-/// Nothing that is waited for takes this long unless it never comes.
+/// Waits fail after this time.
 const PATIENCE: Duration = Duration::from_secs(20);
 const SECRETS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 const COLLECTION: &str = "/api/v1/secrets";
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
-/// Gateways of namespace `edge`, and what they ask for.
+/// Gateways of namespace `edge`, and the Secrets that they refer to.
 const CONFIG: &str = "
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -60,7 +60,7 @@ fn listed(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/secrets")
 }
 
-/// A pilot of this process with a mesh of its own.
+/// A pilot in this process, with its own mesh.
 struct Pilot {
     dir: tempfile::TempDir,
     bound: Bound,
@@ -128,7 +128,7 @@ impl Pilot {
         Gateway::open(AggregatedDiscoveryServiceClient::new(channel), account).await
     }
 
-    /// A gateway that says who it is, and proves nothing.
+    /// A gateway without a certificate.
     async fn stranger(&self) -> Gateway {
         let address = format!("http://{}", self.bound.grpc.unwrap());
         let client = AggregatedDiscoveryServiceClient::connect(address).await;
@@ -139,7 +139,7 @@ impl Pilot {
         get(self.bound.monitoring.unwrap(), path).await
     }
 
-    /// Waits until a page is so; each look waits for everything that the writer was told before.
+    /// Waits until a page fulfils `test`; a request waits for all earlier commands to the writer.
     async fn until(&self, path: &str, test: impl Fn(&str) -> bool) -> String {
         let wait = async {
             loop {
@@ -167,7 +167,7 @@ async fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// A router that asks for the secrets of its listener.
+/// A gateway proxy that subscribes to the secrets of its listener.
 struct Gateway {
     requests: mpsc::Sender<DeltaDiscoveryRequest>,
     responses: Streaming<DeltaDiscoveryResponse>,
@@ -324,11 +324,11 @@ async fn a_gateway_is_sent_what_its_account_may_read() {
     assert_eq!(asked[0]["resourceAttributes"]["verb"], "list");
     assert_eq!(asked[0]["resourceAttributes"]["namespace"], "edge");
 
-    // Replaced, while the account stays what it is.
+    // The Secret is replaced; the account is unchanged.
     cluster.apply(COLLECTION, tls_secret("edge", &second));
     assert_eq!(gateway.pair().await, (second.cert, second.key.clone()));
 
-    // What cannot be used changes nothing, and is said.
+    // An invalid Secret changes nothing, and is reported.
     let mixed = Issued {
         cert: first.cert.clone(),
         ..of_shop()
@@ -343,7 +343,7 @@ async fn a_gateway_is_sent_what_its_account_may_read() {
         "{metrics}"
     );
 
-    // Pages know names and no contents.
+    // Pages show names and no contents.
     let page = pilot.page("/debug/credentialz").await;
     assert!(page.contains("\"edge/gateway\":\"allowed\"") && page.contains("\"shop\""));
     assert!(
@@ -358,7 +358,7 @@ async fn a_gateway_is_sent_what_its_account_may_read() {
         assert!(!page.contains("PRIVATE KEY") && !page.contains("inlineBytes"));
     }
 
-    // Nobody of `quiet` is here, and nobody asked for all Secrets.
+    // No gateway of `quiet` is connected, and pilot never requests Secrets of all namespaces.
     assert_eq!(cluster.requests(&listed("quiet")), [""; 0]);
     assert_eq!(cluster.requests(COLLECTION), [""; 0]);
     drop((gateway, drain));
@@ -381,7 +381,7 @@ async fn others_of_the_namespace_are_not_sent_it() {
     let mut denied = pilot.gateway("curious").await;
     let mut allowed = pilot.gateway("gateway").await;
     assert_eq!(allowed.pair().await, (shop.cert, shop.key));
-    // Roots are public, to whoever is of the mesh.
+    // Roots are public within the mesh.
     let roots = denied.next().await;
     assert_eq!(names(&roots), ["kubernetes://shop-cacert"]);
     assert!(matches!(roots[0].r#type, Some(Type::ValidationContext(_))));
@@ -392,7 +392,7 @@ async fn others_of_the_namespace_are_not_sent_it() {
         status.contains("without a certificate of the mesh"),
         "{status}"
     );
-    // The stranger is asked about nothing, and told nothing.
+    // The gateway without a certificate causes no review and receives nothing.
     let users = cluster.access_reviews();
     let mut users: Vec<_> = users
         .iter()
@@ -445,7 +445,7 @@ async fn a_namespace_is_let_go_after_its_last_gateway() {
     let page = pilot.until("/debug/credentialz", |page| page.contains("\"secrets\":[]"));
     assert!(page.await.contains("\"namespaces\":{}"));
 
-    // It comes back; its account is known still.
+    // It reconnects; the answer about its account is still valid.
     let mut gateway = pilot.gateway("gateway").await;
     gateway.pair().await;
     assert_eq!(cluster.access_reviews().len(), 1);
@@ -467,7 +467,7 @@ async fn secrets_outlast_the_api_server() {
     cluster.down().await;
     let trouble = |page: &str| page.contains("cannot be reached");
     pilot.until("/debug/credentialz", trouble).await;
-    // Another one of the account is sent them as before.
+    // Another gateway of the account receives them as before.
     let mut another = pilot.gateway("gateway").await;
     assert_eq!(another.pair().await.0, first.cert);
     cluster.apply(COLLECTION, tls_secret("edge", &second));

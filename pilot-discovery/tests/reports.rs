@@ -1,4 +1,4 @@
-//! A pilot with proxies tells galleys what the proxies hold.
+//! A pilot reports to galleys what its proxies hold.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,7 +38,7 @@ use tokio::{
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Streaming, transport::Server};
 
-/// Nothing that is waited for takes this long unless it never comes.
+/// Waits fail after this time.
 const PATIENCE: Duration = Duration::from_secs(20);
 const CLUSTERS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 const LISTENERS: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
@@ -69,10 +69,10 @@ impl Authorize for Everybody {
     }
 }
 
-/// What was said of the rule, in order: version, held, reached. `None` when it was taken back.
+/// Reports about the rule, in order: version, held, reached. `None`: the report was removed.
 type Said = Vec<Option<(String, u32, u32)>>;
 
-/// Writes down what it is told.
+/// Records the reports that it receives.
 #[derive(Clone)]
 struct Galley {
     address: SocketAddr,
@@ -160,7 +160,7 @@ impl Galley {
         galley
     }
 
-    /// Waits until the last that was said is so.
+    /// Waits until the last report fulfils `test`.
     async fn until(
         &self,
         what: &str,
@@ -176,7 +176,7 @@ impl Galley {
         last.map_or_else(String::new, |(version, ..)| version)
     }
 
-    /// Waits until so many of so many proxies hold the rule; its version.
+    /// Waits until `held` of `reached` proxies hold the rule; returns its version.
     async fn held(&self, held: u32, reached: u32) -> String {
         let what = format!("{held} of {reached}");
         let wanted = (held, reached);
@@ -187,7 +187,7 @@ impl Galley {
     }
 }
 
-/// A sidecar of namespace `a` that asks for clusters and listeners.
+/// A sidecar of namespace `a` that subscribes to clusters and listeners.
 struct Proxy {
     requests: mpsc::Sender<DiscoveryRequest>,
     responses: Streaming<DiscoveryResponse>,
@@ -281,7 +281,7 @@ impl Pilot {
         }
     }
 
-    /// Writes the rule with another number of connections, or takes it away.
+    /// Writes the rule with a number of connections, or deletes it.
     fn write(&self, connections: Option<u32>) {
         let text = match connections {
             Some(connections) => CONFIG.replace(": 7}", &format!(": {connections}}}")),
@@ -313,7 +313,7 @@ async fn every_galley_is_told_how_many_proxies_hold_an_object() {
     }
     assert_eq!(galley.held(2, 2).await, first);
 
-    // One takes the change, and one refuses it.
+    // One proxy accepts the change, and one rejects it.
     pilot.write(Some(8));
     let second = galley.held(0, 2).await;
     assert_ne!(second, first);
@@ -322,7 +322,7 @@ async fn every_galley_is_told_how_many_proxies_hold_an_object() {
     assert_eq!(galley.held(1, 2).await, second);
     assert_eq!(other.held(1, 2).await, second);
 
-    // The next change says it again; both take that.
+    // The next change contains it again; both accept that.
     pilot.write(Some(9));
     proxy.answer(None).await;
     stubborn.answer(None).await;
@@ -331,7 +331,7 @@ async fn every_galley_is_told_how_many_proxies_hold_an_object() {
     assert!(!galley.said.borrow().contains(&never));
     assert_eq!(other.held(2, 2).await, third);
 
-    // One goes, and the rule goes.
+    // One proxy disconnects, and the rule is deleted.
     drop(stubborn);
     assert_eq!(galley.held(1, 1).await, third);
     pilot.write(None);
