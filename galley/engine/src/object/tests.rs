@@ -176,7 +176,7 @@ fn what_is_no_object_says_what_is_missing() {
         (
             "apiVersion: v1\nkind: Service\nmetadata: {name: a/b}\n",
             "metadata.name",
-            "no name",
+            "not a valid name",
         ),
     ];
     for (text, path, message) in cases {
