@@ -53,6 +53,14 @@ impl Kind {
         collections::by_gvk(group, kind).expect("known kind")
     }
 
+    /// Any change of it makes everything again.
+    pub(crate) fn makes_everything(self) -> bool {
+        matches!(
+            self,
+            Self::Sidecar | Self::PeerAuthentication | Self::Policy | Self::MeshPolicy
+        )
+    }
+
     /// Slots are few, so that steps meet the same objects again.
     pub(crate) fn key(self, slot: u8) -> ObjectKey {
         let slot = usize::from(slot % 6);

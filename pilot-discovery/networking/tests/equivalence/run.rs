@@ -233,11 +233,15 @@ fn credential(content: u8) -> Credential {
 
 /// In which order the final state is read.
 #[derive(Clone, Copy, Debug)]
-enum Order {
+pub(crate) enum Order {
     Ascending,
     Descending,
     /// One object a snapshot, with the proxies there from the start.
     Gradually,
+}
+
+impl Order {
+    pub(crate) const ALL: [Self; 3] = [Self::Ascending, Self::Descending, Self::Gradually];
 }
 
 impl State {
@@ -290,7 +294,7 @@ impl State {
 }
 
 /// Runs the batches; the first place where a class differs from what is made at once.
-pub(crate) fn difference(batches: &[Vec<Step>]) -> Option<String> {
+pub(crate) fn difference(batches: &[Vec<Step>], orders: &[Order]) -> Option<String> {
     let mut world = World::new();
     let mut held: BTreeMap<u8, Sides> = BTreeMap::new();
     for (at, batch) in batches.iter().enumerate() {
@@ -298,7 +302,7 @@ pub(crate) fn difference(batches: &[Vec<Step>]) -> Option<String> {
             world.step(step);
         }
         let affected = world.publish();
-        for order in [Order::Ascending, Order::Descending, Order::Gradually] {
+        for order in orders.iter().copied() {
             let (snapshot, fleet) = world.state.made_at_once(order);
             if let Some(what) = compare_snapshots(&world.snapshot, &snapshot) {
                 return Some(format!("batch {at}, {order:?}: {what}"));

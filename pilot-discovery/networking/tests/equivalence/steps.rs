@@ -28,8 +28,16 @@ pub(crate) enum Step {
     Right(u8, Option<bool>),
 }
 
+/// Policies and Sidecars make everything again, which hides what a smaller change forgets; the
+/// other kinds are more frequent.
 fn kind() -> impl Strategy<Value = Kind> {
-    prop::sample::select(Kind::ALL.to_vec())
+    let (again, small) = Kind::ALL
+        .into_iter()
+        .partition::<Vec<Kind>, _>(|kind| kind.makes_everything());
+    prop_oneof![
+        1 => prop::sample::select(again),
+        3 => prop::sample::select(small),
+    ]
 }
 
 /// Mostly plain values, so that objects fit together often enough to matter.
@@ -58,10 +66,40 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// One change is seen alone most often, as what others make again hides what it forgets.
+fn batch() -> impl Strategy<Value = Vec<Step>> {
+    prop_oneof![2 => vec(step(), 1), 1 => vec(step(), 2..6)]
+}
+
+/// All proxies, with objects of every kind for them and for each other to meet.
+fn full() -> impl Strategy<Value = Vec<Step>> {
+    let places = Kind::ALL
+        .into_iter()
+        .flat_map(|kind| (0..6).map(move |slot| (kind, slot)));
+    let places: Vec<(Kind, u8)> = places.collect();
+    let objects = vec(prop::option::of(choices()), places.len());
+    objects.prop_map(move |objects| {
+        let mut steps = start();
+        let put = places.iter().zip(objects);
+        steps.extend(
+            put.filter_map(|((kind, slot), choices)| Some(Step::Put(*kind, *slot, choices?))),
+        );
+        steps
+    })
+}
+
 /// A start with some proxies and objects, then batches of changes.
 pub(crate) fn batches() -> impl Strategy<Value = Vec<Vec<Step>>> {
-    let start = vec(step(), 0..24);
-    (start, vec(vec(step(), 1..6), 1..6)).prop_map(|(start, mut batches)| {
+    after(vec(step(), 0..24))
+}
+
+/// A full mesh, then batches of changes.
+pub(crate) fn batches_in_full_mesh() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    after(full())
+}
+
+fn after(start: impl Strategy<Value = Vec<Step>>) -> impl Strategy<Value = Vec<Vec<Step>>> {
+    (start, vec(batch(), 1..6)).prop_map(|(start, mut batches)| {
         batches.insert(0, start);
         batches
     })
