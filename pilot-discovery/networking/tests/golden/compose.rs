@@ -36,7 +36,7 @@ pub(crate) struct All {
     pub(crate) listeners: Vec<Resource>,
     pub(crate) routes: Vec<Resource>,
     pub(crate) secrets: Vec<Resource>,
-    skipped: Vec<Skipped>,
+    pub(crate) skipped: Vec<Skipped>,
 }
 
 impl All {
@@ -166,8 +166,8 @@ fn services<'a>(
 }
 
 fn outbound(client: &Client<'_>, all: &mut All) {
-    for port in client.scope.by_port.keys() {
-        let inputs = listener::outbound::gather_port(client, *port);
+    for port in listener::outbound::ports(client) {
+        let inputs = listener::outbound::gather_port(client, port);
         let built = listener::outbound::build(&inputs);
         let listeners = all.take(built);
         all.listeners.extend(listeners);

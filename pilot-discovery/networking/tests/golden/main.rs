@@ -15,6 +15,7 @@
 use std::path::{Path, PathBuf};
 
 mod alias;
+mod classes;
 mod compose;
 mod envoy;
 mod fixture;
