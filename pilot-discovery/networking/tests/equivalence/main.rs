@@ -19,6 +19,7 @@ mod proxies;
 mod run;
 mod steps;
 
+use pilot_networking::kind::Kind as ResourceKind;
 use proptest::{
     prelude::*,
     test_runner::{Config, TestError, TestRunner},
@@ -73,4 +74,14 @@ fn incremental_equals_from_scratch_in_a_full_mesh() {
 fn every_kind_of_step_changes_some_manifest() {
     let without = steps::without_effect();
     assert!(without.is_empty(), "steps that change nothing: {without:?}");
+}
+
+/// Nothing equals nothing: each kind of resource has to be there.
+#[test]
+fn every_kind_of_resource_is_made() {
+    let mut steps = steps::start();
+    steps.push(Step::Credential(false, 2, Some(1)));
+    let (clients, servers) = run::kinds(&steps);
+    assert_eq!(clients, ResourceKind::ALL);
+    assert_eq!(servers, [ResourceKind::Cluster, ResourceKind::Listener]);
 }

@@ -16,6 +16,7 @@ use istio_api::{
 use pilot_model::{
     builder::Builder,
     credential::{Account, Credential},
+    host::Host,
     key::ObjectKey,
     mesh::Mesh,
     snapshot::Snapshot,
@@ -354,6 +355,24 @@ pub(crate) fn manifests(batches: &[Vec<Step>]) -> Vec<String> {
     sides.collect()
 }
 
+/// Kinds of resources that some proxy holds as a client, and that some proxy holds as a server.
+pub(crate) fn kinds(batch: &[Step]) -> (Vec<ResourceKind>, Vec<ResourceKind>) {
+    let mut world = World::new();
+    batch.iter().for_each(|step| world.step(step));
+    world.publish();
+    let ids = world.state.connected.iter();
+    let sides: Vec<Sides> = ids
+        .map(|id| world.fleet.sides((*id).into()).expect("connected"))
+        .collect();
+    let held = |side: fn(&Sides) -> &Manifests| {
+        let kinds = ResourceKind::ALL.into_iter();
+        kinds
+            .filter(|kind| sides.iter().any(|sides| !side(sides)[*kind].is_empty()))
+            .collect()
+    };
+    (held(|sides| &sides.outbound), held(|sides| &sides.inbound))
+}
+
 fn compare_snapshots(one: &Snapshot, other: &Snapshot) -> Option<String> {
     if one.configs != other.configs {
         return Some(format!(
@@ -367,7 +386,21 @@ fn compare_snapshots(one: &Snapshot, other: &Snapshot) -> Option<String> {
             one.unconverted, other.unconverted
         ));
     }
-    None
+    // The indices, too: what is left in one by mistake has an effect later only.
+    let indices = |snapshot: &Snapshot| {
+        let all = Host::new("*");
+        let hosts: BTreeSet<Host> = snapshot.hosts_below(&all).cloned().collect();
+        (hosts, snapshot.aliases.clone(), snapshot.by_address.clone())
+    };
+    let (left, right) = (indices(one), indices(other));
+    if left != right {
+        return Some(format!("indices: {left:?} instead of {right:?}"));
+    }
+    if one.services != other.services || one.endpoints != other.endpoints {
+        return Some("services or their endpoints differ".to_owned());
+    }
+    (one.lookup != other.lookup)
+        .then(|| format!("looked at: {:?} instead of {:?}", one.lookup, other.lookup))
 }
 
 fn compare(one: &Manifests, other: &Manifests) -> Option<String> {
