@@ -66,3 +66,31 @@ impl Changes {
         rest.is_endpoints_only()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_and_credentials_leave_the_rest_as_it_is() {
+        let endpoints = Changes {
+            endpoints: [Host::new("web")].into(),
+            addresses: ["10.0.0.1".into()].into(),
+            versions: true,
+            ..Changes::default()
+        };
+        assert!(!endpoints.is_empty() && Changes::default().is_empty());
+        assert!(endpoints.is_endpoints_only() && endpoints.is_endpoints_or_secrets());
+        let secrets = Changes {
+            credentials: [ObjectKey::new("a", "cert")].into(),
+            rights: [Account::new("a", "edge")].into(),
+            ..endpoints.clone()
+        };
+        assert!(!secrets.is_endpoints_only() && secrets.is_endpoints_or_secrets());
+        let services = Changes {
+            services: [Host::new("web")].into(),
+            ..endpoints
+        };
+        assert!(!services.is_endpoints_only() && !services.is_endpoints_or_secrets());
+    }
+}

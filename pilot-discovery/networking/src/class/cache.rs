@@ -96,3 +96,43 @@ pub struct Cache {
     /// Virtual hosts of one service or VirtualService.
     pub virtual_hosts: Shared<route::outbound::virtual_hosts::Built>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn double(number: &usize) -> usize {
+        number * 2
+    }
+
+    #[test]
+    fn equal_inputs_share_one_value_while_it_is_held() {
+        let mut shared = Shared::default();
+        let one = shared.get_or_build(&1, double);
+        let again = shared.get_or_build(&1, double);
+        assert!(Arc::ptr_eq(&one, &again));
+        assert_eq!((*one, shared.hits(), shared.misses()), (2, 1, 1));
+        drop((one, again));
+        shared.get_or_build(&1, double);
+        assert_eq!((shared.hits(), shared.misses()), (1, 2));
+    }
+
+    #[test]
+    fn what_is_not_held_is_forgotten_in_time() {
+        let mut shared = Shared::default();
+        let held: Vec<Arc<usize>> = (0..1024).map(|n| shared.get_or_build(&n, double)).collect();
+        // None is free yet, so the next look waits until there are twice as many.
+        held.iter().enumerate().for_each(|(n, value)| {
+            assert!(Arc::ptr_eq(value, &shared.get_or_build(&n, double)));
+        });
+        let last = shared.get_or_build(&1024, double);
+        assert_eq!((shared.values.len(), shared.sweep_at), (1025, 2050));
+        drop(held);
+        for n in 2000..3026 {
+            shared.get_or_build(&n, double);
+        }
+        // `last`, and what was just made, are all that is held.
+        assert_eq!((shared.values.len(), shared.sweep_at), (2, 1024));
+        assert!(Arc::ptr_eq(&last, &shared.get_or_build(&1024, double)));
+    }
+}

@@ -69,3 +69,39 @@ pub(super) fn note<'a>(
         next.skipped.insert(unit.into(), skipped);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_already_is_not_touched() {
+        let value = Arc::new(1);
+        let mut map = OrdMap::unit("a", value.clone());
+        let before = map.clone();
+        assert_eq!(replace(&mut map, &"a", Some(&value)), None);
+        assert_eq!(replace(&mut map, &"b", None), None);
+        assert!(map.ptr_eq(&before));
+        let other = Arc::new(1);
+        assert_eq!(replace(&mut map, &"a", Some(&other)), Some(Some(value)));
+        assert_eq!(replace(&mut map, &"a", None), Some(Some(other)));
+        assert!(map.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_noted_of_a_unit_that_left_out_nothing() {
+        let mut next = Manifests::default();
+        let before = next.clone();
+        note(&mut next, "unit".to_owned(), &[]);
+        assert!(next.skipped.ptr_eq(&before.skipped));
+        let one = Skipped {
+            metric: "metric",
+            reason: "reason".to_owned(),
+            source: None,
+        };
+        note(&mut next, "unit".to_owned(), [&one]);
+        assert_eq!(next.skipped.get("unit").map(|all| all.len()), Some(1));
+        note(&mut next, "unit".to_owned(), &[]);
+        assert!(next.skipped.is_empty());
+    }
+}
