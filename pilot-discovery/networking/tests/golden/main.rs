@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 mod alias;
 mod classes;
 mod compose;
+mod egress;
 mod envoy;
 mod fixture;
 mod keys;

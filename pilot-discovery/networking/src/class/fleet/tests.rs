@@ -70,6 +70,13 @@ fn put(builder: &mut Builder, kind: &str, spec: &impl Message) -> (Arc<Snapshot>
     builder.publish()
 }
 
+/// Numbers of members of the classes of clients and of servers.
+fn members(fleet: &Fleet) -> (Vec<usize>, Vec<usize>) {
+    let outbound = fleet.outbound_classes().map(|(_, members)| members);
+    let inbound = fleet.inbound_classes().map(|(_, members)| members);
+    (outbound.collect(), inbound.collect())
+}
+
 #[test]
 fn a_new_class_of_clients_makes_room() {
     let snapshot = Snapshot::default();
@@ -96,6 +103,8 @@ fn classes_have_numbers_of_their_own() {
         (known, fleet.len(), fleet.is_empty()),
         (vec![1, 2], 2, false)
     );
+    fleet.connect(3, sidecar("a"), &snapshot, Instant::now());
+    assert_eq!(members(&fleet), (vec![2, 1], vec![2, 1]));
     let states = fleet.class_states();
     let ids: BTreeSet<ClassId> = states.iter().map(|state| state.id).collect();
     assert_eq!(ids.len(), 4);
@@ -123,11 +132,6 @@ fn a_proxy_that_moves_leaves_its_classes() {
     let after = fleet.get(1).unwrap().membership;
     assert!(before.outbound != after.outbound && before.inbound != after.inbound);
     assert_eq!(after.since, snapshot.version);
-    let members = |fleet: &Fleet| -> (Vec<usize>, Vec<usize>) {
-        let outbound = fleet.outbound_classes().map(|(_, members)| members);
-        let inbound = fleet.inbound_classes().map(|(_, members)| members);
-        (outbound.collect(), inbound.collect())
-    };
     assert_eq!(members(&fleet), (vec![0, 1], vec![0, 1]));
     fleet.follow(&snapshot, &Changes::default(), start + KEEP_EMPTY);
     assert_eq!(members(&fleet), (vec![1], vec![1]));
@@ -137,22 +141,23 @@ fn a_proxy_that_moves_leaves_its_classes() {
 fn secrets_that_are_newly_left_out_are_counted() {
     let now = Instant::now();
     let mut builder = Builder::new(Mesh::default());
-    let spec = api::Gateway {
-        servers: vec![api::Server {
-            port: Some(api::Port {
-                number: 443,
-                protocol: "HTTPS".to_owned(),
-                name: "https".to_owned(),
-                ..Default::default()
-            }),
-            hosts: vec!["*".to_owned()],
-            tls: Some(api::ServerTlsSettings {
-                mode: TlSmode::Simple.into(),
-                credential_name: "cert".to_owned(),
-                ..Default::default()
-            }),
+    let server = |number: u32, credential: &str| api::Server {
+        port: Some(api::Port {
+            number,
+            protocol: "HTTPS".to_owned(),
+            name: credential.to_owned(),
             ..Default::default()
-        }],
+        }),
+        hosts: vec!["*".to_owned()],
+        tls: Some(api::ServerTlsSettings {
+            mode: TlSmode::Simple.into(),
+            credential_name: credential.to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let spec = api::Gateway {
+        servers: vec![server(443, "cert"), server(8443, "other")],
         ..Default::default()
     };
     let (snapshot, _) = put(&mut builder, "Gateway", &spec);
@@ -161,7 +166,7 @@ fn secrets_that_are_newly_left_out_are_counted() {
     let mut fleet = Fleet::default();
     fleet.connect(1, gateway.clone(), &snapshot, now);
     fleet.connect(2, gateway, &snapshot, now);
-    assert_eq!(fleet.take_missing_secrets(), 1, "one class");
+    assert_eq!(fleet.take_missing_secrets(), 2, "two secrets of one class");
     let mut set = |fleet: &mut Fleet, credential: Option<Credential>| {
         builder.set_credential(&ObjectKey::new("a", "cert"), credential);
         let (snapshot, changes) = builder.publish();
@@ -174,7 +179,11 @@ fn secrets_that_are_newly_left_out_are_counted() {
         ..Credential::default()
     };
     assert_eq!(set(&mut fleet, Some(credential.clone())), 0);
-    assert_eq!(set(&mut fleet, None), 1);
+    assert_eq!(
+        set(&mut fleet, None),
+        1,
+        "the other one was left out before"
+    );
     // Without a member nothing is asked for.
     set(&mut fleet, Some(credential));
     fleet.disconnect(1, now);
