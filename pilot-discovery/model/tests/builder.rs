@@ -106,6 +106,23 @@ fn an_endpoint_that_changes_changes_endpoints_only() {
     assert!(!world.0.is_endpoints_only());
 }
 
+/// Clients dial such endpoints themselves, so listeners depend on them.
+#[test]
+fn endpoints_that_clients_dial_change_the_service() {
+    let mut world = World::new();
+    let headless = |address: &str| {
+        let mut spec = service(80, address);
+        spec["resolution"] = json!("NONE");
+        spec["addresses"] = json!([]);
+        spec
+    };
+    world.put("1", &headless("10.0.0.1"));
+    world.publish();
+    world.put("2", &headless("10.0.0.2"));
+    let changes = world.publish();
+    assert!(changes.services == changes.endpoints && changes.services.len() == 1);
+}
+
 #[test]
 fn objects_are_kept_by_collection() {
     let mut world = World::new();

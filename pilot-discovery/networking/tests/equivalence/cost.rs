@@ -10,7 +10,10 @@ use istio_api::{
     object::{Meta, Object},
 };
 use pilot_model::{builder::Builder, key::ObjectKey, mesh::Mesh, proxy::Proxy, service::Locality};
-use pilot_networking::class::{cache::Shared, fleet::Fleet};
+use pilot_networking::{
+    class::{cache::Shared, fleet::Fleet},
+    kind::Kind,
+};
 use serde_json::{Value, json};
 
 /// Services of the mesh, in two namespaces.
@@ -171,6 +174,16 @@ fn mesh() -> World {
     world.connect(1, "b", &json!({}));
     assert_eq!(world.fleet.outbound_classes().count() as u64, CLASSES);
     world
+}
+
+#[test]
+fn classes_of_other_namespaces_share_what_they_hold() {
+    let world = mesh();
+    let sides = [0, 1].map(|id| world.fleet.sides(id).expect("connected").outbound);
+    for kind in [Kind::Cluster, Kind::Endpoint, Kind::Listener] {
+        let (one, other) = (&sides[0][kind], &sides[1][kind]);
+        assert!(!one.is_empty() && one.ptr_eq(other), "{kind:?}");
+    }
 }
 
 /// Each class asks once for what each of `hosts` needs; the first to ask has it made.

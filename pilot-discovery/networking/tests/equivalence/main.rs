@@ -85,3 +85,17 @@ fn every_kind_of_resource_is_made() {
     assert_eq!(clients, ResourceKind::ALL);
     assert_eq!(servers, [ResourceKind::Cluster, ResourceKind::Listener]);
 }
+
+/// Two objects that dispute a host go at once, and the last route configuration with them.
+#[test]
+fn what_a_route_left_out_goes_with_it() {
+    let mut choices = [0; fields::FIELDS];
+    choices[6] = 4;
+    let objects = [0, 3];
+    let mut first = vec![Step::Connect(0)];
+    first.extend(objects.map(|slot| Step::Put(kinds::Kind::VirtualService, slot, choices)));
+    let last = objects.map(|slot| Step::Delete(kinds::Kind::VirtualService, slot));
+    let held = run::manifests(std::slice::from_ref(&first));
+    assert!(held.concat().contains("assembly 80"), "{held:?}");
+    assert_eq!(run::difference(&[first, last.to_vec()], &Order::ALL), None);
+}

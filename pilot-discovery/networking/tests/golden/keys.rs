@@ -47,6 +47,10 @@ fn client(namespace: &str, region: &str) -> String {
 
 /// Keys of the clusters and of the endpoints of the service.
 fn keys(input: &str, proxy: &str) -> (u128, u128) {
+    keys_of("web.demo.svc.cluster.local", input, proxy)
+}
+
+fn keys_of(host: &str, input: &str, proxy: &str) -> (u128, u128) {
     let fixture = Fixture::inline(input, proxy);
     let snapshot = &*fixture.snapshot;
     let (class, _) = classify(snapshot, &fixture.proxy);
@@ -56,9 +60,7 @@ fn keys(input: &str, proxy: &str) -> (u128, u128) {
         class: &class,
         scope: &scope,
     };
-    let service = client
-        .service(&Host::new("web.demo.svc.cluster.local"))
-        .expect("declared");
+    let service = client.service(&Host::new(host)).expect("declared");
     let uses = Uses {
         routed: true,
         passed_through: false,
@@ -74,6 +76,35 @@ fn clients_anywhere_share_where_no_policy_tells_them_apart() {
     let near = keys(SERVICE, &client("demo", "r1"));
     assert_eq!(near, keys(SERVICE, &client("demo", "r2")));
     assert_eq!(near, keys(SERVICE, &client("other", "r2")));
+}
+
+/// Only of services that are not shared between clusters, the cluster of the client counts.
+#[test]
+fn the_cluster_counts_where_a_service_stays_in_it() {
+    let differ = |host: &str, settings: &str| {
+        let input = SERVICE.replace("web.demo.svc.cluster.local", host);
+        let mesh =
+            format!("{input}---\nkind: MeshConfig\nspec: {{serviceSettings: [{settings}]}}\n");
+        let of = |cluster: &str| {
+            let more = format!("{{CLUSTER_ID: {cluster}, NAMESPACE");
+            keys_of(
+                host,
+                &mesh,
+                &client("demo", "r1").replace("{NAMESPACE", &more),
+            )
+            .1
+        };
+        of("one") != of("two")
+    };
+    let local =
+        |is: bool, host: &str| format!("{{settings: {{clusterLocal: {is}}}, hosts: [{host:?}]}}");
+    let web = "web.demo.svc.cluster.local";
+    assert!(!differ(web, ""));
+    assert!(differ(web, &local(true, "*.demo.svc.cluster.local")));
+    assert!(!differ(web, &local(true, "*.other.svc.cluster.local")));
+    assert!(!differ(web, &local(false, "*.demo.svc.cluster.local")));
+    assert!(differ("kubernetes.default.svc.cluster.local", ""));
+    assert!(differ("dns.kube-system.svc.cluster.local", ""));
 }
 
 #[test]

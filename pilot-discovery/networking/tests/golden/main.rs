@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 mod alias;
 mod classes;
 mod compose;
+mod details;
 mod egress;
 mod envoy;
 mod fixture;
