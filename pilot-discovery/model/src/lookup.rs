@@ -106,6 +106,7 @@ mod tests {
         Lookup {
             clients: [key.to_owned()].into(),
             locality,
+            node: locality,
             ..Lookup::default()
         }
     }
@@ -115,6 +116,7 @@ mod tests {
         let mut all = Lookups::default();
         all.replace(None, Some(lookup("app", true)));
         all.replace(None, Some(lookup("app", false)));
+        assert_eq!(all.total(), lookup("app", true));
         all.replace(Some(lookup("app", true)), None);
         assert_eq!(all.total(), lookup("app", false));
         all.replace(Some(lookup("app", false)), Some(lookup("team", false)));

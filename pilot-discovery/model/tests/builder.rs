@@ -9,6 +9,7 @@
 use istio_api::{
     collections::{Collection, SYNTHETIC_SERVICE_ENTRIES, by_gvk},
     json::{self, Unknown},
+    mesh::v1alpha1::MeshConfig,
     object::{Meta, Object},
 };
 use pilot_model::{builder::Builder, changes::Changes, host::Host, key::ObjectKey, mesh::Mesh};
@@ -121,6 +122,17 @@ fn endpoints_that_clients_dial_change_the_service() {
     world.put("2", &headless("10.0.0.2"));
     let changes = world.publish();
     assert!(changes.services == changes.endpoints && changes.services.len() == 1);
+}
+
+#[test]
+fn what_the_mesh_looks_at_is_looked_at_while_it_says_so() {
+    let setting = json!({"localityLbSetting": {"failoverPriority": ["team"]}});
+    let (config, _) = json::read::<MeshConfig>(&setting, Unknown::Refuse).expect("valid");
+    let mut builder = Builder::new(Mesh::new(config, "cluster.local"));
+    assert!(builder.publish().0.lookup.clients.contains("team"));
+    builder.set_mesh(Mesh::default());
+    let (snapshot, changes) = builder.publish();
+    assert!(changes.lookup && snapshot.lookup.clients.is_empty());
 }
 
 #[test]

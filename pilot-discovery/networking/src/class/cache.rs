@@ -128,7 +128,11 @@ mod tests {
         let last = shared.get_or_build(&1024, double);
         assert_eq!((shared.values.len(), shared.sweep_at), (1025, 2050));
         drop(held);
-        for n in 2000..3026 {
+        for n in 2000..2010 {
+            shared.get_or_build(&n, double);
+        }
+        assert_eq!(shared.values.len(), 1035, "not yet");
+        for n in 2010..3026 {
             shared.get_or_build(&n, double);
         }
         // `last`, and what was just made, are all that is held.

@@ -36,3 +36,20 @@ fn proxies_and_sockets_offer_services_of_several_ports() {
     let made = own.map(|name| all.listeners.iter().any(|one| &*one.name == name));
     assert_eq!(made, [true, true, false]);
 }
+
+/// Requests of every port meet in the route configuration of an HTTP proxy.
+#[test]
+fn a_proxy_knows_the_hosts_that_are_no_services() {
+    let vs = "---
+kind: VirtualService
+apiVersion: networking.istio.io/v1
+metadata: {name: web, namespace: demo}
+spec: {hosts: [nowhere.test], http: [{route: [{destination: {host: web}}]}]}
+";
+    let all = compose::all(&Fixture::inline(&format!("{INPUT}{vs}"), PROXY)).to_json();
+    let routes = all["routes"].as_array().expect("a list");
+    let route = routes.iter().map(ToString::to_string);
+    let knows = route.filter(|route| route.contains("\"nowhere.test:80\""));
+    let port = |route: &String| route.contains("\"name\":\"3128\"");
+    assert!(knows.collect::<Vec<_>>().iter().any(port));
+}

@@ -108,6 +108,19 @@ fn the_cluster_counts_where_a_service_stays_in_it() {
 }
 
 #[test]
+fn distance_counts_where_traffic_is_distributed_by_it() {
+    let rule = "---
+kind: DestinationRule
+apiVersion: networking.istio.io/v1
+metadata: {name: web, namespace: demo}
+spec: {host: web, trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: r1/*, to: {r2/*: 100}}]}}}}
+";
+    let input = format!("{SERVICE}{rule}");
+    let near = keys(&input, &client("demo", "r1"));
+    assert_ne!(near.1, keys(&input, &client("demo", "r2")).1);
+}
+
+#[test]
 fn distance_counts_once_failover_is_possible() {
     let input = format!("{SERVICE}{OUTLIERS}");
     let near = keys(&input, &client("demo", "r1"));

@@ -30,6 +30,8 @@ fn a_class_outlives_its_last_proxy_for_a_while() {
     let just_before = start + KEEP_EMPTY - std::time::Duration::from_millis(1);
     let again = fleet.connect(2, sidecar("a"), &snapshot, just_before);
     assert!(Arc::ptr_eq(&first.outbound, &again.outbound));
+    fleet.follow(&snapshot, &Changes::default(), just_before + KEEP_EMPTY);
+    assert_eq!(fleet.outbound.len(), 1, "it is not empty any more");
     fleet.disconnect(2, start);
     // Any other proxy that brings a new class makes room.
     fleet.connect(3, sidecar("b"), &snapshot, start + KEEP_EMPTY);
@@ -171,6 +173,8 @@ fn secrets_that_are_newly_left_out_are_counted() {
         builder.set_credential(&ObjectKey::new("a", "cert"), credential);
         let (snapshot, changes) = builder.publish();
         fleet.follow(&snapshot, &changes, now);
+        let made = fleet.class_states().into_iter().map(|state| state.made);
+        assert_eq!(made.collect::<Vec<_>>(), [snapshot.version]);
         fleet.take_missing_secrets()
     };
     let credential = Credential {
