@@ -1,27 +1,25 @@
 //! A running mesh as a program sees it: the library behind the commands and the tests.
 
-use std::os::fd::AsRawFd as _;
+mod client;
+mod platform;
+
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
+use http::Method;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 use tokio::time::Instant;
 
+use self::client::{encode, query};
 use crate::admin::Envoy;
 use crate::http::Http;
 use crate::layout::Layout;
 use crate::manifest::{Key, Source};
-use crate::node::api::{Applied, DIAL_PROTOCOL};
+use crate::node::api::Applied;
 use crate::node::report::Status;
-use crate::platform::{ExecOutput, Platform, World};
+use crate::platform::{ExecOutput, World};
 use crate::state::RunState;
 use crate::stream::Stream;
 
@@ -30,27 +28,6 @@ use crate::stream::Stream;
 pub struct Mesh {
     layout: Layout,
     node_pid: u32,
-}
-
-/// Percent-encodes a query value.
-fn encode(value: &str) -> String {
-    value
-        .bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' | b':' => {
-                char::from(byte).to_string()
-            }
-            byte => format!("%{byte:02X}"),
-        })
-        .collect()
-}
-
-fn query(pairs: &[(&str, Option<&str>)]) -> String {
-    let pairs: Vec<String> = pairs
-        .iter()
-        .filter_map(|(name, value)| Some(format!("{name}={}", encode((*value)?))))
-        .collect();
-    pairs.join("&")
 }
 
 impl Mesh {
@@ -83,43 +60,13 @@ impl Mesh {
         self.node_pid
     }
 
-    async fn connect(&self) -> Result<UnixStream> {
-        // A Unix socket's path has at most 107 bytes: go through the open directory.
-        let directory =
-            std::fs::File::open(self.layout.root()).context("open the state directory")?;
-        let path = format!("/proc/self/fd/{}/control.sock", directory.as_raw_fd());
-        UnixStream::connect(path)
-            .await
-            .context("connect to the node: is the mesh still up?")
-    }
-
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<T> {
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await?))
-                .await
-                .context("talk to the node")?;
-        let driver = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "node")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .context("make the request")?;
-        let answer = async {
-            let answer = sender.send_request(request).await?;
-            let status = answer.status();
-            anyhow::Ok((status, answer.into_body().collect().await?.to_bytes()))
-        }
-        .await;
-        driver.abort();
-        let (status, body) = answer.context("ask the node: is the mesh still up?")?;
-        understand(status, &body)
+        client::call(&self.layout, method, path, body).await
     }
 
     /// The mesh at this moment; with `usage` also memory and CPU of each process.
@@ -287,36 +234,7 @@ impl Mesh {
     /// # Errors
     /// When the Pod is not there, the name does not resolve or nobody listens.
     pub async fn dial(&self, pod: &str, to: &str) -> Result<Stream> {
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await?))
-                .await
-                .context("talk to the node")?;
-        tokio::spawn(connection.with_upgrades());
-        let request = Request::post(format!("/dial?pod={}&to={}", encode(pod), encode(to)))
-            .header(header::HOST, "node")
-            .header(header::CONNECTION, "upgrade")
-            .header(header::UPGRADE, DIAL_PROTOCOL)
-            .body(Full::<Bytes>::default())
-            .context("make the request")?;
-        let answer = sender
-            .send_request(request)
-            .await
-            .context("ask the node: is the mesh still up?")?;
-        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let status = answer.status();
-            let body = answer
-                .into_body()
-                .collect()
-                .await
-                .context("read the answer")?
-                .to_bytes();
-            understand::<serde::de::IgnoredAny>(status, &body)?;
-            bail!("the node answered {status} to a dial");
-        }
-        let upgraded = hyper::upgrade::on(answer)
-            .await
-            .context("take over the connection")?;
-        Ok(Stream::Pod(TokioIo::new(upgraded)))
+        client::dial(&self.layout, pod, to).await
     }
 
     /// An HTTP client whose connections start inside `pod`.
@@ -412,78 +330,6 @@ impl Mesh {
     }
 }
 
-impl Platform for Mesh {
-    fn apply<'a>(&'a self, sources: &'a [Source]) -> BoxFuture<'a, Result<()>> {
-        async move { self.apply_sources(sources).await.map(drop) }.boxed()
-    }
-
-    fn delete<'a>(&'a self, sources: &'a [Source]) -> BoxFuture<'a, Result<()>> {
-        async move { self.delete_sources(sources).await.map(drop) }.boxed()
-    }
-
-    fn object<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Option<serde_json::Value>>> {
-        self.object(key).boxed()
-    }
-
-    /// In galley's directory.
-    fn rewrite<'a>(
-        &'a self,
-        key: &'a Key,
-        from: &'a str,
-        into: &'a str,
-    ) -> BoxFuture<'a, Result<std::time::Instant>> {
-        async move {
-            let path = self.layout().objects().join(key.file_name());
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("read {}", path.display()))?;
-            ensure!(text.contains(from), "{} has no {from:?}", path.display());
-            let begun = std::time::Instant::now();
-            std::fs::write(&path, text.replace(from, into))
-                .with_context(|| format!("write {}", path.display()))?;
-            Ok(begun)
-        }
-        .boxed()
-    }
-
-    fn settle(&self, limit: Duration) -> BoxFuture<'_, Result<()>> {
-        async move { self.wait_settled(limit).await.map(drop) }.boxed()
-    }
-
-    fn dial<'a>(&'a self, pod: &'a str, to: &'a str) -> BoxFuture<'a, Result<Stream>> {
-        self.dial(pod, to).boxed()
-    }
-
-    fn exec<'a>(
-        &'a self,
-        pod: &'a str,
-        container: Option<&'a str>,
-        command: &'a [&'a str],
-        limit: Duration,
-    ) -> BoxFuture<'a, Result<ExecOutput>> {
-        self.exec(pod, container, command, limit).boxed()
-    }
-
-    fn published_url<'a>(&'a self, service: &'a str, port: u16) -> BoxFuture<'a, Result<String>> {
-        self.published_url(service, port).boxed()
-    }
-}
-
-fn understand<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T> {
-    if status.is_success() {
-        return serde_json::from_slice(body).context("understand the node's answer");
-    }
-    let message = serde_json::from_slice::<serde_json::Value>(body)
-        .ok()
-        .and_then(|value| Some(value.get("error")?.as_str()?.to_owned()));
-    match message {
-        Some(message) => bail!(message),
-        None => bail!(
-            "the node answered {status}: {}",
-            String::from_utf8_lossy(body).trim()
-        ),
-    }
-}
-
 /// One line a Pod that is not ready: why.
 #[must_use]
 pub fn waiting_pods(status: &Status) -> String {
@@ -513,18 +359,5 @@ pub fn waiting_pods(status: &Status) -> String {
         "all Pods are ready".to_owned()
     } else {
         lines.join("; ")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn query_values_are_encoded() {
-        assert_eq!(
-            query(&[("a", Some("x y&z")), ("b", None), ("c", Some("d/e"))]),
-            "a=x%20y%26z&c=d/e"
-        );
     }
 }

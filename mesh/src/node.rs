@@ -40,7 +40,7 @@ pub const AFTER_FILES: &str = "mesh.local/after-files";
 /// Annotation of Services: host names outside of the cluster domain, separated by commas, that
 /// lead to the Service's Pods. For playing the part of an external host.
 pub const HOST_NAMES: &str = "mesh.local/host-names";
-/// Label of namespaces whose Services and Pods the control plane is not told about.
+/// Label of namespaces whose Services and Pods are not exported to the control plane.
 pub const OUTSIDE: &str = "mesh.local/outside";
 
 /// What the parts of the node share.

@@ -1,8 +1,8 @@
 //! The one writer of the cluster's state: applies objects, keeps the wanted Pods running,
-//! derives endpoints, names and what the control plane is told.
+//! derives endpoints, names and the objects that the control plane reads.
 
+mod exported;
 mod services;
-mod told;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
+use self::exported::Exported;
 use self::services::ServiceAddresses;
-use self::told::Told;
 use self::views::publish;
 pub use self::views::{ClusterView, PodView, Views};
 use super::Context;
@@ -95,7 +95,7 @@ pub struct Controller {
     next_index: u64,
     pod_addresses: Addresses,
     service_addresses: ServiceAddresses,
-    told: Told,
+    exported: Exported,
     generation: u64,
 }
 
@@ -114,7 +114,7 @@ impl Controller {
             next_index: 1,
             pod_addresses: Addresses::pods(),
             service_addresses: ServiceAddresses::new(),
-            told: Told::default(),
+            exported: Exported::default(),
             generation: 0,
         }
     }
@@ -245,7 +245,7 @@ impl Controller {
         publish(&self.views.routes, Arc::new(routes));
         publish(&self.views.cluster_ips, Arc::new(cluster_ips));
         let exported =
-            self.told
+            self.exported
                 .objects(&self.context.store, self.namespaces(), &services, &backends);
         let credentials = self.context.store.all().into_iter();
         let credentials = credentials

@@ -1,4 +1,4 @@
-//! What the control plane is told: one file per object in the directory that galley watches.
+//! The export to the control plane: one file per object in the directory that galley watches.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -2,32 +2,31 @@
 
 pub mod container;
 pub mod env;
+mod preparation;
 pub mod probe;
 pub mod single_id;
 pub mod status;
+mod termination;
 pub mod volume;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
-use futures::future::join_all;
+use anyhow::Result;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 
 use self::container::{Supervisor, Wish};
 use self::env::Facts;
-use self::probe::Target;
-use self::status::{ContainerStatus, Phase, PodStatus, Reporter, Role, State};
+use self::status::{Phase, PodStatus, Reporter, Role, State};
 use self::volume::{Namespaced, Volumes};
 use super::sandbox::Sandbox;
 use super::token::Subject;
 use super::{Context, NODE_NAME, network};
 
-const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 /// Pause between two tries of a step that waits for something outside, when no event tells.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -220,140 +219,6 @@ impl PodTask {
         self.reporter.update(|status| status.reason = Some(reason));
     }
 
-    async fn make_sandbox(&self) -> Sandbox {
-        loop {
-            let pod = self.reporter.get().pod;
-            let sysctls = pod
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.security_context.as_ref()?.sysctls.as_ref())
-                .into_iter()
-                .flatten()
-                .map(|sysctl| (sysctl.name.clone(), sysctl.value.clone()))
-                .collect();
-            let hostname = self.environment.subject.pod.clone();
-            match network::connect_pod(self.index, hostname, self.environment.ip, sysctls).await {
-                Ok(sandbox) => return sandbox,
-                Err(error) => self.waiting(&error),
-            }
-            sleep(RETRY).await;
-        }
-    }
-
-    /// What is run: the Pod, injected where that is wanted.
-    async fn prepare(&self) {
-        self.admit().await;
-        if self.environment.context.single_id {
-            let mut pod = (*self.reporter.get().pod).clone();
-            single_id::adapt(&mut pod);
-            self.reporter.update(|status| status.pod = Arc::new(pod));
-        }
-    }
-
-    async fn admit(&self) {
-        let subject = &self.environment.subject;
-        let context = &self.environment.context;
-        let original = self.reporter.get().pod;
-        if !super::inject::is_wanted(&context.store, &subject.namespace, &original) {
-            return;
-        }
-        loop {
-            match super::inject::admit(context, &subject.namespace, &original).await {
-                Ok(injected) => {
-                    self.reporter.update(|status| {
-                        (status.pod, status.reason) = (Arc::new(injected), None);
-                    });
-                    return;
-                }
-                Err(error) => self.waiting(&error),
-            }
-            sleep(RETRY).await;
-        }
-    }
-
-    fn list_containers(&self) -> Vec<ContainerStatus> {
-        let pod = self.reporter.get().pod;
-        let spec = pod.spec.clone().unwrap_or_default();
-        let status = |container: &Container, role| ContainerStatus {
-            name: container.name.clone(),
-            role,
-            state: State::Waiting {
-                reason: "not started yet".to_owned(),
-            },
-            started: false,
-            ready: false,
-            restarts: 0,
-            last_code: None,
-        };
-        let init = spec.init_containers.iter().flatten().map(|container| {
-            let stays = container.restart_policy.as_deref() == Some("Always");
-            status(container, if stays { Role::Sidecar } else { Role::Init })
-        });
-        init.chain(
-            spec.containers
-                .iter()
-                .map(|container| status(container, Role::App)),
-        )
-        .collect()
-    }
-
-    /// Control-plane Pods say in an annotation which files others must write first.
-    async fn wait_for_files(&self, pod: &Pod) {
-        let Some(wanted) = pod
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|all| all.get(super::AFTER_FILES))
-        else {
-            return;
-        };
-        let mut written = self.environment.context.files.clone();
-        for path in wanted.split(',').map(str::trim) {
-            loop {
-                written.mark_unchanged();
-                match volume::shared_path(&self.environment.context.layout, path) {
-                    Ok(place) if place.is_file() => break,
-                    Ok(_) => self.waiting(&anyhow::anyhow!("{path} is not written yet")),
-                    Err(error) => self.waiting(&error),
-                }
-                tokio::select! {
-                    _ = written.changed() => {}
-                    () = sleep(RETRY) => {}
-                }
-            }
-        }
-        self.reporter.update(|status| status.reason = None);
-    }
-
-    async fn fill_volumes(&self, pod: &Pod) {
-        let mut objects = self.environment.context.generation.clone();
-        loop {
-            objects.mark_unchanged();
-            match self.refresh_volumes(pod) {
-                Ok(_) => break,
-                Err(error) => self.waiting(&error),
-            }
-            tokio::select! {
-                _ = objects.changed() => {}
-                () = sleep(RETRY) => {}
-            }
-        }
-        self.reporter.update(|status| status.reason = None);
-    }
-
-    fn refresh_volumes(&self, pod: &Pod) -> Result<Option<Duration>> {
-        let spec = pod.spec.clone().unwrap_or_default();
-        let directory = self
-            .environment
-            .context
-            .layout
-            .pod(&self.environment.subject.pod_uid);
-        std::fs::create_dir_all(&directory)
-            .with_context(|| format!("make {}", directory.display()))?;
-        self.environment
-            .with_volumes(pod, |volumes| volumes.fill(&spec))
-    }
-
     fn supervisor(&self, container: &Container, role: Role, sandbox: &Sandbox) -> Supervisor {
         Supervisor {
             environment: self.environment.clone(),
@@ -431,80 +296,5 @@ impl PodTask {
                 },
             }
         }
-    }
-
-    async fn terminate(&mut self) {
-        // This takes the Pod out of all endpoints.
-        self.reporter.update(|status| {
-            (status.phase, status.reason) = (Phase::Terminating, None);
-        });
-        for member in &self.members {
-            member.wish.send_replace(Wish::NoRestart);
-        }
-        let pod = self.reporter.get().pod;
-        let grace = pod
-            .spec
-            .as_ref()
-            .and_then(|spec| u64::try_from(spec.termination_grace_period_seconds?).ok())
-            .map_or(DEFAULT_GRACE, Duration::from_secs);
-        let deadline = Instant::now() + grace;
-        let mut members = std::mem::take(&mut self.members);
-        let (apps, sidecars): (Vec<_>, Vec<_>) = members
-            .drain(..)
-            .partition(|member| member.role == Role::App);
-        // As the kubelet: the hooks of all at once; sidecars end after the last container.
-        let hooks = join_all(
-            sidecars
-                .iter()
-                .map(|member| self.pre_stop(member, deadline)),
-        );
-        let ends = join_all(apps.into_iter().map(|member| async {
-            self.pre_stop(&member, deadline).await;
-            stop(member, deadline).await;
-        }));
-        tokio::join!(hooks, ends);
-        for member in sidecars.into_iter().rev() {
-            stop(member, deadline).await;
-        }
-    }
-
-    async fn pre_stop(&self, member: &Member, deadline: Instant) {
-        let name = &member.container.name;
-        let Some(hook) = member
-            .container
-            .lifecycle
-            .as_ref()
-            .and_then(|all| all.pre_stop.as_ref())
-        else {
-            return;
-        };
-        let Some(pid) = self.reporter.get().pid(name) else {
-            return;
-        };
-        let target = Target {
-            ip: self.environment.ip,
-            pid: nix::unistd::Pid::from_raw(pid),
-            container: member.container.clone(),
-        };
-        let limit = deadline.saturating_duration_since(Instant::now());
-        if let Err(error) = target.hook(hook, limit).await {
-            tracing::warn!(
-                pod = self.environment.subject.pod,
-                container = name,
-                "preStop: {error:#}"
-            );
-        }
-    }
-}
-
-async fn stop(member: Member, deadline: Instant) {
-    member.wish.send_replace(Wish::Stop(deadline));
-    // SIGKILL comes at the deadline; a second more for the kernel to clear up.
-    let latest = deadline + Duration::from_secs(1);
-    if timeout_at(latest, member.task).await.is_err() {
-        tracing::warn!(
-            container = member.container.name,
-            "did not end after SIGKILL"
-        );
     }
 }

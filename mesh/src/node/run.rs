@@ -23,7 +23,7 @@ const STATE_LIMIT: Duration = Duration::from_secs(10);
 /// The user that Envoy runs as in a Pod.
 const PROXY_ID: u32 = 1337;
 
-/// Runs the node until it is told to end.
+/// Runs the node until it is asked to end.
 ///
 /// # Errors
 /// When a part cannot be started or fails for good.

@@ -188,12 +188,12 @@ pub(super) async fn fault_injection(stage: &mut Stage<'_>) -> Result<()> {
     let seen = stage
         .until(Duration::from_secs(5), || async {
             let answer = http.get_with(REVIEWS_URL, &jason).await?;
-            let told = answer
+            let reported = answer
                 .text()
                 .contains("Ratings service is currently unavailable");
             Ok((
-                told && answer.status == 200,
-                format!("{}, told: {told}", answer.status.as_u16()),
+                reported && answer.status == 200,
+                format!("{}, reported: {reported}", answer.status.as_u16()),
             ))
         })
         .await;

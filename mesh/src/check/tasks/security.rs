@@ -43,7 +43,7 @@ async fn seen_as(http: &Http, wanted: bool) -> Result<Seen> {
 }
 
 /// Connections that the client's proxy has made so far, after a few requests over one. A request
-/// that finds it closed, or is told that it closes, costs another.
+/// that finds it closed or closing costs another.
 async fn connections(stage: &Stage<'_>, http: &Http) -> Result<u64> {
     for _ in 0..5 {
         ensure!(identity(http).await?.is_some(), "no mutual TLS");

@@ -49,7 +49,7 @@ pub struct Supervisor {
     pub container: Container,
     /// What it is for.
     pub role: Role,
-    /// Where its state is told.
+    /// Where its state is reported.
     pub reporter: Reporter,
 }
 

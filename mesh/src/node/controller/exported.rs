@@ -1,4 +1,4 @@
-//! What the control plane is told of the cluster.
+//! The objects of the cluster that are exported to the control plane.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -13,15 +13,15 @@ use crate::node::network::NODE_IP;
 use crate::node::service::{self, Backend};
 use crate::node::store::Store;
 
-/// Makes the objects that the control plane is told about.
+/// Makes the objects that are exported to the control plane.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Exported {
     /// Creation times of those that bring none.
     created: BTreeMap<Key, String>,
 }
 
-impl Told {
-    /// The objects that the control plane is told about.
+impl Exported {
+    /// The objects that are exported to the control plane.
     pub(super) fn objects(
         &mut self,
         store: &Store,
@@ -29,10 +29,13 @@ impl Told {
         services: &BTreeMap<Key, Service>,
         backends: &[Backend],
     ) -> BTreeMap<Key, Value> {
-        let told =
+        let visible =
             |namespace: &str| store.namespace_label(namespace, OUTSIDE).as_deref() != Some("true");
         let mut objects = BTreeMap::new();
-        for namespace in namespaces.into_iter().filter(|namespace| told(namespace)) {
+        for namespace in namespaces
+            .into_iter()
+            .filter(|namespace| visible(namespace))
+        {
             let key = Key::core("Namespace", "", &namespace);
             objects.insert(
                 key,
@@ -49,11 +52,11 @@ impl Told {
             } else {
                 &key.namespace
             };
-            if is_exported(&key) && !own && told(namespace) {
+            if is_exported(&key) && !own && visible(namespace) {
                 objects.insert(key, (*object).clone());
             }
         }
-        for (key, service) in services.iter().filter(|(key, _)| told(&key.namespace)) {
+        for (key, service) in services.iter().filter(|(key, _)| visible(&key.namespace)) {
             insert(&mut objects, key.clone(), service, "v1", "Service");
             for slice in service::endpoint_slices(service, backends) {
                 if let Ok(key) = Key::of(&slice) {
@@ -66,7 +69,7 @@ impl Told {
             let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
                 continue;
             };
-            if told(namespace) {
+            if visible(namespace) {
                 let key = Key::core("Pod", namespace, name);
                 insert(&mut objects, key, &with_status(backend), "v1", "Pod");
             }
