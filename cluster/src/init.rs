@@ -41,7 +41,7 @@ const DIRECTORIES: [&str; 9] = [
     "/var/log/containers",
 ];
 
-/// Runs the node; returns when whoever started it is gone without having let it go.
+/// Runs the node; returns when the process that started it is gone without having let it go.
 ///
 /// # Errors
 /// When a mount, an interface or a log is refused.

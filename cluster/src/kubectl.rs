@@ -74,7 +74,7 @@ impl Client {
             .with_context(|| format!("start {}", self.program.display()))?;
         let mut stdin = child.stdin.take().context("no standard input")?;
         let input = input.to_owned();
-        // It may write before it has read everything. An early end is told by its status.
+        // It may write before it has read everything. Its status shows an early end.
         let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
         let output = child.wait_with_output().context("wait for the command")?;
         let written = writer

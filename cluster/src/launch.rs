@@ -85,7 +85,7 @@ pub(super) fn supervise(path: &Path) -> Result<ExitCode> {
     cgroup::create(&group)?;
     let status = run(path, &settings);
     let removed = cgroup::remove(&group).and_then(|()| settings.layout.tidy());
-    // Whoever waits for the end waits for this file, so that it goes last.
+    // Commands wait for the removal of this file, so it goes last.
     let forgotten = std::fs::remove_file(settings.layout.state()).context("remove the state file");
     let status = status?;
     removed?;
@@ -115,14 +115,14 @@ fn run(path: &Path, settings: &Settings) -> Result<ExitStatus> {
         .context("make the node's namespaces")?;
         made_tx
             .send(nix::unistd::gettid())
-            .context("tell of them")?;
+            .context("report the namespaces")?;
         laid.recv().context("no cable was laid")?;
         let mut child = Command::new("/proc/self/exe")
             .arg("node")
             .arg(&config)
             .spawn()
             .context("start the node")?;
-        started_tx.send(child.id()).context("tell of the node")?;
+        started_tx.send(child.id()).context("report the node")?;
         // The node is tied to this thread, which therefore waits for it.
         child.wait().context("wait for the node")
     });

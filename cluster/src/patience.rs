@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Looks until something is there, and tells what was seen last when it does not come.
+/// Looks until something is there; if it does not come, the error says what was seen last.
 ///
 /// # Errors
 /// The look's own error, or that `limit` has passed.
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_seen_last_is_told() {
+    fn the_error_says_what_was_seen_last() {
         let mut looks = 0;
         let found = until("three", Duration::from_secs(60), || {
             looks += 1;

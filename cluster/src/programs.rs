@@ -103,7 +103,7 @@ pub(super) fn all(tools: &Tools, layout: &Layout, number: Number) -> Vec<Program
                     "--bind-address=127.0.0.1",
                     "--use-service-account-credentials=true",
                     // As clusters have it: one that was cut off from the API server starts again, and so
-                    // gives the node time to tell of itself before it calls all Pods unready.
+                    // gives the node time to report before it calls all Pods unready.
                     "--leader-elect=true",
                     "--allocate-node-cidrs=false",
                     "--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",

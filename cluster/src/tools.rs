@@ -120,7 +120,7 @@ fn key() -> Result<String> {
         .collect())
 }
 
-/// Versions that the programs tell, taken from the module so that they are written down once.
+/// Versions that the programs report, taken from the module so that they are written down once.
 fn linker_flags() -> Result<String> {
     let version_of = |module: &str| ask(&["list", "-m", "-f", "{{.Version}}", module]);
     let kubernetes = version_of("k8s.io/kubernetes")?;
@@ -180,7 +180,7 @@ fn build(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `progress` is told how many packages were compiled.
+/// `progress` is called with the number of compiled packages.
 fn compile(package: &str, output: &Path, flags: &str, progress: &dyn Fn(usize)) -> Result<()> {
     let mut child = go()
         .args(["build", "-v", "-buildvcs=false", "-trimpath"])

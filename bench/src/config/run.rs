@@ -45,9 +45,9 @@ pub struct Args {
 /// Runs all rounds.
 ///
 /// # Errors
-/// When a round does not end in time, or a sink is not told what changed.
+/// When a round does not end in time, or a sink does not receive what changed.
 pub async fn run(args: &Args) -> anyhow::Result<Results> {
-    ensure!(args.sinks > 0, "nobody would be told");
+    ensure!(args.sinks > 0, "want at least one sink (--sinks)");
     let binary = match &args.server {
         Some(path) => path.clone(),
         None => beside_this("galley")?,

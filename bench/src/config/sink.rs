@@ -1,4 +1,4 @@
-//! A sink that notes when it was told what.
+//! A sink that notes when it received what.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub struct Sink {
     _running: drain::Trigger,
 }
 
-/// What it was told.
+/// What it received.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// When the last wanted change came.

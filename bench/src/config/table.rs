@@ -18,7 +18,7 @@ pub struct Row {
     /// Most until the end.
     pub peak_bytes: u64,
     pub changes: usize,
-    /// From just before the file was written until a sink was told, over all changes and sinks.
+    /// From just before the file was written until a sink received it, over all changes and sinks.
     pub change_median_seconds: f64,
     pub change_p99_seconds: f64,
     pub change_worst_seconds: f64,

@@ -18,7 +18,7 @@ pub struct Entry {
     pub resource: Arc<Resource>,
 }
 
-/// Everything that a sidecar was sent and not told to forget.
+/// Everything that a sidecar was sent and that was not removed since.
 #[derive(Debug, Default)]
 pub struct Held {
     types: [HashMap<Arc<str>, Entry>; Kind::ALL.len()],

@@ -1,4 +1,4 @@
-//! A gRPC codec that tells the size of every message.
+//! A gRPC codec that reports the size of every message.
 
 use std::marker::PhantomData;
 

@@ -43,7 +43,7 @@ pub struct Counters {
     pub resent: AtomicU64,
 }
 
-/// What a sidecar tells.
+/// What a sidecar reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
     /// It knows the expectation of a round, and does not meet it yet.

@@ -18,8 +18,8 @@ use crate::fixture::Machine;
 
 /// Questions a second, to each webhook in turn.
 const RATE: u32 = 20;
-/// Errors that are told.
-const MAX_TOLD: usize = 20;
+/// Errors that are printed.
+const MAX_PRINTED: usize = 20;
 
 /// Dry runs until they are stopped: a Pod that is to be injected, then a route that is to be refused.
 pub(crate) struct Questions {
@@ -48,8 +48,8 @@ impl Questions {
         let (asked, wrong) = runtime.block_on(self.asked)??;
         let failed = wrong.len();
         println!("{elapsed:.0} s: {asked} questions to webhooks, {failed} failed");
-        let told = wrong.into_iter().take(MAX_TOLD).collect::<Vec<_>>();
-        ensure!(failed == 0, "{}", told.join("\n"));
+        let printed = wrong.into_iter().take(MAX_PRINTED).collect::<Vec<_>>();
+        ensure!(failed == 0, "{}", printed.join("\n"));
         #[expect(clippy::cast_precision_loss, reason = "some thousand questions")]
         let share = asked as f64 / (f64::from(RATE) * elapsed);
         ensure!(share > 0.9, "{asked} questions in {elapsed:.0} s");
